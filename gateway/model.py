@@ -1,0 +1,288 @@
+"""Frozen values that every stage shares.
+
+This module promises plain, immutable values and names from the glossary (docs/architecture.md). It performs no I/O,
+reads no clock and imports nothing of ours, so that every stage, the console included, may depend on it.
+Times are microseconds since the Unix epoch, UTC (`Micros`), unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, StrEnum
+from typing import NewType, Protocol, TypeAlias
+
+SessionId = NewType("SessionId", str)
+"""Names one agent session; unique across restarts."""
+ApprovalId = NewType("ApprovalId", str)
+"""Names one held operation."""
+OperationHash = NewType("OperationHash", str)
+"""Lower-case hex BLAKE3 of what will run (SEMANTICS.md, "Holding")."""
+LogName = NewType("LogName", str)
+"""Origin of a log: `gw-1/control`, `gw-1/w1`."""
+Micros = NewType("Micros", int)
+"""Microseconds since the Unix epoch, UTC."""
+
+Json: TypeAlias = "str | int | bool | None | list[Json] | dict[str, Json]"
+"""What an entry or payload may hold: no floats (EVIDENCE.md, "Entry")."""
+
+
+def format_time(at: Micros) -> str:
+    """Return `at` as `YYYY-MM-DDThh:mm:ss.ffffffZ`, the only form in entries and on the control socket."""
+    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at % 1_000_000:06d}Z"
+
+
+class Clock(Protocol):
+    """Where time comes from; an argument everywhere, so that tests own it."""
+
+    def now(self) -> Micros:
+        """Return the wall clock, UTC."""
+
+    def monotonic(self) -> int:
+        """Return microseconds since boot; comparable within one boot only."""
+
+
+class Entropy(Protocol):
+    """Where randomness comes from; an argument everywhere, so that tests own it."""
+
+    def bytes(self, count: int) -> bytes:
+        """Return `count` unpredictable bytes."""
+
+
+class VerdictKind(StrEnum):
+    """What policy says of an operation, from mild to strict."""
+
+    ALLOW = "allow"
+    MASK = "mask"
+    APPROVE = "approve"
+    DENY = "deny"
+
+    @property
+    def strictness(self) -> int:
+        """Order of strictness: the strictest match wins."""
+        return list(VerdictKind).index(self)
+
+
+class Outcome(StrEnum):
+    """How a recorded operation ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    DENIED = "denied"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who an agent proved to be: the verified claims of its access token, never the token itself."""
+
+    issuer: str
+    subject: str
+    token_id: str
+    expires: Micros
+    groups: tuple[str, ...] = ()
+    owner: str | None = None
+    development: bool = False
+
+
+class MaskStyle(StrEnum):
+    """How a masked value looks (INTERFACE.md, "Mask styles")."""
+
+    REDACT = "redact"
+    LAST4 = "last4"
+    PSEUDONYM = "pseudonym"
+    ZERO = "zero"
+    NULL = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A column marked sensitive. Names are as PostgreSQL folds them: unquoted parts in lower case."""
+
+    schema: str
+    relation: str
+    column: str
+    style: MaskStyle = MaskStyle.REDACT
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.relation}.{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAddress:
+    """Where a target listens; `host` may be a directory that holds a Unix socket."""
+
+    host: str
+    port: int
+    database: str
+    sslmode: str = "prefer"
+    sslrootcert: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}/{self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A named way to one target, as configured: who may use it, with which credential, marks and policy.
+
+    `password` is a reference (`env:NAME`, `file:PATH`) or None; the secret itself is fetched at connecting and kept
+    nowhere else.
+    """
+
+    name: str
+    target: TargetAddress
+    username: str
+    password: str | None
+    agents: tuple[str, ...]
+    search_path: tuple[str, ...] = ("public",)
+    marks: tuple[Mark, ...] = ()
+    policy: str = "standard"
+    access: str = "read-write"
+    hold: str = "wait"
+    functions: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+
+    def admits(self, principal: Principal) -> bool:
+        """Say whether `principal` may connect: one of `agents` is `any`, `sub:SUBJECT` or `group:GROUP` of its token."""
+        allowed = set(self.agents)
+        return (
+            "any" in allowed
+            or f"sub:{principal.subject}" in allowed
+            or any(f"group:{group}" in allowed for group in principal.groups)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """One agent session as the gateway sees it: the identity and path that every record of it carries."""
+
+    id: SessionId
+    principal: Principal
+    connection: str
+    target: str
+    client_address: str
+    user: str
+    application: str
+    started: Micros
+    target_role: str = ""
+    target_pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One bound value: its type (0: unspecified), wire format (0 text, 1 binary) and bytes; None is NULL."""
+
+    type_oid: int
+    format: int
+    value: bytes | None
+
+
+class WireProtocol(StrEnum):
+    """By which PostgreSQL sub-protocol a statement came (`statements.protocol`)."""
+
+    SIMPLE = "simple"
+    EXTENDED = "extended"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an agent asks to run: exact bytes as sent, and bound parameters once they are known."""
+
+    sql: bytes
+    protocol: WireProtocol
+    parameters: tuple[Parameter, ...] = ()
+    name: str = ""
+    """Prepared statement's name in the extended protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What policy decided of a statement, by which rule, and the fact that matched, in one sentence."""
+
+    kind: VerdictKind
+    rule: str
+    reason: str
+    operation: str
+    """What the statement does, in the policy's words: `select`, `delete`, `copy-out`, …"""
+    hint: str = ""
+    would: VerdictKind | None = None
+    """Under `observe`: what `standard` would have said."""
+    reviewers: tuple[str, ...] = ()
+    sqlstate: str = "42501"
+    """SQLSTATE of the refusal: 42501, or PostgreSQL's own for a syntax error (then `reason` is PostgreSQL's words)."""
+    position: int | None = None
+    """Character position of a syntax error, from 1."""
+
+
+class DecisionKind(Enum):
+    """How a hold ended."""
+
+    APPROVED = "approved"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Names one entry of another log by place and chain hash, so that `verify` can check the order across logs."""
+
+    log: LogName
+    seq: int
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The end of a hold: what was decided, by whom, and the quote of its durable record in the control log."""
+
+    approval: ApprovalId
+    kind: DecisionKind
+    operation_hash: OperationHash
+    approver: str | None = None
+    assurance: str | None = None
+    reason: str = ""
+    quote: Quote | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """A worker asks for a person: everything a reviewer needs, and the hash of exactly what will run."""
+
+    approval: ApprovalId
+    session: SessionInfo
+    operation_hash: OperationHash
+    statement: str
+    """The statement's text as a reviewer may see it."""
+    parameters: tuple[str | None, ...]
+    operation: str
+    rule: str
+    reason: str
+    reviewers: tuple[str, ...]
+    requested: Micros
+    expires: Micros
+    relations: tuple[str, ...] = ()
+    in_transaction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record before the journal gives it its place.
+
+    `fields` holds what the kind needs beyond the session's own fields; built only by `gateway.evidence.record`.
+    `payload` is stored beside the entry and committed to by `pc`; `salt` is given where a digest was keyed with it
+    before the record was complete.
+    """
+
+    kind: str
+    session: SessionInfo | None = None
+    n: int | None = None
+    fields: Mapping[str, Json] = field(default_factory=dict)
+    payload: Mapping[str, Json] | None = None
+    salt: bytes | None = None

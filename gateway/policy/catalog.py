@@ -1,0 +1,69 @@
+"""A frozen snapshot of the target's catalog, as far as policy and masking need it. Pure; `gateway.target.catalog` loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a relation; `number` is pg_attribute.attnum."""
+
+    name: str
+    number: int
+    type_oid: int
+    type_modifier: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or the like (`kind` is pg_class.relkind); `reads` are the oids a view's rules read directly."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    columns: tuple[Column, ...]
+    definition: str | None = None
+    """pg_get_viewdef() of a view or materialised view."""
+    reads: frozenset[int] = frozenset()
+    children: frozenset[int] = frozenset()
+    """Direct inheritance children and partitions."""
+    parents: frozenset[int] = frozenset()
+    has_rules: bool = False
+    """Rewrite rules other than a view's own ON SELECT rule exist."""
+    has_triggers: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function outside pg_catalog and information_schema."""
+
+    oid: int
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything by oid and by (schema, name); `epoch` grows with every change that was noticed."""
+
+    epoch: int
+    search_path: tuple[str, ...]
+    relations: Mapping[int, Relation] = field(default_factory=dict)
+    by_name: Mapping[tuple[str, str], Relation] = field(default_factory=dict)
+    functions: Mapping[tuple[str, str], tuple[Function, ...]] = field(default_factory=dict)
+    extensions: frozenset[str] = frozenset()
+    extension_functions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(schema, function name) -> extension that owns it."""
+
+    def resolve(self, schema: str | None, name: str) -> Relation | None:
+        """Find a relation as PostgreSQL would: pg_catalog first, then the search path. None: not in the snapshot."""
+        if schema is not None:
+            return self.by_name.get((schema, name))
+        for candidate in ("pg_catalog", *self.search_path):
+            found = self.by_name.get((candidate, name))
+            if found is not None:
+                return found
+        return None

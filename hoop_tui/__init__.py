@@ -1,0 +1,1 @@
+"""The console: what people see and decide of the gateway, through its control socket alone."""
