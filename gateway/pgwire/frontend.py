@@ -1,0 +1,164 @@
+"""Messages that clients send: decoding beside encoding.
+
+Promises that what decodes encodes back to the same bytes; anything malformed is a `ClientFault`.
+Source: PostgreSQL 18, "Message Formats", frontend messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gateway.errors import ClientFault
+from gateway.pgwire.framing import INT16, INT32, UINT32, BodyReader, cstring, message
+
+PROTOCOL_3_0 = 3 << 16
+PROTOCOL_3_2 = 3 << 16 | 2
+CANCEL_REQUEST = 1234 << 16 | 5678
+SSL_REQUEST = 1234 << 16 | 5679
+GSSENC_REQUEST = 1234 << 16 | 5680
+
+SYNC = message(b"S")
+FLUSH = message(b"H")
+TERMINATE = message(b"X")
+
+
+@dataclass(frozen=True, slots=True)
+class Parse:
+    """Prepare a statement under a name ("" is the unnamed one)."""
+
+    name: bytes
+    sql: bytes
+    types: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, body: bytes) -> Parse:
+        """Decode a Parse body."""
+        reader = BodyReader(body)
+        name, sql = reader.cstring(), reader.cstring()
+        types = tuple(reader.uint32() for _ in range(reader.uint16()))
+        reader.end()
+        return cls(name, sql, types)
+
+    def encode(self) -> bytes:
+        """Encode as a whole message."""
+        types = b"".join(UINT32.pack(oid) for oid in self.types)
+        return message(b"P", cstring(self.name) + cstring(self.sql) + INT16.pack(len(self.types)) + types)
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """Make a portal of a prepared statement and values; formats are 0 (text) and 1 (binary)."""
+
+    portal: bytes
+    statement: bytes
+    formats: tuple[int, ...]
+    values: tuple[bytes | None, ...]
+    result_formats: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, body: bytes) -> Bind:
+        """Decode a Bind body."""
+        reader = BodyReader(body)
+        portal, statement = reader.cstring(), reader.cstring()
+        formats = tuple(reader.uint16() for _ in range(reader.uint16()))
+        values = tuple(reader.value() for _ in range(reader.uint16()))
+        results = tuple(reader.uint16() for _ in range(reader.uint16()))
+        reader.end()
+        if len(formats) not in (0, 1, len(values)):
+            raise ClientFault(f"bind message has {len(formats)} parameter formats but {len(values)} parameters")
+        if any(code > 1 for code in (*formats, *results)):
+            raise ClientFault("unsupported format code", "22023")
+        return cls(portal, statement, formats, values, results)
+
+    def format_of(self, index: int) -> int:
+        """Return the format of parameter `index` (from 0): none given means text, one given means all."""
+        return format_at(self.formats, index)
+
+
+def format_at(formats: tuple[int, ...], index: int) -> int:
+    """Apply the protocol's rule for format lists: empty is text, one counts for all."""
+    if not formats:
+        return 0
+    return formats[0] if len(formats) == 1 else formats[index]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Describe and Close: `target` is `S` for a prepared statement, `P` for a portal."""
+
+    target: bytes
+    name: bytes
+
+    @classmethod
+    def decode(cls, body: bytes) -> Named:
+        """Decode a Describe or Close body."""
+        reader = BodyReader(body)
+        target, name = reader.take(1), reader.cstring()
+        reader.end()
+        if target not in (b"S", b"P"):
+            raise ClientFault(f"invalid subtype {target[0]} of a DESCRIBE or CLOSE message")
+        return cls(target, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Run a portal for at most `max_rows` rows (0: all)."""
+
+    portal: bytes
+    max_rows: int
+
+    @classmethod
+    def decode(cls, body: bytes) -> Execute:
+        """Decode an Execute body."""
+        reader = BodyReader(body)
+        portal, rows = reader.cstring(), reader.int32()
+        reader.end()
+        return cls(portal, rows)
+
+
+def decode_query(body: bytes) -> bytes:
+    """Return the statement text of a Query body."""
+    reader = BodyReader(body)
+    sql = reader.cstring()
+    reader.end()
+    return sql
+
+
+def query(sql: bytes) -> bytes:
+    """Encode a Query."""
+    return message(b"Q", cstring(sql))
+
+
+def describe(target: bytes, name: bytes) -> bytes:
+    """Encode a Describe of a statement (`S`) or portal (`P`)."""
+    return message(b"D", target + cstring(name))
+
+
+def execute(portal: bytes, max_rows: int = 0) -> bytes:
+    """Encode an Execute."""
+    return message(b"E", cstring(portal) + INT32.pack(max_rows))
+
+
+def password(value: bytes) -> bytes:
+    """Encode a PasswordMessage (cleartext or md5)."""
+    return message(b"p", cstring(value))
+
+
+def startup(parameters: Mapping[str, str], protocol: int = PROTOCOL_3_0) -> bytes:
+    """Encode a StartupMessage."""
+    body = UINT32.pack(protocol)
+    for key, value in parameters.items():
+        body += cstring(key.encode()) + cstring(value.encode())
+    body += b"\0"
+    return UINT32.pack(len(body) + 4) + body
+
+
+def ssl_request() -> bytes:
+    """Encode an SSLRequest."""
+    return UINT32.pack(8) + UINT32.pack(SSL_REQUEST)
+
+
+def cancel_request(pid: int, key: bytes) -> bytes:
+    """Encode a CancelRequest for a backend's process id and key (4 to 256 bytes)."""
+    return UINT32.pack(12 + len(key)) + UINT32.pack(CANCEL_REQUEST) + INT32.pack(pid) + key
