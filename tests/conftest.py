@@ -1,0 +1,71 @@
+"""Fixtures for every test: the event loop, hypothesis profiles, and real PostgreSQL servers started once a session.
+
+Async tests simply run, on Trio; the console's folder overrides `anyio_backend` with asyncio. Each test that asks for
+`database` gets its own empty database, so that tests never see each other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from gateway.demo.binaries import find_tls_binaries
+from gateway.demo.postgres import PostgresServer
+from requires import requires
+
+# `ci` is bounded and repeatable; `fuzz` (just fuzz) looks for new examples for as long as it is told.
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=int(os.environ.get("HOOP_FUZZ_EXAMPLES", "20000")),
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Async tests run on Trio."""
+    return ("trio", {})
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A plain server of whatever build is preferred here, shared by the whole run: make your own database in it."""
+    requires("postgres")
+    with PostgresServer(fast=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_tls() -> Iterator[PostgresServer]:
+    """A server that speaks TLS; trust `server.tls_root`."""
+    requires("postgres-tls")
+    with PostgresServer(binaries=find_tls_binaries(), tls=True, fast=True) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[str]:
+    """The name of an empty database of this test's own in `postgres`."""
+    name = f"test_{next(_numbers)}"
+    postgres.create_database(name)
+    yield name
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_tls(postgres_tls: PostgresServer) -> Iterator[str]:
+    """The name of an empty database of this test's own in `postgres_tls`."""
+    name = f"test_{next(_numbers)}"
+    postgres_tls.create_database(name)
+    yield name
+    postgres_tls.drop_database(name)
