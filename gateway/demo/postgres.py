@@ -41,8 +41,11 @@ _BASE = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "shared
 
 _HBA = ("host all all 127.0.0.1/32 scram-sha-256",)
 
-# SIGINT is PostgreSQL's fast shutdown. The guard ends with it, or is killed when the server was stopped in order.
-_GUARD = 'read -r _; kill -INT "$0"'
+# The pipe closes when this process dies; SIGINT is PostgreSQL's fast shutdown. After a stop in order the guard is
+# killed instead. $1 is the temporary directory, if any; the wait is bounded because a zombie still takes signals.
+_GUARD = """read -r _; kill -INT "$0"; n=0
+while kill -0 "$0" && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done
+[ -z "$1" ] || rm -rf "$1\""""
 
 
 class PostgresServer:
@@ -247,8 +250,9 @@ class PostgresServer:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 **self._identity(home),
             )  # fmt: skip
+        pid, leftovers = str(self._server.pid), str(self._temporary or "")
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, str(self._server.pid)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _GUARD, pid, leftovers], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True, **self._identity(home),
         )  # fmt: skip
 
