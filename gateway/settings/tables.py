@@ -1,0 +1,359 @@
+"""Every table and key of `gateway.toml`, with its default: pydantic models, frozen, unknown keys refused.
+
+A value whose feature is not built yet is refused here by its key; a default whose feature is not built is accepted
+(`gateway.settings.notes` says what happens instead). Durations are microseconds and sizes bytes once read. Nothing
+here reads a file or the environment; `gateway.settings.load` does.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway import model
+from gateway.settings.units import (
+    Endpoint,
+    check_people,
+    check_reference,
+    parse_duration,
+    parse_endpoint,
+    parse_name,
+    parse_size,
+    parse_target,
+)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("write it as text, in quotes")  # noqa: TRY004  pydantic turns ValueError alone into its error
+    return value
+
+
+def _duration(value: object) -> int:
+    return parse_duration(_text(value))
+
+
+def _size(value: object) -> int:
+    return parse_size(str(value) if type(value) is int else _text(value))
+
+
+def _endpoint(value: object) -> Endpoint:
+    return value if isinstance(value, Endpoint) else parse_endpoint(_text(value))
+
+
+def _positive(value: int) -> int:
+    if value <= 0:
+        raise ValueError("must be more than nothing")
+    return value
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value, re.ASCII):
+        raise ValueError("letters, digits, dot, dash and underscore, at most 63 of them")
+    return value
+
+
+def _not_built(what: str) -> AfterValidator:
+    def refuse(value: object) -> object:
+        if value:
+            raise ValueError(f"{what} not built yet; leave this key out")
+        return value
+
+    return AfterValidator(refuse)
+
+
+def _agent(value: str) -> str:
+    return check_people(value, anyone=True)
+
+
+def _reviewer(value: str) -> str:
+    return check_people(value, anyone=False)
+
+
+def _schema(value: str) -> str:
+    if not value or "\0" in value or len(value.encode()) > 63 or value == "$user":
+        raise ValueError("each is the name of one schema, as the catalog spells it")
+    return value
+
+
+def _function(value: str) -> str:
+    names = parse_name(value, 2, "schema.function")
+    if any("." in name for name in names):
+        raise ValueError("functions with a dot in their name cannot be listed")
+    return ".".join(names)
+
+
+def _setting(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?", value, re.ASCII):
+        raise ValueError("each is the name of one PostgreSQL setting")
+    return value.lower()
+
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+
+Duration: TypeAlias = Annotated[int, BeforeValidator(_duration)]
+PositiveDuration: TypeAlias = Annotated[int, BeforeValidator(_duration), AfterValidator(_positive)]
+Size: TypeAlias = Annotated[int, BeforeValidator(_size), AfterValidator(_positive)]
+Name: TypeAlias = Annotated[str, AfterValidator(_name)]
+Listen: TypeAlias = Annotated[Endpoint, BeforeValidator(_endpoint)]
+Target: TypeAlias = Annotated[model.TargetAddress, BeforeValidator(lambda value: parse_target(_text(value)))]
+Reference: TypeAlias = Annotated[str, AfterValidator(check_reference)]
+Agent: TypeAlias = Annotated[str, AfterValidator(_agent)]
+Reviewer: TypeAlias = Annotated[str, AfterValidator(_reviewer)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
+
+
+class GatewayTable(_Table):
+    """`[gateway]`: name, places, processes."""
+
+    name: Name = "gw-1"
+    state_dir: Path = Path("state")
+    control_socket: Path = Path("state/control.sock")
+    workers: int = 1
+
+    @model_validator(mode="after")
+    def _one_worker(self) -> GatewayTable:
+        if self.workers != 1:
+            raise ValueError("workers: more than one worker is not built yet; use 1")
+        return self
+
+
+class PostgresTable(_Table):
+    """`[postgres]`: the listener for agents."""
+
+    listen: Listen = Endpoint("127.0.0.1", 6432)
+    tls_cert: Path = Path("state/tls/cert.pem")
+    tls_key: Path = Path("state/tls/key.pem")
+
+
+class SshTable(_Table):
+    """`[ssh]`: the SSH listener, not built yet."""
+
+    listen: Listen | None = None
+
+
+class IdentityTable(_Table):
+    """`[identity]`: whose tokens are believed."""
+
+    issuer: str | None = None
+    audience: str = Field(default="hoop-gateway", min_length=1)
+    groups_claim: str = Field(default="groups", min_length=1)
+    issuer_grace: Duration = 5 * MINUTE
+    development: bool = False
+
+    @model_validator(mode="after")
+    def _issuer_fits(self) -> IdentityTable:
+        if self.issuer is None:
+            if not self.development:
+                raise ValueError("issuer: missing; name the OIDC issuer, or set identity.development = true")
+            return self
+        try:
+            url = urlsplit(self.issuer)
+            loopback = url.hostname in {"127.0.0.1", "::1", "localhost"} and url.port is not None
+        except ValueError:
+            raise ValueError("issuer: write a URL such as https://idp.example/realms/prod") from None
+        if (
+            url.username is not None
+            or url.query
+            or url.fragment
+            or url.scheme not in {"http", "https"}
+            or not url.hostname
+        ):
+            raise ValueError("issuer: write a URL such as https://idp.example/realms/prod")
+        if self.development and not (loopback and url.scheme == "http"):
+            raise ValueError("issuer: the development issuer is loopback only: http://127.0.0.1:PORT/realms/hoop")
+        if not self.development and url.scheme != "https":
+            raise ValueError("issuer: https only, except for the development issuer")
+        return self
+
+
+class ApprovalsTable(_Table):
+    """`[approvals]`: how long and by whom a held operation may be decided."""
+
+    timeout: PositiveDuration = 15 * MINUTE
+    in_transaction_timeout: PositiveDuration = MINUTE
+    linger: Duration = 5 * MINUTE
+    assurance: Literal["uid", "oidc", "signed"] | None = None
+    reviewers: tuple[Reviewer, ...] = ()
+    notify: Annotated[tuple[str, ...], _not_built("notifications are")] = ()
+
+    @model_validator(mode="after")
+    def _assurance_is_built(self) -> ApprovalsTable:
+        if self.assurance in {"oidc", "signed"}:
+            raise ValueError(f"assurance: {self.assurance} is not built yet; use uid, in development")
+        return self
+
+
+class EvidenceTable(_Table):
+    """`[evidence]`: how results are kept."""
+
+    results: Literal["grouped", "durable"] = "grouped"
+    payload_limit: Size = 64 * 2**10
+    originals: str = "first:1000"
+    literals: Literal["seal", "keep"] = "seal"
+    recipients: Annotated[tuple[str, ...], _not_built("sealed originals are")] = ()
+
+    @model_validator(mode="after")
+    def _originals_are_built(self) -> EvidenceTable:
+        if not re.fullmatch(r"all|none|first:[1-9]\d{0,9}", self.originals, re.ASCII):
+            raise ValueError("originals: one of all, none, first:N")
+        if self.originals not in {"none", "first:1000"}:
+            raise ValueError('originals: keeping originals is not built yet; leave this key out or write "none"')
+        return self
+
+
+class LimitsTable(_Table):
+    """`[limits]`: what one client may cost."""
+
+    statement: Size = 2**20
+    message: Size = 64 * 2**20 + 2**10
+    startup: Size = 10_000
+    login: PositiveDuration = 10 * SECOND
+    connections: Annotated[int, AfterValidator(_positive)] = 200
+    token: Size = 16 * 2**10
+
+
+class OperatorTable(_Table):
+    """`[[operator]]`: a person who watches or decides."""
+
+    name: Name
+    uid: Annotated[int, Field(ge=0)] | None = None
+    subject: str | None = None
+    groups: tuple[str, ...] = ()
+    groups_from: Literal["file", "token"] = "file"
+    roles: tuple[Literal["watch", "decide", "audit", "admin"], ...] = ("watch",)
+
+    @model_validator(mode="after")
+    def _can_be_recognised(self) -> OperatorTable:
+        if self.groups_from == "token":
+            raise ValueError("groups_from: the login of operators is not built yet; use file")
+        if self.uid is None and self.subject is None:
+            raise ValueError("uid: missing; without it (or subject) nobody is recognised as this operator")
+        return self
+
+
+class MaskTable(_Table):
+    """One entry of `mask`: a column, and how its values look."""
+
+    column: str
+    style: model.MaskStyle = model.MaskStyle.REDACT
+
+    @model_validator(mode="after")
+    def _style_is_built(self) -> MaskTable:
+        parse_name(self.column, 3, "schema.table.column")
+        if self.style not in {model.MaskStyle.REDACT, model.MaskStyle.NULL}:
+            raise ValueError(f"style: {self.style} is not built yet; use redact or null")
+        return self
+
+    def mark(self) -> model.Mark:
+        """Return the mark, names folded as PostgreSQL folds them."""
+        schema, relation, column = parse_name(self.column, 3, "schema.table.column")
+        return model.Mark(schema, relation, column, self.style)
+
+
+def _mask(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class ConnectionTable(_Table):
+    """`[[connection]]`: one named way to one target."""
+
+    name: Name
+    kind: Literal["postgres", "ssh"] = "postgres"
+    target: Target
+    username: str = Field(min_length=1)
+    password: Reference | None = None
+    agents: tuple[Agent, ...] = ()
+    search_path: tuple[Annotated[str, AfterValidator(_schema)], ...] = ("public",)
+    mask: tuple[Annotated[MaskTable, BeforeValidator(_mask)], ...] = ()
+    policy: Literal["standard", "read-only", "migrations", "observe"] = "standard"
+    access: Literal["read-write", "read-only"] = "read-write"
+    hold: Literal["wait", "refuse"] = "wait"
+    functions: tuple[Annotated[str, AfterValidator(_function)], ...] = ()
+    settings: tuple[Annotated[str, AfterValidator(_setting)], ...] = ()
+    rule: Annotated[tuple[object, ...], _not_built("rules of a connection are")] = ()
+
+    @model_validator(mode="after")
+    def _is_built(self) -> ConnectionTable:
+        if self.kind == "ssh":
+            raise ValueError("kind: ssh is not built yet; use postgres")
+        if self.policy in {"read-only", "migrations"}:
+            raise ValueError(f"policy: {self.policy} is not built yet; use standard or observe")
+        marks = [(mark.schema, mark.relation, mark.column) for mark in self.marks()]
+        if len(set(marks)) != len(marks):
+            raise ValueError("mask: the same column stands there twice")
+        return self
+
+    def marks(self) -> tuple[model.Mark, ...]:
+        """Return the marked columns."""
+        return tuple(entry.mark() for entry in self.mask)
+
+
+class Settings(BaseSettings):
+    """The whole configuration. Made by `gateway.settings.load`; every path in it is then absolute."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    gateway: GatewayTable = GatewayTable()
+    postgres: PostgresTable = PostgresTable()
+    ssh: Annotated[SshTable | None, _not_built("the SSH listener is")] = None
+    identity: IdentityTable
+    approvals: ApprovalsTable = ApprovalsTable()
+    evidence: EvidenceTable = EvidenceTable()
+    limits: LimitsTable = LimitsTable()
+    operator: tuple[OperatorTable, ...] = ()
+    connection: tuple[ConnectionTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if self.approvals.assurance == "uid" and not self.identity.development:
+            raise ValueError("approvals.assurance: uid is for identity.development = true only")
+        for key, names in (
+            ("connection.name", [entry.name for entry in self.connection]),
+            ("operator.name", [entry.name for entry in self.operator]),
+            ("operator.uid", [entry.uid for entry in self.operator if entry.uid is not None]),
+            ("operator.subject", [entry.subject for entry in self.operator if entry.subject is not None]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{key}: the same one stands there twice")
+        return self
+
+    @property
+    def assurance(self) -> str:
+        """The assurance in force: as set, else `uid` in development and `oidc` otherwise."""
+        return self.approvals.assurance or ("uid" if self.identity.development else "oidc")
+
+    @property
+    def evidence_dir(self) -> Path:
+        """The directory that `hoop-gateway evidence` commands take."""
+        return self.gateway.state_dir / "evidence"
+
+    def connections(self) -> tuple[model.Connection, ...]:
+        """Return the connections as the stages know them."""
+        return tuple(
+            model.Connection(
+                name=entry.name,
+                target=entry.target,
+                username=entry.username,
+                password=entry.password,
+                agents=entry.agents,
+                search_path=entry.search_path,
+                marks=entry.marks(),
+                policy=entry.policy,
+                access=entry.access,
+                hold=entry.hold,
+                functions=entry.functions,
+                settings=entry.settings,
+                reviewers=self.approvals.reviewers,
+            )
+            for entry in self.connection
+        )

@@ -1,0 +1,147 @@
+"""The small languages inside configuration values: durations, sizes, addresses, SQL names, targets, people.
+
+Each function takes the text as written and returns a plain value, or raises ValueError with words that tell how to
+write it. The words never quote the text: a password pasted into the wrong key must not reach a terminal or a log.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from gateway.model import TargetAddress
+
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
+_DURATION_UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
+_SIZE_UNITS = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
+_IDENTIFIER = re.compile(r'"(?:[^"\x00]|"")+"|[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*')
+_IDENTIFIER_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL would cut a longer name, and so name another object
+_SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where to listen: a host name or address, and a port (0: any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_duration(text: str) -> int:
+    """Return the microseconds of `250ms`, `30s`, `15m`, `2h` or `7d`."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("write a whole number and a unit: 250ms, 30s, 15m, 2h, 7d")
+    return int(found[1]) * _DURATION_UNITS[found[2]]
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of `64KiB`, `10kB`, `1MiB` or a plain number."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("write a whole number and a unit: 512B, 10kB, 64KiB, 1MiB, 2GiB")
+    return int(found[1]) * _SIZE_UNITS[found[2] or "B"]
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Return the address of `host:port` or `[v6]:port`."""
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or (":" in host and not bracketed):
+        raise ValueError("write host:port, an IPv6 address in brackets: 127.0.0.1:6432, [::1]:6432")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("the port after the last colon is a number up to 65535")
+    return Endpoint(host, int(port))
+
+
+def parse_name(text: str, parts: int, shape: str) -> tuple[str, ...]:
+    """Read `parts` SQL identifiers joined by dots, folded as PostgreSQL does (ASCII letters, unless quoted)."""
+    names: list[str] = []
+    at = 0
+    while True:
+        found = _IDENTIFIER.match(text, at)
+        if found is None:
+            break
+        word = found[0]
+        names.append(word[1:-1].replace('""', '"') if word[0] == '"' else word.translate(_FOLD))
+        at = found.end()
+        if text[at : at + 1] != ".":
+            break
+        at += 1
+    if at != len(text) or len(names) != parts or text.endswith("."):
+        raise ValueError(f'write SQL names as {shape}, quoted where they need it: crm."Contact List"')
+    if any(len(name.encode()) > _IDENTIFIER_BYTES for name in names):
+        raise ValueError(f"a name is longer than PostgreSQL's {_IDENTIFIER_BYTES} bytes")
+    return tuple(names)
+
+
+def parse_target(text: str) -> TargetAddress:
+    """Return the address in `postgresql://host:port/database?sslmode=…`; a user or password in it is refused."""
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise ValueError("write postgresql://host:port/database?sslmode=verify-full") from None
+    if url.scheme not in {"postgresql", "postgres"} or url.fragment:
+        raise ValueError("write postgresql://host:port/database?sslmode=verify-full")
+    if url.password is not None or url.username is not None:
+        raise ValueError("no user or password here: they go into `username` and, as a reference, `password`")
+    host, options = unquote(url.hostname or ""), {}
+    for key, value in parse_qsl(url.query, keep_blank_values=True):
+        if key not in {"sslmode", "sslrootcert", "host", "port"} or key in options:
+            raise ValueError("after the question mark only sslmode, sslrootcert, host and port, each once")
+        options[key] = value
+    if "port" in options:
+        if port is not None or not options["port"].isascii() or not options["port"].isdigit():
+            raise ValueError("give the port once, as a number")
+        port = int(options["port"])
+    if "host" in options:
+        if host:
+            raise ValueError("give the host once")
+        host = options["host"]
+    database = unquote(url.path.removeprefix("/"))
+    if not host or not database:
+        raise ValueError("both a host and a database are needed: postgresql://host:port/database")
+    if options.get("sslmode", "prefer") not in _SSLMODES:
+        raise ValueError(f"sslmode is one of {', '.join(_SSLMODES)}")
+    if port is not None and not 0 < port <= 65_535:
+        raise ValueError("a port is a number from 1 to 65535")
+    return TargetAddress(
+        host=host,
+        port=port or 5432,
+        database=database,
+        sslmode=options.get("sslmode", "prefer"),
+        sslrootcert=options.get("sslrootcert"),
+    )
+
+
+def check_people(text: str, *, anyone: bool) -> str:
+    """Accept `group:NAME` and `sub:SUBJECT`, and `any` where `anyone`; returned as it must be compared."""
+    kind, _, name = text.partition(":")
+    if text == "any" and anyone:
+        return text
+    if kind == "group" and name.strip("/"):
+        return f"group:{name.removeprefix('/')}"
+    if kind == "sub" and name:
+        return text
+    raise ValueError('write "group:NAME"' + (', "sub:SUBJECT" or "any"' if anyone else ' or "sub:SUBJECT"'))
+
+
+def check_reference(text: str) -> str:
+    """Accept a reference to a secret (`env:NAME`, `file:PATH`); plain text and stores not built yet are refused."""
+    kind, colon, name = text.partition(":")
+    if not colon or kind not in {"env", "file", "vault", "hashicorp"}:
+        raise ValueError("a secret does not stand here in plain text: write a reference, env:NAME or file:PATH")
+    if kind in {"vault", "hashicorp"}:
+        raise ValueError(f"{kind}: references are not built yet; use env:NAME or file:PATH")
+    if not name:
+        raise ValueError(f"{kind}: names nothing; write env:NAME or file:PATH")
+    return text
