@@ -1,0 +1,52 @@
+# Verbs that only call tools. `just` comes with the test extra: `.venv/bin/just`.
+
+python := ".venv/bin/python"
+
+# List the verbs.
+default:
+    @just --list --unsorted
+
+# Make the environment: everything for running, testing and checking.
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install -c constraints.txt -e '.[demo,test]'
+
+# Style, types, import contracts.
+check:
+    .venv/bin/ruff check .
+    .venv/bin/ruff format --check .
+    .venv/bin/mypy
+    .venv/bin/lint-imports
+
+# Rewrite the files as the style wants them.
+format:
+    .venv/bin/ruff check --fix .
+    .venv/bin/ruff format .
+
+# All tests, or those that the arguments name.
+test *arguments:
+    {{ python }} -m pytest {{ arguments }}
+
+# The property tests, with many more examples than CI takes.
+fuzz examples="20000":
+    HYPOTHESIS_PROFILE=fuzz HOOP_FUZZ_EXAMPLES={{ examples }} {{ python }} -m pytest -m fuzz
+
+# kill -9 under load, many times over.
+crash rounds="50":
+    HOOP_CRASH_ROUNDS={{ rounds }} {{ python }} -m pytest -m crash
+
+# pgbench direct, through PgBouncer and through the gateway; writes docs/benchmarks.md.
+bench *arguments:
+    {{ python }} -m bench {{ arguments }}
+
+# The whole product on embedded parts.
+demo *arguments:
+    .venv/bin/hoop-gateway demo {{ arguments }}
+
+# What CI runs.
+ci:
+    .ci/run
+
+# Write the versions of this environment into constraints.txt.
+constraints:
+    { head -n 2 constraints.txt; .venv/bin/pip freeze --exclude-editable; } > constraints.new && mv constraints.new constraints.txt
