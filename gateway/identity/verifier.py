@@ -1,0 +1,62 @@
+"""From an access token to a principal: the one door through which an agent's identity enters the gateway.
+
+It promises that a `Principal` comes only from a token of bounded size, signed by one of the issuer's published keys
+with that key's own algorithm, whose claims satisfy `claims.principal`; in this order, so that nothing costly and no
+fetch of keys happens for what is malformed. It never logs, keeps or shows a token.
+python-keycloak's own `decode_token` is not used: it takes the algorithm from the header, checks neither issuer nor
+audience, accepts a token without `exp`, reads the clock itself and fetches the keys on every call.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.identity.claims import Expectations, principal, refused
+from gateway.identity.jws import MAX_TOKEN_BYTES, PinnedKey, check_signature, parse_object, split
+from gateway.model import Clock, Principal
+
+
+class KeyRing(Protocol):
+    """Where the issuer's keys come from; `keys.IssuerKeys` is the real one."""
+
+    async def find(self, kid: str) -> PinnedKey | None:
+        """Return the issuer's key named `kid`, None where it has none; raise `IssuerFault` where that is unknown."""
+
+
+class TokenVerifier:
+    """Verifies access tokens of one issuer for one audience.
+
+    `development` is stamped on every principal: such identities prove nothing to anyone outside this machine.
+    """
+
+    def __init__(
+        self,
+        issuer_url: str,
+        audience: str,
+        groups_claim: str,
+        development: bool,
+        clock: Clock,
+        keys: KeyRing,
+        *,
+        max_token_bytes: int = MAX_TOKEN_BYTES,
+    ) -> None:
+        self._expected = Expectations(issuer_url, audience, groups_claim, development)
+        self._clock = clock
+        self._keys = keys
+        self._limit = min(max_token_bytes, MAX_TOKEN_BYTES)
+
+    async def verify(self, token: str) -> Principal:
+        """Return who presented `token`.
+
+        Raises `LoginRefused` (28P01) for whatever is wrong with the token, and `IssuerFault` where the issuer's keys
+        cannot be had: then nobody is believed.
+        """
+        compact = split(token, self._limit)
+        key = await self._keys.find(compact.kid)
+        if key is None:
+            raise refused("it is signed with a key that the issuer does not publish")
+        check_signature(compact, key)
+        found = parse_object(compact.payload)
+        if found is None:
+            raise refused("the claims are not a JSON object with unique names", tell=True)
+        return principal(found, self._expected, self._clock.now())
