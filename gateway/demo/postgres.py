@@ -191,10 +191,17 @@ class PostgresServer:
     def _prepare_home(self) -> Path:
         home = self._wanted
         if home is None or not reachable(home, self._account):
-            home = self._temporary = Path(tempfile.mkdtemp(prefix="hoop-postgres-"))
+            home = self._temporary = self._temporary_directory()
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._give(home)
         return home
+
+    def _temporary_directory(self) -> Path:
+        made = Path(tempfile.mkdtemp(prefix="hoop-postgres-"))
+        if reachable(made, self._account):
+            return made
+        made.rmdir()  # $TMPDIR is closed to the server's account
+        return Path(tempfile.mkdtemp(prefix="hoop-postgres-", dir="/tmp"))
 
     def _initialise(self, home: Path) -> None:
         shutil.rmtree(home / "data", ignore_errors=True)  # what an interrupted initdb left

@@ -1,0 +1,1 @@
+"""Measures what the gateway costs: pgbench direct, through PgBouncer, and through the gateway, in one run."""
