@@ -1,0 +1,203 @@
+"""From the control protocol's objects to the console's frozen values.
+
+Total: a field that is missing or of another type becomes empty, an object without its id is left out, an event of a
+kind this version does not know is ignored. Expects messages that `sanitize.scrub_message` has been through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gateway.control.messages import Welcome
+from gateway.model import ApprovalId, Micros, SessionId
+from hoop_tui.clock import GatewayTime, parse_time
+from hoop_tui.sanitize import HIDDEN_KEY
+from hoop_tui.state import (
+    Approval,
+    ApprovalChanged,
+    Gap,
+    Gateway,
+    Happening,
+    Ran,
+    Session,
+    SessionChanged,
+    SessionClosed,
+    Tail,
+    TailSeen,
+)
+
+Raw = Mapping[str, Any]
+
+
+def gateway(welcome: Welcome, clean: Callable[[str], str], anchor: int, local_now: Micros) -> Gateway:
+    """Read the gateway's greeting, received at `anchor` on our monotonic clock."""
+    told = parse_time(welcome.time)
+    return Gateway(
+        name=clean(welcome.gateway),
+        version=clean(welcome.server),
+        operator=clean(welcome.operator or ""),
+        subject=clean(welcome.subject or ""),
+        roles=frozenset(map(clean, welcome.roles)),
+        groups=frozenset(map(clean, welcome.groups)),
+        assurance=clean(welcome.assurance),
+        time=GatewayTime(local_now if told is None else told, anchor),
+    )
+
+
+def session(raw: object) -> Session | None:
+    """Read one session object."""
+    if not isinstance(raw, Mapping) or not text(raw, "id"):
+        return None
+    return Session(
+        id=SessionId(text(raw, "id")),
+        subject=text(raw, "subject"),
+        owner=text(raw, "owner"),
+        connection=text(raw, "connection"),
+        target=text(raw, "target"),
+        client_address=text(raw, "client_address"),
+        application=text(raw, "application"),
+        user=text(raw, "user"),
+        started=parse_time(raw.get("started")),
+        statements=count(raw, "statements"),
+        denied=count(raw, "denied"),
+        held=count(raw, "held"),
+        rows=count(raw, "rows"),
+        state=text(raw, "state"),
+        current=text(raw, "current"),
+    )
+
+
+def sessions(raw: object) -> tuple[Session, ...]:
+    """Read a list of session objects."""
+    items = raw if isinstance(raw, list) else []
+    return tuple(value for value in map(session, items) if value is not None)
+
+
+def approval(raw: object) -> Approval | None:
+    """Read one approval object."""
+    if not isinstance(raw, Mapping) or not text(raw, "id"):
+        return None
+    parameters = raw.get("parameters")
+    return Approval(
+        id=ApprovalId(text(raw, "id")),
+        hash=text(raw, "hash"),
+        state=text(raw, "state"),
+        subject=text(raw, "subject"),
+        issuer=text(raw, "issuer"),
+        owner=text(raw, "owner"),
+        connection=text(raw, "connection"),
+        target=text(raw, "target"),
+        role=text(raw, "role"),
+        session_id=text(raw, "session_id"),
+        statement=text(raw, "statement"),
+        parameters=tuple(None if item is None else str(item) for item in parameters or ())
+        if isinstance(parameters, list)
+        else (),
+        operation=text(raw, "operation"),
+        rule=text(raw, "rule"),
+        reason=text(raw, "reason"),
+        reviewers=texts(raw, "reviewers"),
+        relations=texts(raw, "relations"),
+        requested=parse_time(raw.get("requested")),
+        expires=parse_time(raw.get("expires")),
+        in_transaction=raw.get("in_transaction") is True,
+        development=raw.get("development") is True,
+        token_expires=parse_time(raw.get("token_expires")),
+        client_address=text(raw, "client_address"),
+        approver=text(raw, "approver"),
+        decided=parse_time(raw.get("decided")),
+        decision_reason=text(raw, "decision_reason"),
+        result=_ran(raw.get("result")),
+        warnings=texts(raw, "warnings"),
+        hidden=count(raw, HIDDEN_KEY),
+        cut=raw.get("statement_cut") is True,
+        length=count(raw, "statement_length") or len(text(raw, "statement")),
+    )
+
+
+def approvals(raw: object) -> tuple[Approval, ...]:
+    """Read a list of approval objects."""
+    items = raw if isinstance(raw, list) else []
+    return tuple(value for value in map(approval, items) if value is not None)
+
+
+def tail(raw: Raw) -> Tail:
+    """Read one record of the tail."""
+    return Tail(
+        log=text(raw, "log"),
+        seq=count(raw, "seq"),
+        ts=parse_time(raw.get("ts")),
+        session_id=text(raw, "session_id"),
+        kind=text(raw, "kind"),
+        subject=text(raw, "subject"),
+        connection=text(raw, "connection"),
+        verdict=text(raw, "verdict"),
+        rule=text(raw, "rule"),
+        operation=text(raw, "operation"),
+        text=text(raw, "text"),
+        outcome=text(raw, "outcome"),
+        rows=number(raw, "rows"),
+        duration_us=number(raw, "duration_us"),
+        sqlstate=text(raw, "sqlstate"),
+    )
+
+
+def happening(event: str, data: Raw) -> Happening | None:
+    """Read one numbered event; None for what this version does not know."""
+    match event:
+        case "session.opened" | "session.changed":
+            opened = session(data)
+            return SessionChanged(opened) if opened else None
+        case "session.closed":
+            closed = text(data, "id") or text(data, "session_id")
+            return SessionClosed(SessionId(closed)) if closed else None
+        case "record":
+            return TailSeen(tail(data))
+        case "approval.pending" | "approval.changed":
+            changed = approval(data)
+            return ApprovalChanged(changed) if changed else None
+        case "gap":
+            return TailSeen(Gap(count(data, "from"), count(data, "to"), "the gateway dropped them: too slow here"))
+        case _:
+            return None
+
+
+def head(raw: object) -> str:
+    """Return the head of the evidence from the gateway's status, as `log:seq`; empty where it tells none."""
+    if not isinstance(raw, Mapping):
+        return ""
+    evidence = raw.get("evidence")
+    found = evidence.get("head") if isinstance(evidence, Mapping) else raw.get("head")
+    if isinstance(found, Mapping):
+        return f"{text(found, 'log')}:{count(found, 'seq')}".lstrip(":")
+    return found if isinstance(found, str) else ""
+
+
+def text(raw: Raw, key: str) -> str:
+    """Return a string field, empty where it is absent or no string."""
+    value = raw.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def texts(raw: Raw, key: str) -> tuple[str, ...]:
+    """Return a list field's strings."""
+    value = raw.get(key)
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def number(raw: Raw, key: str) -> int | None:
+    """Return a whole number, None where it is absent."""
+    value = raw.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def count(raw: Raw, key: str) -> int:
+    """Return a whole number, 0 where it is absent."""
+    return number(raw, key) or 0
+
+
+def _ran(raw: object) -> Ran | None:
+    if not isinstance(raw, Mapping):
+        return None
+    return Ran(text(raw, "outcome"), number(raw, "rows"), number(raw, "duration_us"))

@@ -1,0 +1,1 @@
+"""Pure painting: frozen values in, lines of styled text out. No widget, no clock, no I/O."""

@@ -1,0 +1,385 @@
+"""What the console knows, as frozen values, and the pure step from one to the next.
+
+`reduce(state, happening)` is the only way the state changes: no I/O, no clock, no widget. A decided request never turns
+pending again, whatever order messages arrive in; a decision that was sent is shown as sent until the gateway answers,
+and as unknown when the line breaks before it does. Texts in these values were scrubbed at the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from gateway.model import ApprovalId, Micros, SessionId
+from hoop_tui.clock import GatewayTime
+
+PENDING: Final = "pending"
+MOST_DECIDED: Final = 200
+"""Decided requests kept in sight; older ones are the evidence's business."""
+
+
+class Phase(Enum):
+    """How the line to the gateway stands."""
+
+    CONNECTING = "connecting"
+    LIVE = "connected"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The line to the gateway: since when (monotonic µs), and when the next try is due."""
+
+    phase: Phase = Phase.CONNECTING
+    since: int = 0
+    retry_at: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Whom the console talks to, and who its operator is there."""
+
+    name: str
+    version: str
+    operator: str
+    subject: str
+    roles: frozenset[str]
+    groups: frozenset[str]
+    assurance: str
+    time: GatewayTime
+
+    @property
+    def decides(self) -> bool:
+        """Whether this operator may decide at all."""
+        return "decide" in self.roles
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A live session of an agent."""
+
+    id: SessionId
+    subject: str
+    owner: str
+    connection: str
+    target: str
+    client_address: str
+    application: str
+    user: str
+    started: Micros | None
+    statements: int
+    denied: int
+    held: int
+    rows: int
+    state: str
+    current: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of an approved operation."""
+
+    outcome: str
+    rows: int | None
+    duration_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An operation that waits, or waited, for a person."""
+
+    id: ApprovalId
+    hash: str
+    state: str
+    subject: str
+    issuer: str
+    owner: str
+    connection: str
+    target: str
+    role: str
+    session_id: str
+    statement: str
+    parameters: tuple[str | None, ...]
+    operation: str
+    rule: str
+    reason: str
+    reviewers: tuple[str, ...]
+    relations: tuple[str, ...]
+    requested: Micros | None
+    expires: Micros | None
+    in_transaction: bool
+    development: bool
+    token_expires: Micros | None
+    client_address: str
+    approver: str
+    decided: Micros | None
+    decision_reason: str
+    result: Ran | None
+    warnings: tuple[str, ...]
+    hidden: int
+    cut: bool
+    """The statement is not whole: lists and events carry its beginning only."""
+    length: int
+    """Characters of the whole statement."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether it can still be decided."""
+        return self.state == PENDING
+
+
+class AttemptPhase(Enum):
+    """What is known of a decision that was sent."""
+
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Our own decision on a request, and what the gateway said of it."""
+
+    approve: bool
+    phase: AttemptPhase
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """One record of the tail."""
+
+    log: str
+    seq: int
+    ts: Micros | None
+    session_id: str
+    kind: str
+    subject: str
+    connection: str
+    verdict: str
+    rule: str
+    operation: str
+    text: str
+    outcome: str
+    rows: int | None
+    duration_us: int | None
+    sqlstate: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Events that the gateway numbered and this console never saw."""
+
+    first: int
+    last: int
+    why: str
+
+
+TailItem: TypeAlias = Tail | Gap
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the console knows but the tail, which has its own ring."""
+
+    link: Link = Link()
+    gateway: Gateway | None = None
+    head: str = ""
+    sessions: Mapping[SessionId, Session] = field(default_factory=lambda: MappingProxyType({}))
+    approvals: Mapping[ApprovalId, Approval] = field(default_factory=lambda: MappingProxyType({}))
+    attempts: Mapping[ApprovalId, Attempt] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def live(self) -> bool:
+        """Whether what is shown is current."""
+        return self.link.phase is Phase.LIVE
+
+    @property
+    def pending(self) -> tuple[Approval, ...]:
+        """The requests that wait, soonest expiry first."""
+        return tuple(sorted((a for a in self.approvals.values() if a.pending), key=_by_expiry))
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """A try to reach the gateway begins."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Greeted:
+    """The gateway answered the greeting."""
+
+    gateway: Gateway
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The line broke, or could not be had; the next try is due at `retry_at`."""
+
+    why: str
+    at: int
+    retry_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsListed:
+    """The gateway's list of live sessions: replaces ours."""
+
+    sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanged:
+    """A session opened, or changed."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClosed:
+    """A session ended."""
+
+    id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalsListed:
+    """The gateway's list of requests: replaces ours, but for what we sent and have no answer to."""
+
+    approvals: tuple[Approval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalChanged:
+    """A request appeared, or was decided, or ran."""
+
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """We sent a decision, or learned what became of it."""
+
+    id: ApprovalId
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSeen:
+    """The gateway told the head of its evidence."""
+
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
+class TailSeen:
+    """Something for the tail; the state itself stays as it is."""
+
+    item: TailItem
+
+
+Happening: TypeAlias = (
+    Connecting
+    | Greeted
+    | Lost
+    | SessionsListed
+    | SessionChanged
+    | SessionClosed
+    | ApprovalsListed
+    | ApprovalChanged
+    | Attempted
+    | HeadSeen
+    | TailSeen
+)
+
+
+def reduce(state: State, happening: Happening) -> State:
+    """Return the state after `happening`. Pure and total."""
+    match happening:
+        case Connecting(at=at):
+            since = at if state.link.phase is Phase.LIVE else state.link.since
+            phase = Phase.CONNECTING if state.gateway is None else Phase.LOST
+            return replace(state, link=Link(phase, since, None, state.link.why))
+        case Greeted(gateway=gateway, at=at):
+            return replace(state, gateway=gateway, link=Link(Phase.LIVE, at))
+        case Lost(why=why, at=at, retry_at=retry_at):
+            return _lost(state, why, at, retry_at)
+        case SessionsListed(sessions=sessions):
+            return replace(state, sessions=_frozen({session.id: session for session in sessions}))
+        case SessionChanged(session=session):
+            return replace(state, sessions=_frozen({**state.sessions, session.id: session}))
+        case SessionClosed(id=closed):
+            kept = {id_: session for id_, session in state.sessions.items() if id_ != closed}
+            return replace(state, sessions=_frozen(kept))
+        case ApprovalsListed(approvals=approvals):
+            return _listed(state, approvals)
+        case ApprovalChanged(approval=approval):
+            merged = _later(state.approvals.get(approval.id), approval)
+            return replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
+        case Attempted(id=id_, attempt=attempt):
+            return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
+        case HeadSeen(head=head):
+            return replace(state, head=head)
+        case TailSeen():
+            return state
+
+
+def _lost(state: State, why: str, at: int, retry_at: int) -> State:
+    since = at if state.link.phase is Phase.LIVE else state.link.since
+    attempts = {
+        id_: replace(attempt, phase=AttemptPhase.UNKNOWN) if attempt.phase is AttemptPhase.SENT else attempt
+        for id_, attempt in state.attempts.items()
+    }
+    return replace(state, link=Link(Phase.LOST, since, retry_at, why), attempts=_frozen(attempts))
+
+
+def _listed(state: State, approvals: tuple[Approval, ...]) -> State:
+    unsettled = {
+        id_: state.approvals[id_]
+        for id_, attempt in state.attempts.items()
+        if attempt.phase in {AttemptPhase.SENT, AttemptPhase.UNKNOWN} and id_ in state.approvals
+    }
+    fresh = {approval.id: _later(state.approvals.get(approval.id), approval) for approval in approvals}
+    return replace(state, approvals=_bounded({**unsettled, **fresh}))
+
+
+def _later(known: Approval | None, told: Approval) -> Approval:
+    """Keep what is further along (pending, decided, executed), and the whole statement once it is known."""
+    if known is None or known.hash != told.hash:
+        return told
+    later = known if _progress(known) > _progress(told) else told
+    whole = told if known.cut else known
+    if later.cut and not whole.cut:
+        return replace(later, statement=whole.statement, cut=False, hidden=max(known.hidden, told.hidden))
+    return later
+
+
+def _progress(approval: Approval) -> int:
+    if approval.pending:
+        return 0
+    return 2 if approval.result is not None or approval.state == "executed" else 1
+
+
+def _bounded(approvals: dict[ApprovalId, Approval]) -> Mapping[ApprovalId, Approval]:
+    decided = [approval for approval in approvals.values() if not approval.pending]
+    if len(decided) > MOST_DECIDED:
+        decided.sort(key=lambda approval: approval.decided or approval.requested or 0)
+        for approval in decided[: len(decided) - MOST_DECIDED]:
+            del approvals[approval.id]
+    return _frozen(approvals)
+
+
+def _frozen(content: dict) -> MappingProxyType:  # type: ignore[type-arg]  # one helper for three key types
+    return MappingProxyType(content)
+
+
+def _by_expiry(approval: Approval) -> tuple[int, str]:
+    return (approval.expires if approval.expires is not None else 2**62, approval.id)
