@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.demo.binaries import server_account
-from gateway.demo.certificate import write_self_signed
 from gateway.demo.postgres import PostgresServer
+from gateway.listener.certificate import make_self_signed
 
 DATABASE = "bench"
 ROLE = "bench"
@@ -50,7 +50,7 @@ def pgbouncer(program: str, server: PostgresServer, password: str, folder: Path)
     """PgBouncer in session mode, which records nothing: TLS on both legs where the target has it."""
     port = _free_port()
     folder.mkdir(mode=0o700)
-    write_self_signed(folder / "cert.pem", folder / "key.pem")
+    make_self_signed(folder / "cert.pem", folder / "key.pem", ["localhost", "127.0.0.1"])
     (folder / "users.txt").write_text(f'"{ROLE}" "{password}"\n')
     tls = "require" if server.binaries.tls else "disable"
     (folder / "pgbouncer.ini").write_text(

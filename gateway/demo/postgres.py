@@ -26,8 +26,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from gateway.demo.binaries import Account, Binaries, find_binaries, reachable, runnable, server_account
-from gateway.demo.certificate import write_self_signed
 from gateway.errors import ConfigurationFault, TargetFault
+from gateway.listener.certificate import make_self_signed
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -230,7 +230,7 @@ class PostgresServer:
         folder = home / "tls"
         folder.mkdir(mode=0o700, exist_ok=True)
         if not (folder / "cert.pem").exists():
-            write_self_signed(folder / "cert.pem", folder / "key.pem")
+            make_self_signed(folder / "cert.pem", folder / "key.pem", ["localhost", "127.0.0.1"])
         for path in (folder, folder / "cert.pem", folder / "key.pem"):
             self._give(path)
         self._settings.update(ssl="on", ssl_cert_file=str(folder / "cert.pem"), ssl_key_file=str(folder / "key.pem"))
