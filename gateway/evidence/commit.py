@@ -1,0 +1,101 @@
+"""Group commit: many sessions wait for one sync (Trio).
+
+Promises that `durable` returns only after a sync that covers its ticket, that what nobody waits for is on disk within
+50 ms, and that after a failed write every waiter gets `EvidenceFault` and nobody writes again. Never holds a lock over
+an await of its caller's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import trio
+
+from gateway.errors import EvidenceFault
+from gateway.evidence.journal import Journal, Recorded, Ticket
+from gateway.model import Draft, LogName, Quote
+
+LINGER = 0.05
+"""Seconds within which everything appended is on disk, also where nobody waits."""
+FAST = 0.002
+"""Seconds: while the disk syncs faster, it is done in the event loop, which is cheaper than a thread."""
+
+
+class GroupCommit:
+    """A journal shared by the tasks of one Trio loop."""
+
+    def __init__(self, journal: Journal, timer: Callable[[], float] = time.perf_counter) -> None:
+        self.journal = journal
+        self._timer = timer
+        self._flushing = False
+        self._flushed = trio.Event()
+        self._appended = trio.Event()
+        self._recent = FAST
+        """Seconds that a sync took, smoothed; starts slow, so that an unknown disk cannot stall the loop."""
+
+    @property
+    def log(self) -> LogName:
+        """Return the log's origin."""
+        return self.journal.log
+
+    @property
+    def head(self) -> Quote | None:
+        """Return the last durable record."""
+        return self.journal.head
+
+    def append(self, draft: Draft) -> Ticket:
+        """Give `draft` its place; it is on disk within 50 ms, or when somebody waits. Raises `EvidenceFault`."""
+        ticket = self.journal.append(draft)
+        self._appended.set()
+        return ticket
+
+    async def durable(self, ticket: Ticket) -> Recorded:
+        """Return once `ticket` is on disk; where it already is, at once, without yielding. Raises `EvidenceFault`."""
+        while ticket.seq > self.journal.durable:
+            if self.journal.broken is not None:
+                raise EvidenceFault(self.journal.broken)
+            if self._flushing:
+                await self._flushed.wait()
+            else:
+                await self._lead()
+        return self.journal.redeem(ticket)
+
+    async def record(self, draft: Draft) -> Recorded:
+        """Append `draft` and wait until it is on disk."""
+        return await self.durable(self.append(draft))
+
+    async def run(self) -> None:
+        """Flush what nobody waits for within 50 ms, until cancelled; returns once the journal is broken."""
+        while self.journal.broken is None:
+            await self._appended.wait()
+            self._appended = trio.Event()
+            await trio.sleep(LINGER)
+            try:
+                while self.journal.broken is None and (self._flushing or self.journal.pending):
+                    if self._flushing:
+                        await self._flushed.wait()
+                    else:
+                        await self._lead()
+            except EvidenceFault:
+                return  # the journal keeps the fault and tells it to everyone who appends or waits
+
+    async def _lead(self) -> None:
+        """Let the tasks that are ready append too, then write and sync for all of them."""
+        self._flushing = True
+        try:
+            await trio.lowlevel.checkpoint()
+            batch = self.journal.take()
+            if batch is None:
+                return
+            began = self._timer()
+            if self._recent < FAST:
+                self.journal.commit(batch)
+            else:
+                with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it
+                    await trio.to_thread.run_sync(self.journal.commit, batch)
+            self._recent += (self._timer() - began - self._recent) / 4
+        finally:
+            self._flushing = False
+            self._flushed.set()
+            self._flushed = trio.Event()

@@ -1,0 +1,298 @@
+"""One log's journal: gives each record its place, and says when it is on disk.
+
+Promises that `append` alone decides order, chain and commitments; that `durable` never passes what a completed sync
+covers; and that only a durable ticket yields `Recorded`. After a failed write or sync the journal is broken for good:
+it is never retried, since the kernel may have dropped what it could not write. Knows no event loop; `commit` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.errors import EvidenceFault, OurBug
+from gateway.evidence.chain import commitment
+from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
+from gateway.evidence.record import KINDS, Torn, session_fields
+from gateway.evidence.replay import OpenSession, Replay, journal_name, replay
+from gateway.evidence.storage import File, Storage
+from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, format_time
+
+ROOM = 1 << 20
+"""Journal files grow by so many zeros at a time: a sync that need not move the file's end is a third cheaper."""
+ROTATE_RECORDS = 1 << 16
+ROTATE_BYTES = 256 << 20
+ROTATE_AFTER = 3_600_000_000
+"""A journal file is closed at so many records, bytes or microseconds: it will become one segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The place `append` gave a record; of a record in parts, its last line's. Says nothing about the disk."""
+
+    log: LogName
+    seq: int
+    chain: str
+
+
+class Recorded:
+    """Proof that a record is on disk; only `Journal.redeem` makes one, and `forward` takes nothing else."""
+
+    __slots__ = ("ticket",)
+
+    def __init__(self, ticket: Ticket, seal: object) -> None:
+        if seal is not _SEAL:
+            raise OurBug("only a durable journal ticket yields Recorded")
+        self.ticket = ticket
+
+    @property
+    def quote(self) -> Quote:
+        """Return the record's place and chain hash, for an entry of another log to quote."""
+        return Quote(self.ticket.log, self.ticket.seq, self.ticket.chain)
+
+
+_SEAL = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Lines that go to disk together, and the place of the last of them."""
+
+    data: bytes
+    count: int
+    first_ts: Micros
+    last: Quote
+
+
+class Journal:
+    """The journal of one log, open for writing by this process alone; `open` makes one."""
+
+    def __init__(
+        self,
+        directory: Path,
+        storage: Storage,
+        clock: Clock,
+        entropy: Entropy,
+        state: Replay,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.log = state.origin
+        self.open_sessions: tuple[OpenSession, ...] = tuple(state.open.values())
+        """Sessions that the previous process left without an end."""
+        self.torn: tuple[Torn, ...] = tuple(state.torn)
+        self.lost = state.lost
+        self.durable = state.seq - 1
+        """Highest sequence number that a completed sync covers; -1 in an empty log."""
+        self.head: Quote | None = Quote(self.log, state.seq - 1, state.chain.value.hex()) if state.seq else None
+        """The last durable record."""
+        self.broken: str | None = None
+        """Why nothing can be recorded any more, where that is so."""
+        self._directory, self._storage, self._clock, self._entropy, self._stack = (
+            directory,
+            storage,
+            clock,
+            entropy,
+            stack,
+        )
+        self._chain, self._seq, self._last_ts = state.chain, state.seq, state.last_ts
+        self._lines: list[bytes] = []
+        self._first_ts = Micros(0)
+        self._number, self._end, self._records, self._file_ts = state.number, state.end, state.records, state.first_ts
+        self._file: File | None = None
+        self._room = 0
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        origin: LogName,
+        storage: Storage,
+        clock: Clock,
+        entropy: Entropy,
+        *,
+        accept_loss: bool = False,
+    ) -> Journal:
+        """Open the log `origin` in `directory` (`evidence/logs/w1`), made where absent: lock, replay, repair.
+
+        Raises `EvidenceFault` where another process holds it, where a crash cannot explain what is found, or where
+        the disk fails. `accept_loss` goes on past whole records after a broken one; the first records then say so.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                for place in (directory / "journal", directory / "torn"):
+                    storage.make_directory(place)
+                stack.enter_context(storage.lock(directory / "lock"))
+                storage.open(directory / "journal" / journal_name(0)).close()
+                state = replay(storage, directory, origin, accept_loss=accept_loss)
+                journal = cls(directory, storage, clock, entropy, state, stack)
+                journal._open_file()
+            except OSError as fault:
+                raise EvidenceFault(f"evidence in {directory} cannot be opened: {fault.strerror or fault}") from fault
+            journal._stack = stack.pop_all()
+            return journal
+
+    def _open_file(self) -> None:
+        """Open the current journal file, or the first one; the directory is synced before anything in it counts."""
+        self._number = max(self._number, 1)
+        path = self._directory / "journal" / journal_name(self._number)
+        self._file = self._storage.open(path)
+        self._room = self._storage.size(path)
+        self._storage.sync_directory(path.parent)
+
+    @property
+    def pending(self) -> bool:
+        """Say whether anything appended awaits a flush."""
+        return bool(self._lines)
+
+    def append(self, draft: Draft) -> Ticket:
+        """Give `draft` its place in the log, in memory. Raises `EvidenceFault` once the journal is broken."""
+        self._must_work()
+        if draft.kind not in KINDS:
+            raise OurBug(f"no kind of record: {draft.kind}")
+        payload = b"" if draft.payload is None else canonical(draft.payload)
+        salt = b"" if draft.payload is None and draft.salt is None else draft.salt or self._entropy.bytes(32)
+        now = self._clock.now()
+        fields: dict[str, Json] = {
+            **draft.fields,
+            "v": VERSION,
+            "log": self.log,
+            "ts": format_time(now),
+            "mono": self._clock.monotonic(),
+            "kind": draft.kind,
+        }
+        if draft.session is not None:
+            fields.update(session_fields(draft.session))
+        if draft.n is not None:
+            fields["n"] = draft.n
+        if now < self._last_ts:
+            fields["clk"] = "back"
+        if len(payload) <= MAX_PAYLOAD:
+            chain = self._line(fields, salt, payload)
+        else:
+            pieces = split(payload, MAX_PAYLOAD)
+            fields["parts"] = len(pieces)
+            for number, piece in enumerate(pieces, 1):
+                fields["part"] = number
+                chain = self._line(fields, salt, piece)
+                fields.pop("clk", None)
+        self._last_ts = now
+        return Ticket(self.log, self._seq - 1, chain)
+
+    def _line(self, fields: dict[str, Json], salt: bytes, payload: bytes) -> str:
+        fields["seq"] = self._seq
+        if payload:
+            fields["plen"] = len(payload)
+            fields["pc"] = commitment(salt, payload)
+        entry = canonical(fields)
+        if len(entry) > MAX_ENTRY:
+            raise Malformed(f"an entry of {len(entry)} bytes; {MAX_ENTRY} is the limit")
+        chain = self._chain.link(entry).hex()
+        if not self._lines:
+            self._first_ts = self._clock.now()
+        self._lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), salt.hex().encode(), entry, payload))
+        self._seq += 1
+        return chain
+
+    def take(self) -> Batch | None:
+        """Take everything appended and not yet taken, to be given to `commit` in the same order. None: nothing."""
+        self._must_work()
+        if not self._lines:
+            return None
+        last = Quote(self.log, self._seq - 1, self._chain.value.hex())
+        batch = Batch(b"".join(self._lines), len(self._lines), self._first_ts, last)
+        self._lines = []
+        return batch
+
+    def commit(self, batch: Batch) -> None:
+        """Write and sync `batch`, one at a time, perhaps in a thread. Raises `EvidenceFault`; then broken for good."""
+        self._must_work()
+        if batch.last.seq - batch.count != self.durable:
+            self.broken = "the record cannot be written: one before it was dropped"
+            raise OurBug(self.broken)
+        try:
+            self._write(batch)
+        except OSError as fault:
+            self.broken = f"the record cannot be written: {fault.strerror or type(fault).__name__}"
+            raise EvidenceFault(self.broken) from fault
+        except BaseException:
+            self.broken = "the record cannot be written: interrupted while writing"
+            raise
+        self.durable, self.head = batch.last.seq, batch.last
+
+    def flush(self) -> None:
+        """Make everything appended durable, with one write and one sync. Raises `EvidenceFault`."""
+        if (batch := self.take()) is not None:
+            self.commit(batch)
+
+    def redeem(self, ticket: Ticket) -> Recorded:
+        """Exchange a durable ticket for `Recorded`. Raises `OurBug` for one that no sync covers yet."""
+        if ticket.log != self.log or ticket.seq > self.durable:
+            raise OurBug(f"record {ticket.seq} of {ticket.log} is not durable")
+        return Recorded(ticket, _SEAL)
+
+    def close(self) -> None:
+        """Flush, give back the room kept, close, and let go of the directory. Raises `EvidenceFault` if that fails."""
+        try:
+            if self.broken is None:
+                self.flush()
+                self._finish_file()
+        except OSError as fault:
+            raise EvidenceFault(f"the journal cannot be closed: {fault.strerror or fault}") from fault
+        finally:
+            self.broken = self.broken or "the journal is closed"
+            self._stack.close()
+
+    def _must_work(self) -> None:
+        if self.broken is not None:
+            raise EvidenceFault(self.broken)
+
+    def _write(self, batch: Batch) -> None:
+        if self._records and (
+            self._records + batch.count > ROTATE_RECORDS
+            or self._end + len(batch.data) > ROTATE_BYTES
+            or (self._file_ts is not None and batch.first_ts - self._file_ts > ROTATE_AFTER)
+        ):
+            self._rotate()
+        if self._file is None:
+            raise OurBug("the journal file is not open")
+        end = self._end + len(batch.data)
+        data = batch.data
+        if end > self._room:
+            self._room = -(-end // ROOM) * ROOM
+            data += bytes(self._room - end)
+        view, offset = memoryview(data), self._end
+        while view:
+            written = self._file.write(view, offset)
+            if written <= 0:
+                raise OSError(0, "the disk took nothing")
+            view, offset = view[written:], offset + written
+        self._file.sync()
+        self._end = end
+        if not self._records:
+            self._file_ts = batch.first_ts
+        self._records += batch.count
+
+    def _rotate(self) -> None:
+        self._finish_file()
+        self._number, self._end, self._records, self._file_ts = self._number + 1, 0, 0, None
+        self._open_file()
+
+    def _finish_file(self) -> None:
+        if self._file is not None:
+            self._file.truncate(self._end)
+            self._file.sync()
+            self._file.close()
+            self._file = None
+
+
+def split(payload: bytes, size: int) -> list[bytes]:
+    """Cut UTF-8 `payload` into pieces of at most `size` bytes, each whole UTF-8."""
+    pieces, begin = [], 0
+    while len(payload) - begin > size:
+        end = begin + size
+        while payload[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(payload[begin:end])
+        begin = end
+    return [*pieces, payload[begin:]]

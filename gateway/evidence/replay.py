@@ -1,0 +1,206 @@
+"""Reading a log back at start: where it ends, what a crash left behind, which sessions it cut.
+
+Promises to accept exactly the lines whose chain holds, to keep every byte of what it rejects, and to refuse where a
+crash cannot explain what it finds. Repairs only the bytes after the last good line; never rewrites a good one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from gateway.errors import EvidenceFault
+from gateway.evidence.chain import Chain
+from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, parse_time
+from gateway.evidence.record import Torn, session_info
+from gateway.evidence.storage import Storage
+from gateway.model import Json, LogName, Micros, SessionInfo
+
+_NEVER = Micros(0)
+READ = 4 << 20
+"""Bytes read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session without its end: who, its last `n`, and the counts that its end will carry."""
+
+    session: SessionInfo
+    n: int = 0
+    statements: int = 0
+    denied: int = 0
+    held: int = 0
+    rows: int = 0
+
+    def after(self, entry: dict[str, Json]) -> OpenSession:
+        """Return the session with `entry` of its own counted."""
+        n = entry.get("n")
+        counted = replace(self, n=n) if isinstance(n, int) else self
+        if entry["kind"] == "request" and entry.get("part", 1) == 1:
+            return replace(
+                counted,
+                statements=self.statements + 1,
+                denied=self.denied + (entry.get("verdict") == "deny"),
+                held=self.held + (entry.get("approval") is not None),
+            )
+        rows = entry.get("rows")
+        if entry["kind"] == "result" and entry.get("part", 1) == 1 and isinstance(rows, int):
+            return replace(counted, rows=self.rows + rows)
+        return counted
+
+
+@dataclass(slots=True)
+class Replay:
+    """Where a log stands: the next sequence number and chain value, the last file's place and what is unfinished."""
+
+    origin: LogName
+    chain: Chain = field(default_factory=Chain)
+    seq: int = 0
+    last_ts: Micros = _NEVER
+    number: int = 0
+    """Of the last journal file; 0 where there is none."""
+    end: int = 0
+    """Of its good content, in bytes."""
+    records: int = 0
+    first_ts: Micros | None = None
+    """Time of the last file's first entry."""
+    open: dict[str, OpenSession] = field(default_factory=dict)
+    torn: list[Torn] = field(default_factory=list)
+    """What lies in `torn/` and no `start` entry has named yet."""
+    lost: str | None = None
+    """Why records are known to be missing, where `accept_loss` let the start pass."""
+    _named: set[str] = field(default_factory=set)
+
+    def accept(self, line: Line) -> bool:
+        """Take the next line if its chain holds. Raises `EvidenceFault` where it holds and the entry is wrong."""
+        before = self.chain.value
+        if self.chain.link(line.entry) != line.chain:
+            self.chain.value = before
+            return False
+        try:
+            entry = parse_loosely(line.entry)
+        except Malformed as fault:
+            raise EvidenceFault(f"log {self.origin}, record {self.seq}: {fault}; restore it from a copy") from None
+        if entry.get("log") != self.origin or entry.get("seq") != self.seq:
+            raise EvidenceFault(
+                f"expected record {self.seq} of log {self.origin}, found {entry.get('seq')} of {entry.get('log')};"
+                " this directory belongs to another gateway or was changed"
+            )
+        self.seq += 1
+        self.records += 1
+        self.last_ts = parse_time(str(entry["ts"]))
+        if self.first_ts is None:
+            self.first_ts = self.last_ts
+        self._follow(entry, line)
+        return True
+
+    def _follow(self, entry: dict[str, Json], line: Line) -> None:
+        kind, sid = entry.get("kind"), entry.get("sid")
+        if kind == "start" and isinstance(torn := entry.get("torn"), list):
+            self._named.update(str(one["file"]) for one in torn if isinstance(one, dict))
+        if not isinstance(sid, str):
+            return
+        if kind == "session_start":
+            payload = parse_loosely(line.payload) if line.payload else {}
+            self.open[sid] = OpenSession(session_info(entry, payload))
+        elif kind == "session_end":
+            self.open.pop(sid, None)
+        elif sid in self.open:
+            self.open[sid] = self.open[sid].after(entry)
+
+    def named(self, file: str) -> bool:
+        """Say whether a `start` entry names this file of `torn/`."""
+        return file in self._named
+
+
+def journal_name(number: int) -> str:
+    """Return the name of journal file `number`, from 1; number 0 is the permanent, empty one that views rely on."""
+    return f"{number:08}.tsv"
+
+
+def lines(storage: Storage, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield offset and bytes of each whole line before the first NUL, without its line feed."""
+    offset, position, pending = 0, 0, b""
+    while chunk := storage.read(path, position, READ):
+        position += len(chunk)
+        nul = chunk.find(0)
+        whole = (pending + (chunk if nul < 0 else chunk[:nul])).split(b"\n")
+        pending = whole.pop()
+        for raw in whole:
+            yield offset, raw
+            offset += len(raw) + 1
+        if nul >= 0:
+            return
+
+
+def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: bool = False) -> Replay:
+    """Read the log in `directory` and repair its torn tail. Raises `EvidenceFault` where a crash cannot explain it."""
+    state = Replay(origin)
+    journal = directory / "journal"
+    files = [name for name in storage.names(journal) if name.endswith(".tsv") and name != journal_name(0)]
+    for index, name in enumerate(files):
+        if not name[:-4].isdigit() or name != journal_name(int(name[:-4])):
+            raise EvidenceFault(f"{journal / name} is no journal file of ours; move it away")
+        state.number, state.end, state.records, state.first_ts = int(name[:-4]), 0, 0, None
+        for offset, raw in lines(storage, journal / name):
+            try:
+                good = state.accept(parse_line(raw))
+            except Malformed:
+                good = False
+            if not good:
+                break
+            state.end = offset + len(raw) + 1
+        _repair(storage, directory, state, last=index == len(files) - 1, accept_loss=accept_loss)
+    for name in storage.names(directory / "torn"):
+        if not state.named(name) and not name.startswith("."):
+            content = _all(storage, directory / "torn" / name, 0)
+            state.torn.append(Torn(name, len(content), blake3(content).hexdigest()))
+    return state
+
+
+def _all(storage: Storage, path: Path, offset: int) -> bytes:
+    return storage.read(path, offset, storage.size(path) - offset)
+
+
+def _repair(storage: Storage, directory: Path, state: Replay, *, last: bool, accept_loss: bool) -> None:
+    """Move what follows the last good line to `torn/` and zero it; zeros alone are the room that was kept for lines."""
+    path = directory / "journal" / journal_name(state.number)
+    rest = _all(storage, path, state.end)
+    content = rest.rstrip(b"\0")
+    if not content:
+        return
+    where = f"log {state.origin}, record {state.seq} ({path.name}, byte {state.end})"
+    if not last:
+        raise EvidenceFault(f"{where} is broken and later files follow it: no crash does that; restore it from a copy")
+    if _whole_line_after(content, state.origin):
+        if not accept_loss:
+            raise EvidenceFault(
+                f"{where} is broken and a whole record follows it: no crash does that; restore it from a copy,"
+                " or start with --accept-loss to go on without what follows"
+            )
+        state.lost = f"broken at {path.name}, byte {state.end}; whole records followed"
+    name = f"{path.stem}-{state.end}-{blake3(content).hexdigest()[:16]}"
+    storage.replace(directory / "torn" / name, content)
+    file = storage.open(path)
+    try:
+        zeros, offset = memoryview(bytes(len(content))), state.end
+        while zeros:
+            written = file.write(zeros, offset)
+            zeros, offset = zeros[written:], offset + written
+        file.sync()
+    finally:
+        file.close()
+
+
+def _whole_line_after(content: bytes, origin: LogName) -> bool:
+    """Say whether a whole entry of this log stands after the first, broken line: a torn write has only one end."""
+    for raw in content.replace(b"\0", b"\n").split(b"\n")[1:-1]:
+        try:
+            if parse_loosely(parse_line(raw).entry).get("log") == origin:
+                return True
+        except Malformed:
+            continue
+    return False
