@@ -62,10 +62,8 @@ def decode_data_row(body: bytes) -> list[bytes | None]:
 
 def encode_data_row(values: Sequence[bytes | None]) -> bytes:
     """Encode a DataRow."""
-    parts = [UINT16.pack(len(values))]
-    for value in values:
-        parts.append(INT32.pack(-1) if value is None else INT32.pack(len(value)) + value)
-    return message(b"D", b"".join(parts))
+    cells = (INT32.pack(-1) if value is None else INT32.pack(len(value)) + value for value in values)
+    return message(b"D", UINT16.pack(len(values)) + b"".join(cells))
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,18 @@ class MessageReader:
         self._position = end
         return Message(header[0], body)
 
+    def holds(self, kind: bytes) -> bool:
+        """Whether a message of that kind stands among the whole messages held now."""
+        position = self._position
+        while len(self._buffer) - position >= HEADER_SIZE:
+            found, length = HEADER.unpack_from(self._buffer, position)
+            if length < 4 or position + 1 + length > len(self._buffer):
+                return False
+            if found == kind:
+                return True
+            position += 1 + length
+        return False
+
     def __iter__(self) -> Iterator[Message]:
         """Yield the whole messages held now."""
         while (found := self.next()) is not None:

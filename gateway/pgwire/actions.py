@@ -1,0 +1,333 @@
+"""What a session asks its driver to do, and what it is told: frozen values between the state machine and the I/O.
+
+The machine never waits and never does I/O. A driver performs the actions in the order in which they came:
+whatever stands after a `Record` that must be durable may leave the process only once that record is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NewType, Protocol, TypeAlias
+
+from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
+from gateway.pgwire.backend import ColumnDescription, Report
+
+Token = NewType("Token", int)
+"""Names one question of the machine; its answer comes by `Session.resume(token, …)`."""
+
+
+class Source(Enum):
+    """Which side of the session bytes came from."""
+
+    CLIENT = "client"
+    TARGET = "target"
+
+
+# --- what policy says to the wire -------------------------------------------------------------------------------
+
+
+class Replacement(Protocol):
+    """How one output column is masked: `replacement` stands in for every value but NULL; None makes it NULL."""
+
+    @property
+    def column_name(self) -> str:
+        """Name of the output column."""
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The marked columns it may be made of."""
+
+    @property
+    def style(self) -> str:
+        """The mask style."""
+
+    @property
+    def replacement(self) -> bytes | None:
+        """What stands in for every value."""
+
+
+class Plan(Protocol):
+    """The masked columns of one result: a `Replacement` or None for each column, in order."""
+
+    @property
+    def columns(self) -> tuple[Replacement | None, ...]:
+        """One for each column of the result."""
+
+
+class Planner(Protocol):
+    """Makes the mask plan of one result from its RowDescription; pure."""
+
+    def __call__(self, index: int, row: tuple[ColumnDescription, ...]) -> Plan:
+        """Plan the result of statement `index` (from 0) of the string."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """PREPARE succeeded, or is to: `name` stands for `sql`."""
+
+    name: str
+    sql: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """DECLARE succeeded, or is to: cursor `name` reads `sql`; `hold`: it outlives its transaction."""
+
+    name: str
+    sql: bytes
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deallocated:
+    """DEALLOCATE of one prepared statement; None: of all."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """CLOSE of one cursor; None: of all."""
+
+    name: str | None
+
+
+NameEffect: TypeAlias = Prepared | Declared | Deallocated | Closed
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the wire must know of a judged statement."""
+
+    verdict: Verdict
+    policy_hash: str
+    touches_marks: bool = False
+    """A marked relation is in reach: errors are scrubbed, notices dropped, results planned afresh."""
+    marks_in_reach: tuple[str, ...] = ()
+    predicate_touch: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+    planner: Planner | None = None
+    """None: the connection has no marks, results pass untouched."""
+    copy_in: bool = False
+    depends_on_state: bool = False
+    """EXECUTE, FETCH and the like: judged again once the session is quiet, since names may still change."""
+    leaves_failed_transaction: bool = False
+    """Its first statement is ROLLBACK, COMMIT or the like, which PostgreSQL runs in a failed transaction."""
+    effects: tuple[tuple[int, NameEffect], ...] = ()
+    """What succeeds with statement `index` of the string: (index, effect)."""
+    changes_catalog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The session's state that a statement may refer to, at the moment of judging."""
+
+    prepared: Mapping[str, bytes]
+    cursors: Mapping[str, bytes]
+    status: str
+    """Transaction status: I, T or E."""
+
+
+# --- notes: what is to be recorded ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """A Parse is about to be forwarded."""
+
+    n: int
+    statement: Statement
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A statement is about to be forwarded (Query, Bind), or was denied."""
+
+    n: int
+    statement: Statement
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """An Execute of the portal that request `of` made is about to be forwarded."""
+
+    n: int
+    of: int
+    max_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyChunk:
+    """COPY data of request `of`, whole CopyData messages of at most 256 KiB, is about to be forwarded."""
+
+    n: int
+    of: int
+    data: bytes
+    touches_marks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedColumn:
+    """One masked output column of a result and how many values of it were replaced."""
+
+    column_name: str
+    source_columns: tuple[str, ...]
+    style: str
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How request `of` ended, and what the agent was sent; `digest` is keyed with `salt` over all its wire bytes."""
+
+    n: int
+    of: int
+    outcome: Outcome
+    sqlstate: str | None
+    message: str | None
+    rows: int
+    size: int
+    duration_us: int
+    masked: tuple[MaskedColumn, ...]
+    text: str
+    truncated: bool
+    digest: str
+    salt: bytes
+    touches_marks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """The client asked to cancel; `of` is the request in flight or held, None if there was none."""
+
+    n: int
+    of: int | None
+    forwarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a person should look at."""
+
+    n: int
+    alarm: str
+    detail: str
+
+
+Note: TypeAlias = Preparation | Request | Execution | CopyChunk | Answer | Cancellation | Alarm
+
+
+# --- actions ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SendToClient:
+    """Bytes for the agent."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendToTarget:
+    """Bytes for the target."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A note for the journal; `wait`: what follows leaves only once it is durable."""
+
+    note: Note
+    wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Analyse:
+    """Judge a statement; answer with a `Judgement`."""
+
+    token: Token
+    statement: Statement
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Ask a person; answer with `Granted` or `Refused`. The driver records the request and the release."""
+
+    token: Token
+    n: int
+    statement: Statement
+    judgement: Judgement
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class EndHold:
+    """The held operation is no longer wanted: cancelled by the client, or a side is gone."""
+
+    token: Token
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTarget:
+    """Cancel what the target runs now, then call `Session.cancel_delivered()`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanged:
+    """A statement that may have changed the catalog succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The session is over; send what is queued, then close both sides."""
+
+    reason: str
+
+
+Action: TypeAlias = (
+    SendToClient | SendToTarget | Record | Analyse | Hold | EndHold | CancelTarget | CatalogChanged | Close
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A held operation may run: its release is durable, and it was judged again just now."""
+
+    judgement: Judgement
+    decision: Decision
+    executed_hash: OperationHash
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A held operation must not run; `report` is what the agent is told."""
+
+    outcome: Outcome
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a session did, for its end record and for lists."""
+
+    statements: int = 0
+    denied: int = 0
+    held: int = 0
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one session, in bytes."""
+
+    statement: int = 1 << 20
+    message: int = (64 << 20) + 1024
+    copy_chunk: int = 256 << 10
+    payload: int = 64 << 10

@@ -1,0 +1,125 @@
+"""What the two sides of one session share: the queue of answers owed, names, transaction status, and the actions.
+
+Only `Session` makes one; only `ClientSide` and `TargetSide` change it. It keeps the counter `n` of the session's
+records and builds the note that ends an operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from gateway.model import Entropy, Outcome, Statement
+from gateway.pgwire.actions import (
+    Action,
+    Alarm,
+    CatalogChanged,
+    Close,
+    Counts,
+    Judgement,
+    Limits,
+    Record,
+    SendToClient,
+    SendToTarget,
+    Token,
+)
+from gateway.pgwire.answer import Collector
+from gateway.pgwire.flight import Flight, Operation
+from gateway.pgwire.names import NameTable
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The operation that waits for a person."""
+
+    token: Token
+    n: int
+
+
+@dataclass(slots=True)
+class Exchange:
+    """State of one session after login; `monotonic` returns microseconds."""
+
+    limits: Limits
+    entropy: Entropy
+    monotonic: Callable[[], int]
+    pinned: Mapping[str, str]
+    """ParameterStatus values that must never change."""
+    actions: list[Action] = field(default_factory=list)
+    flight: Flight = field(default_factory=Flight)
+    names: NameTable = field(default_factory=NameTable)
+    status: bytes = b"I"
+    tainted: bool = False
+    """A marked relation was in reach earlier in this transaction: its errors are scrubbed to the end."""
+    skip_until_sync: bool = False
+    """As after an error: everything up to Sync is dropped."""
+    segment_dirty: bool = False
+    """Something was forwarded in the extended protocol since the last Sync."""
+    copy_in: Operation | None = None
+    cancelling: bool = False
+    held: Held | None = None
+    closed: bool = False
+    counts: Counts = field(default_factory=Counts)
+    last: Operation | None = None
+    """The operation that answered last: a failing commit at Sync is its error."""
+    _n: int = 0
+
+    def next_n(self) -> int:
+        """Return the next number of a record of this session; 0 is the session's start."""
+        self._n += 1
+        return self._n
+
+    def to_client(self, data: bytes) -> None:
+        """Send to the agent; neighbours are joined by the driver."""
+        self.actions.append(SendToClient(data))
+
+    def to_target(self, data: bytes) -> None:
+        """Send to the target."""
+        self.actions.append(SendToTarget(data))
+
+    def alarm(self, alarm: str, detail: str) -> None:
+        """Record an alarm."""
+        self.actions.append(Record(Alarm(self.next_n(), alarm, detail), wait=False))
+
+    def close(self, reason: str) -> None:
+        """End the session once; later bytes are ignored."""
+        if not self.closed:
+            self.closed = True
+            self.actions.append(Close(reason))
+
+    def collector(self) -> Collector:
+        """Start collecting an answer."""
+        return Collector(self.entropy.bytes(32), self.limits.payload, self.monotonic())
+
+    def operation(self, n: int, statement: Statement, judgement: Judgement, portal: bytes | None = None) -> Operation:
+        """Start an operation that is about to be forwarded."""
+        if judgement.touches_marks:
+            self.tainted = True
+        return Operation(n, statement, judgement, self.collector(), portal)
+
+    def count(self, *, statements: int = 0, denied: int = 0, held: int = 0, rows: int = 0) -> None:
+        """Add to the session's counts."""
+        old = self.counts
+        self.counts = replace(
+            old,
+            statements=old.statements + statements,
+            denied=old.denied + denied,
+            held=old.held + held,
+            rows=old.rows + rows,
+        )
+
+    def end(self, operation: Operation, outcome: Outcome) -> None:
+        """Record how an operation ended, once."""
+        if operation.ended:
+            return
+        operation.ended = True
+        self.count(rows=operation.collector.rows)
+        self.answer(operation.n, operation.collector, outcome, touches_marks=operation.judgement.touches_marks)
+        if operation.judgement.changes_catalog and outcome is Outcome.OK:
+            self.actions.append(CatalogChanged())
+        self.last = operation
+
+    def answer(self, of: int, collector: Collector, outcome: Outcome, *, touches_marks: bool) -> None:
+        """Record an answer, before the message that ends the operation; durable with the next group."""
+        note = collector.answer(self.next_n(), of, outcome, self.monotonic(), touches_marks=touches_marks)
+        self.actions.append(Record(note, wait=False))

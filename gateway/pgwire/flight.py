@@ -1,0 +1,111 @@
+"""What the target still owes: one entry for each forwarded message that is answered, in order.
+
+The queue attributes every backend message to the operation that caused it. Answers of the gateway's own stand in the
+same queue, so that a refusal in a pipeline is told after the results of what came before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from gateway.model import Statement
+from gateway.pgwire.actions import Judgement, Plan
+from gateway.pgwire.answer import Collector
+from gateway.pgwire.backend import ColumnDescription
+
+
+class Await(Enum):
+    """Which message of ours the target is to answer."""
+
+    QUERY = auto()
+    PARSE = auto()
+    BIND = auto()
+    DESCRIBE = auto()
+    EXECUTE = auto()
+    CLOSE = auto()
+    SYNC = auto()
+    ABORT = auto()
+    """The gateway's own Execute of a portal that does not exist; answered by 34000 and never shown."""
+
+
+@dataclass(slots=True)
+class Operation:
+    """One recorded request on its way: a Query, or a portal from Bind to its end."""
+
+    n: int
+    statement: Statement
+    judgement: Judgement
+    collector: Collector
+    portal: bytes | None = None
+    index: int = 0
+    """Which statement of the string answers now."""
+    columns: tuple[ColumnDescription, ...] = ()
+    plan: Plan | None = None
+    """Set only where some column of the present result is masked."""
+    described: bool = False
+    seen: int = 0
+    """Rows of the present statement so far."""
+    disputed: bool = False
+    """RowDescription named marked columns where the statement read clean."""
+    failed: bool = False
+    ended: bool = False
+
+
+@dataclass(slots=True)
+class Preparing:
+    """A Parse on its way: on success the name stands for the statement."""
+
+    n: int
+    name: bytes
+    statement: Statement
+    types: tuple[int, ...]
+    judgement: Judgement
+    collector: Collector
+
+
+@dataclass(slots=True)
+class Expected:
+    """One answer owed. `hidden`: the message was the gateway's own, its answer is swallowed."""
+
+    kind: Await
+    operation: Operation | None = None
+    preparing: Preparing | None = None
+    name: bytes = b""
+    target: bytes = b""
+    hidden: bool = False
+
+
+@dataclass(slots=True)
+class Flight:
+    """The queue of expected answers."""
+
+    entries: deque[Expected] = field(default_factory=deque)
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def __iter__(self) -> Iterator[Expected]:
+        return iter(self.entries)
+
+    @property
+    def head(self) -> Expected | None:
+        """The entry that the next answer belongs to."""
+        return self.entries[0] if self.entries else None
+
+    def push(self, entry: Expected) -> None:
+        """Expect one more answer."""
+        self.entries.append(entry)
+
+    def pop(self) -> Expected:
+        """The head was answered."""
+        return self.entries.popleft()
+
+    def drop_until_sync(self) -> tuple[list[Expected], bool]:
+        """After an extended error: forget what the target skips. Returns it, and whether a Sync follows."""
+        dropped = []
+        while self.entries and self.entries[0].kind is not Await.SYNC:
+            dropped.append(self.entries.popleft())
+        return dropped, bool(self.entries)

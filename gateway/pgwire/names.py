@@ -1,0 +1,75 @@
+"""The session's names as the target has them: prepared statements and portals or cursors, one name space each.
+
+Entries change only when the target confirmed the change, so that a name never stands for a text that the target does
+not have under it. Source: PostgreSQL 18, "Extended Query" and PREPARE, DECLARE, DEALLOCATE, CLOSE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from gateway.model import Statement
+from gateway.pgwire.actions import Closed, Deallocated, Declared, NameEffect, Names, Prepared
+from gateway.pgwire.backend import ColumnDescription
+from gateway.pgwire.flight import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a prepared statement's name stands for; `types` are those its Parse gave (0: left to the target)."""
+
+    sql: bytes
+    types: tuple[int, ...] = ()
+    columns: tuple[ColumnDescription, ...] = ()
+    """What a Describe of the statement said, formats not yet chosen."""
+
+
+@dataclass(slots=True)
+class NameTable:
+    """Prepared statements, portals made by Bind, and cursors made by DECLARE."""
+
+    prepared: dict[bytes, Known] = field(default_factory=dict)
+    portals: dict[bytes, Operation] = field(default_factory=dict)
+    cursors: dict[bytes, Declared] = field(default_factory=dict)
+
+    def view(self, status: str) -> Names:
+        """Return what a judgement may see, detached from later changes."""
+        cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
+        for name, operation in self.portals.items():
+            cursors[name.decode("utf-8", "replace")] = operation.statement.sql
+        prepared = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
+        return Names(prepared, cursors, status)
+
+    def parsed(self, name: bytes, statement: Statement, types: tuple[int, ...]) -> None:
+        """A Parse succeeded."""
+        self.prepared[name] = Known(statement.sql, types)
+
+    def described(self, name: bytes, columns: tuple[ColumnDescription, ...]) -> None:
+        """A Describe of a prepared statement was answered."""
+        known = self.prepared.get(name)
+        if known is not None:
+            self.prepared[name] = replace(known, columns=columns)
+
+    def apply(self, effect: NameEffect) -> None:
+        """A statement with this effect succeeded."""
+        match effect:
+            case Prepared(name, sql):
+                self.prepared[name.encode()] = Known(sql)
+            case Declared(name):
+                self.cursors[name.encode()] = effect
+            case Deallocated(None):
+                self.prepared.clear()
+            case Deallocated(str() as name):
+                self.prepared.pop(name.encode(), None)
+            case Closed(None):
+                self.cursors.clear()
+            case Closed(str() as name):
+                self.cursors.pop(name.encode(), None)
+
+    def transaction_ended(self) -> list[Operation]:
+        """No transaction is open: portals and most cursors are gone. Returns the portals' operations."""
+        gone = list(self.portals.values())
+        self.portals.clear()
+        if self.cursors:
+            self.cursors = {name: cursor for name, cursor in self.cursors.items() if cursor.hold}
+        return gone

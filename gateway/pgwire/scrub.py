@@ -1,0 +1,24 @@
+"""Errors and notices where a marked relation is in reach: severity and SQLSTATE stay, values go.
+
+Kept: severity, SQLSTATE, the position in the agent's own text, and names of schema, table, column, type and
+constraint. Withheld: message, detail, hint, context and internal queries, which may print values of marked columns.
+One exception: an error of class 42 that PostgreSQL raised with a position in the agent's text and without any
+context comes from analysing that text, before a row was read; its words help and name only what the agent wrote.
+Functions cannot forge it: what they raise carries a context.
+"""
+
+from __future__ import annotations
+
+from gateway.pgwire.backend import Report
+
+_KEPT = frozenset("SVCPstcdn")
+
+
+def scrub(error: Report) -> Report:
+    """Return the error as an agent may see it."""
+    analysed = error.sqlstate.startswith("42") and error.get("P") is not None and error.get("W") is None
+    if analysed and error.get("q") is None and error.get("R") != "exec_stmt_raise":
+        return Report(tuple((code, value) for code, value in error.fields if code in _KEPT or code == "M"))
+    kept = [(code, value) for code, value in error.fields if code in _KEPT]
+    text = f"error {error.sqlstate} (its words are withheld: a column marked sensitive is in reach)"
+    return Report((*kept, ("M", text)))

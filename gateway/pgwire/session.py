@@ -1,0 +1,202 @@
+"""A session after login as a synchronous state machine: bytes in, frozen actions out, no I/O, no clock of its own.
+
+`feed(source, data)` takes bytes from either side, `resume(token, answer)` answers a question that an `Analyse` or
+`Hold` asked. Both return the actions to perform, in order. `gateway.pipeline` performs them on Trio; the tests drive
+the same machine with plain lists. A fault of either side ends the session with a clear error, never the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gateway.errors import ClientFault, OurBug, TargetFault
+from gateway.model import Entropy
+from gateway.pgwire.actions import (
+    Action,
+    Cancellation,
+    CancelTarget,
+    Counts,
+    EndHold,
+    Granted,
+    Judgement,
+    Limits,
+    Record,
+    Refused,
+    Source,
+    Token,
+)
+from gateway.pgwire.backend import Report, error_response
+from gateway.pgwire.client_side import ClientSide, Wait
+from gateway.pgwire.exchange import Exchange
+from gateway.pgwire.target_side import TargetSide
+
+
+class Session:
+    """One agent's session with its target; `monotonic` returns microseconds.
+
+    `pinned` are ParameterStatus values that must not change; where they do, the session ends.
+    """
+
+    def __init__(
+        self, limits: Limits, entropy: Entropy, monotonic: Callable[[], int], pinned: Mapping[str, str]
+    ) -> None:
+        self._x = Exchange(limits, entropy, monotonic, pinned)
+        self._client = ClientSide(self._x)
+        self._target = TargetSide(self._x)
+        self._steps = self._client.run()
+        self._wait = next(self._steps)
+        self._answer: object = None
+
+    def feed(self, source: Source, data: bytes) -> list[Action]:
+        """Take bytes that `source` sent."""
+        if self._x.closed:
+            return []
+        try:
+            if source is Source.CLIENT:
+                self._client.reader.feed(data)
+                if self._x.held is not None and self._client.reader.holds(b"X"):
+                    return self.lost(Source.CLIENT)
+            else:
+                self._target.feed(data)
+            self._advance()
+        except ClientFault as fault:
+            side = "the client" if source is Source.CLIENT else "the target"
+            self._end(fault.sqlstate, str(fault), f"{side} broke the protocol: {fault}")
+        except TargetFault as fault:
+            self._x.alarm("target-protocol", str(fault))
+            self._end("08P01", f"hoop: the session was ended: {fault}", str(fault))
+        return self._take()
+
+    def resume(self, token: Token, answer: Judgement | Granted | Refused) -> list[Action]:
+        """Answer the question `token`; an answer that nobody waits for any more is dropped."""
+        if self._x.closed or token != self._client.token or self._wait is not Wait.ANSWER:
+            return []
+        self._answer = answer
+        try:
+            self._advance()
+        except ClientFault as fault:
+            self._end(fault.sqlstate, str(fault), f"the client broke the protocol: {fault}")
+        return self._take()
+
+    def cancel(self) -> list[Action]:
+        """Take a CancelRequest that came with this session's key."""
+        x = self._x
+        if x.closed:
+            return []
+        if x.held is not None:
+            x.actions.append(Record(Cancellation(x.next_n(), x.held.n, forwarded=False)))
+            x.actions.append(EndHold(x.held.token, "cancelled by the client"))
+            return self._take()
+        head = x.flight.head
+        running = head.operation if head is not None else None
+        if running is None or x.cancelling:
+            x.actions.append(Record(Cancellation(x.next_n(), None, forwarded=False), wait=False))
+        else:
+            x.cancelling = True
+            x.actions.append(Record(Cancellation(x.next_n(), running.n, forwarded=True)))
+            x.actions.append(CancelTarget())
+        return self._take()
+
+    def cancel_delivered(self) -> list[Action]:
+        """Say that the target took the cancel: new operations may be forwarded again."""
+        self._x.cancelling = False
+        if not self._x.closed:
+            self._advance()
+        return self._take()
+
+    def lost(self, source: Source) -> list[Action]:
+        """Say that one side closed its connection."""
+        x = self._x
+        if x.held is not None and not x.closed:
+            x.actions.append(EndHold(x.held.token, f"the {source.value} is gone"))
+        if source is Source.TARGET and not x.closed:
+            x.to_client(error_response("08006", "hoop: the target closed the connection", severity="FATAL"))
+        x.close(source.value)
+        return self._take()
+
+    def cut(self, sqlstate: str, text: str, reason: str) -> list[Action]:
+        """End the session from outside: FATAL to the client, with the reason."""
+        x = self._x
+        if x.held is not None and not x.closed:
+            x.actions.append(EndHold(x.held.token, reason))
+        self._end(sqlstate, text, reason)
+        return self._take()
+
+    def tell(self, notice: Report) -> list[Action]:
+        """Send the client a notice of the gateway's own; only while an operation is held, when nothing else flows."""
+        if self._x.held is not None and not self._x.closed:
+            self._x.to_client(notice.encode(b"N"))
+        return self._take()
+
+    def next_n(self) -> int:
+        """Return the next number of a record of this session."""
+        return self._x.next_n()
+
+    @property
+    def counts(self) -> Counts:
+        """What the session did so far."""
+        return self._x.counts
+
+    @property
+    def state(self) -> str:
+        """`held`, `running` or `idle`, as lists of sessions show it."""
+        if self._x.held is not None:
+            return "held"
+        return "running" if self._x.flight else "idle"
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open, as the last ReadyForQuery said or an unfinished pipeline implies."""
+        return self._x.status != b"I" or self._x.segment_dirty
+
+    @property
+    def running(self) -> bool:
+        """Whether the target owes an answer to an operation."""
+        return any(entry.operation is not None for entry in self._x.flight)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes from the client that wait; the driver stops reading above a bound while something is held."""
+        return self._client.reader.pending
+
+    @property
+    def awaits_message(self) -> bool:
+        """Whether more bytes from the client are needed to go on."""
+        return self._wait in (Wait.MESSAGE, Wait.COPY_MESSAGE)
+
+    def _advance(self) -> None:
+        while not self._x.closed:
+            ready, value = self._look()
+            if not ready:
+                return
+            self._wait = self._steps.send(value)
+
+    def _look(self) -> tuple[bool, object]:
+        """Return whether what the client side waits for is there, and what to send in."""
+        x = self._x
+        match self._wait:
+            case Wait.MESSAGE:
+                found = self._client.reader.next()
+                return found is not None, found
+            case Wait.QUIET:
+                return not x.flight and not x.cancelling, None
+            case Wait.COPY:
+                return x.copy_in is not None or not x.flight, None
+            case Wait.COPY_MESSAGE:
+                if x.copy_in is None:
+                    return True, None
+                found = self._client.reader.next()
+                return found is not None, found
+            case Wait.ANSWER:
+                answer, self._answer = self._answer, None
+                return answer is not None, answer
+        raise OurBug("the client side waits for something unheard of")
+
+    def _end(self, sqlstate: str, text: str, reason: str) -> None:
+        if not self._x.closed:
+            self._x.to_client(error_response(sqlstate, text, severity="FATAL"))
+            self._x.close(reason)
+
+    def _take(self) -> list[Action]:
+        actions, self._x.actions = self._x.actions, []
+        return actions

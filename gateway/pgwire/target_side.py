@@ -1,0 +1,370 @@
+"""What the target sends: every backend message is walked, attributed to its operation, masked and passed on.
+
+Promises that no byte of a masked column passes, that every other byte passes unchanged and in order, and that a
+message which does not fit what was sent ends the session (fail closed). Whole rows that nobody masks stream through
+without being collected.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from gateway.errors import TargetFault
+from gateway.masking.rows import mask_row, masks_anything
+from gateway.model import Outcome
+from gateway.pgwire.answer import Collector
+from gateway.pgwire.backend import (
+    ColumnDescription,
+    Report,
+    decode_data_row,
+    decode_row_description,
+    encode_data_row,
+)
+from gateway.pgwire.exchange import Exchange
+from gateway.pgwire.flight import Await, Expected, Operation
+from gateway.pgwire.framing import BodyReader
+from gateway.pgwire.scrub import scrub
+
+_LENGTH = struct.Struct("!I")
+_DATA_ROW, _COPY_DATA = ord("D"), ord("d")
+_STREAM_FROM = 64 << 10
+"""Rows larger than this that need no masking are passed on in pieces as they come."""
+
+
+class TargetSide:
+    """Consumes the target's bytes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._x = exchange
+        self._pending = bytearray()
+        self._needed = 5
+        self._streaming = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the target."""
+        if self._streaming:
+            data = self._stream(data)
+        if self._pending:
+            self._pending += data
+            if len(self._pending) < self._needed:
+                return
+            data = bytes(self._pending)
+            self._pending.clear()
+        used = self._walk(data)
+        rest = len(data) - used
+        if rest:
+            self._needed = 5 if rest < 5 else 1 + int(_LENGTH.unpack_from(data, used + 1)[0])
+            self._pending += data[used:]
+
+    def _walk(self, data: bytes) -> int:
+        position = run = 0
+        end = len(data)
+        while end - position >= 5 and not self._x.closed:
+            kind = data[position]
+            length = int(_LENGTH.unpack_from(data, position + 1)[0])
+            if length < 4:
+                raise TargetFault("the target sent an invalid message length")
+            stop = position + 1 + length
+            streams = (kind in (_DATA_ROW, _COPY_DATA)) and self._passes(kind)
+            if stop > end:
+                if streams and length > _STREAM_FROM:
+                    self._run(data, run, end)
+                    self._streaming = stop - end
+                    return end
+                break
+            if streams:
+                self._note_row(kind, data, position + 5, stop)
+            else:
+                self._run(data, run, position)
+                self._handle(bytes((kind,)), data[position + 5 : stop], data[position:stop])
+                run = stop
+            position = stop
+        self._run(data, run, position)
+        return position
+
+    def _run(self, data: bytes, start: int, stop: int) -> None:
+        """Pass on messages that need no change."""
+        if stop > start:
+            piece = data[start:stop]
+            self._operation().collector.sent(piece)
+            self._x.to_client(piece)
+
+    def _stream(self, data: bytes) -> bytes:
+        piece, rest = data[: self._streaming], data[self._streaming :]
+        self._streaming -= len(piece)
+        operation = self._operation()
+        operation.collector.sent(piece)
+        operation.collector.truncated = True
+        self._x.to_client(piece)
+        if not self._streaming:
+            operation.seen += 1
+        return rest
+
+    def _operation(self) -> Operation:
+        head = self._x.flight.head
+        if head is None or head.operation is None or head.kind not in (Await.QUERY, Await.EXECUTE):
+            raise TargetFault("the target sent rows that nobody asked for")
+        return head.operation
+
+    def _passes(self, kind: int) -> bool:
+        operation = self._operation()
+        if kind == _COPY_DATA:
+            return True
+        judgement = operation.judgement
+        if judgement.planner is not None and not operation.described:
+            raise TargetFault("the target sent rows before it described them")
+        return operation.plan is None
+
+    def _note_row(self, kind: int, data: bytes, start: int, stop: int) -> None:
+        operation = self._operation()
+        collector = operation.collector
+        if kind == _DATA_ROW:
+            operation.seen += 1
+            if collector.wants_text:
+                collector.row(decode_data_row(data[start:stop]), operation.columns)
+        elif collector.wants_text:
+            collector.line(data[start:stop].decode("utf-8", "replace").rstrip("\n"))
+
+    # --- one message ---------------------------------------------------------------------------------------------
+
+    def _handle(self, kind: bytes, body: bytes, raw: bytes) -> None:
+        x = self._x
+        head = x.flight.head
+        match kind:
+            case b"D":
+                self._masked_row(body)
+            case b"T" | b"n":
+                self._described(head, kind, body, raw)
+            case b"C" | b"I" | b"s":
+                self._completed(head, kind, body, raw)
+            case b"Z":
+                self._ready(head, body, raw)
+            case b"1" | b"2" | b"3" | b"t":
+                self._acknowledged(head, kind, raw)
+            case b"E":
+                self._failed(head, Report.decode(body))
+            case b"N":
+                self._notice(head, Report.decode(body), raw)
+            case b"S":
+                self._parameter(body, raw)
+            case b"A":
+                x.to_client(raw)
+            case b"G" | b"H" | b"c":
+                self._copy(kind, raw)
+            case _:
+                raise TargetFault(f"the target sent a message of type {kind!r} that does not belong here")
+
+    def _masked_row(self, body: bytes) -> None:
+        operation = self._operation()
+        plan = operation.plan
+        if plan is None:
+            raise TargetFault("a row without a plan was to be masked")
+        row = mask_row(decode_data_row(body), plan)
+        operation.seen += 1
+        collector = operation.collector
+        for index in row.replaced:
+            collector.masked(plan, index)
+        if collector.wants_text:
+            collector.row(row.values, operation.columns)
+        raw = encode_data_row(row.values)
+        collector.sent(raw)
+        self._x.to_client(raw)
+
+    def _described(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
+        columns = decode_row_description(body) if kind == b"T" else ()
+        if head is not None and head.kind is Await.QUERY and head.operation is not None and kind == b"T":
+            self._result_begins(head.operation, columns)
+            head.operation.collector.sent(raw)
+            self._x.to_client(raw)
+            return
+        if head is None or head.kind is not Await.DESCRIBE:
+            raise TargetFault("the target described what nobody asked about")
+        self._x.flight.pop()
+        if head.operation is not None:
+            self._result_begins(head.operation, columns)
+        elif head.target == b"S":
+            self._x.names.described(head.name, columns)
+        if not head.hidden:
+            self._x.to_client(raw)
+
+    def _result_begins(self, operation: Operation, columns: tuple[ColumnDescription, ...]) -> None:
+        judgement = operation.judgement
+        if columns != operation.columns or operation.portal is None:
+            operation.collector.header(columns)
+        operation.columns, operation.plan, operation.described = columns, None, True
+        if judgement.planner is None:
+            return
+        plan = judgement.planner(operation.index, columns)
+        if not masks_anything(plan):
+            return
+        operation.plan = plan
+        operation.collector.planned(plan)
+        if not judgement.touches_marks and not operation.disputed:
+            operation.disputed = True
+            names = ", ".join(column.column_name for column in plan.columns if column is not None)
+            self._x.tainted = True
+            self._x.alarm("votes-differ", f"the statement read clean, the target names marked columns: {names}")
+
+    def _acknowledged(self, head: Expected | None, kind: bytes, raw: bytes) -> None:
+        x = self._x
+        wanted = {b"1": Await.PARSE, b"2": Await.BIND, b"3": Await.CLOSE, b"t": Await.DESCRIBE}[kind]
+        if head is None or head.kind is not wanted:
+            raise TargetFault("the target acknowledged what nobody sent")
+        if kind != b"t":
+            x.flight.pop()
+        if kind == b"1" and head.preparing is not None:
+            x.names.parsed(head.preparing.name, head.preparing.statement, head.preparing.types)
+        elif kind == b"2" and head.operation is not None:
+            self._portal_replaced(head.name)
+            x.names.portals[head.name] = head.operation
+        elif kind == b"3":
+            self._name_closed(head)
+        if not head.hidden:
+            x.to_client(raw)
+
+    def _name_closed(self, head: Expected) -> None:
+        if head.target == b"S":
+            self._x.names.prepared.pop(head.name, None)
+        else:
+            self._portal_replaced(head.name)
+            self._x.names.cursors.pop(head.name, None)
+
+    def _portal_replaced(self, name: bytes) -> None:
+        earlier = self._x.names.portals.pop(name, None)
+        if earlier is not None:
+            self._x.end(earlier, Outcome.OK)
+
+    def _completed(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
+        x = self._x
+        operation = self._operation()
+        collector = operation.collector
+        collector.sent(raw)
+        if kind == b"s":
+            collector.suspended(operation.seen)
+        elif kind == b"C":
+            collector.completed(BodyReader(body).cstring(), operation.seen)
+            for index, effect in operation.judgement.effects:
+                if index == operation.index:
+                    x.names.apply(effect)
+        operation.seen = 0
+        if x.copy_in is operation:
+            x.copy_in = None
+        if head is not None and head.kind is Await.QUERY:
+            operation.index += 1
+            operation.columns, operation.plan, operation.described = (), None, False
+        else:
+            x.flight.pop()
+            if kind != b"s":
+                x.end(operation, Outcome.OK)
+        x.to_client(raw)
+
+    def _ready(self, head: Expected | None, body: bytes, raw: bytes) -> None:
+        x = self._x
+        if head is None or head.kind not in (Await.QUERY, Await.SYNC) or body not in (b"I", b"T", b"E"):
+            raise TargetFault("the target is ready for a query that nobody sent")
+        x.flight.pop()
+        x.status = body
+        if head.operation is not None:
+            x.end(head.operation, Outcome.ERROR if head.operation.failed else Outcome.OK)
+            self._portal_replaced(b"")
+            x.names.prepared.pop(b"", None)
+        if body == b"I":
+            x.tainted = any(
+                entry.operation is not None and entry.operation.judgement.touches_marks for entry in x.flight
+            )
+            for operation in x.names.transaction_ended():
+                x.end(operation, Outcome.OK)
+        if not head.hidden:
+            x.to_client(raw)
+
+    def _failed(self, head: Expected | None, error: Report) -> None:
+        x = self._x
+        fatal = error.severity in ("FATAL", "PANIC")
+        if head is not None and head.kind is Await.ABORT and not fatal:
+            if error.sqlstate != "34000":
+                raise TargetFault(f"the target answered {error.sqlstate} where 34000 was due")
+            x.flight.pop()
+            return
+        operation = head.operation if head is not None else None
+        preparing = head.preparing if head is not None else None
+        judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
+        touches = x.tainted or (judgement is not None and judgement.touches_marks)
+        shown = scrub(error) if touches else error
+        raw = shown.encode(b"E")
+        x.copy_in = None
+        if head is not None:
+            self._attribute_failure(head, shown, raw)
+        x.to_client(raw)
+        if fatal:
+            x.close(f"the target ended the session: {error.sqlstate}")
+
+    def _attribute_failure(self, head: Expected, shown: Report, raw: bytes) -> None:
+        x = self._x
+        if head.kind is Await.QUERY and head.operation is not None:
+            head.operation.failed = True
+            head.operation.collector.sent(raw)
+            head.operation.collector.failed(shown)
+            return
+        if head.kind is Await.SYNC:
+            if x.last is not None:
+                collector = x.last.collector
+                collector.sent(raw)
+                collector.failed(shown)
+                x.answer(x.last.n, collector, Outcome.ERROR, touches_marks=x.last.judgement.touches_marks)
+            return
+        dropped, synced = x.flight.drop_until_sync()
+        x.skip_until_sync = x.skip_until_sync or not synced
+        for entry in dropped:
+            answer = _collector_of(entry)
+            if answer is None:
+                continue
+            if entry is head:
+                answer.sent(raw)
+                answer.failed(shown)
+                self._end_entry(entry, Outcome.ERROR)
+            else:
+                answer.line("-- not run: an earlier message of the pipeline failed")
+                self._end_entry(entry, Outcome.CANCELLED)
+
+    def _end_entry(self, entry: Expected, outcome: Outcome) -> None:
+        x = self._x
+        if entry.preparing is not None:
+            touches = entry.preparing.judgement.touches_marks
+            x.answer(entry.preparing.n, entry.preparing.collector, outcome, touches_marks=touches)
+        elif entry.operation is not None:
+            x.end(entry.operation, outcome)
+
+    def _notice(self, head: Expected | None, notice: Report, raw: bytes) -> None:
+        x = self._x
+        operation = head.operation if head is not None else None
+        if x.tainted or (operation is not None and operation.judgement.touches_marks):
+            return
+        if operation is not None:
+            operation.collector.noticed(notice)
+            operation.collector.sent(raw)
+        x.to_client(raw)
+
+    def _parameter(self, body: bytes, raw: bytes) -> None:
+        reader = BodyReader(body)
+        name, value = reader.cstring().decode("utf-8", "replace"), reader.cstring().decode("utf-8", "replace")
+        pinned = self._x.pinned.get(name)
+        if pinned is not None and pinned.lower() != value.lower():
+            raise TargetFault(f"the pinned setting {name} was changed")
+        self._x.to_client(raw)
+
+    def _copy(self, kind: bytes, raw: bytes) -> None:
+        operation = self._operation()
+        if kind == b"G":
+            if not operation.judgement.copy_in:
+                raise TargetFault("the target wants COPY data that no statement announced")
+            self._x.copy_in = operation
+        elif operation.judgement.touches_marks:
+            raise TargetFault("COPY of a relation with marked columns began without a plan")
+        operation.collector.sent(raw)
+        self._x.to_client(raw)
+
+
+def _collector_of(entry: Expected) -> Collector | None:
+    if entry.preparing is not None:
+        return entry.preparing.collector
+    return entry.operation.collector if entry.operation is not None else None
