@@ -1,0 +1,306 @@
+"""Byte streams over one TCP or Unix socket, plain or inside TLS: what sessions read and write.
+
+Promises: end of file is `b""` however the peer left (PostgreSQL clients often leave TLS without close_notify; every
+message has its length, so nothing can be cut unseen); closing TLS always says close_notify; no call waits for a peer
+to answer a goodbye; memory is bounded whatever the peer sends. Trio's SSLStream offers the first or the second only.
+A call that needs no waiting does not yield, except every `PATIENCE`-th, so that the hot path costs no trip through
+the scheduler and no session can starve the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from typing import Final
+
+import trio
+
+RECEIVE_BYTES: Final = 64 * 1024
+SEND_BYTES: Final = 256 * 1024
+PATIENCE: Final = 16
+GOODBYE_SECONDS: Final = 1.0
+_UNSENT_LIMIT: Final = 16 * 1024
+
+
+class PlainStream(trio.abc.Stream):
+    """One connected, non-blocking socket; owns it and closes it.
+
+    Like every Trio stream, one task may send while another receives; a second sender gets BusyResourceError.
+    """
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._turns = 0
+        self._sending = False
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for its addresses and options; not for reading or writing."""
+        return self._socket
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what is there, at most `max_bytes` (64 KiB where None); b"" at end of file."""
+        while True:
+            try:
+                data = self._socket.recv(max_bytes or RECEIVE_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+                self._turns = 0
+            except OSError as error:
+                raise self._broken(error) from error
+            else:
+                await self._take_turn()
+                return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything; waits while the peer does not read."""
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._sending = True
+        try:
+            sent = self._send_now(data)
+            if sent < len(data):
+                with memoryview(data) as view:
+                    while sent < len(view):
+                        await trio.lowlevel.wait_writable(self._socket)
+                        self._turns = 0
+                        sent += self._send_now(view[sent:])
+            else:
+                await self._take_turn()
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the socket takes bytes again."""
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        await trio.lowlevel.wait_writable(self._socket)
+
+    async def aclose(self) -> None:
+        """Close at once; whoever waits on this stream gets ClosedResourceError."""
+        self.close_now()
+        await trio.lowlevel.checkpoint()
+
+    def close_now(self) -> None:
+        """Close without a checkpoint; safe to call twice."""
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+    async def part(self) -> None:
+        """Say that nothing more is sent, then wait a second at most for the peer to leave, and close.
+
+        Closing with unread bytes would reset the connection, and the peer might never see our last message.
+        """
+        try:
+            with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(OSError, trio.BrokenResourceError):
+                self._socket.shutdown(socket.SHUT_WR)
+                while await self.receive_some():
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self.close_now()
+
+    def _send_now(self, data: bytes | bytearray | memoryview) -> int:
+        if not data:
+            return 0
+        try:
+            return self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise self._broken(error) from error
+
+    async def _take_turn(self) -> None:
+        self._turns += 1
+        if self._turns >= PATIENCE:
+            self._turns = 0
+            await trio.lowlevel.checkpoint()
+
+    def _broken(self, error: OSError) -> Exception:
+        if self._socket.fileno() < 0:
+            return trio.ClosedResourceError("this stream was already closed")
+        return trio.BrokenResourceError(f"socket connection broken: {error.strerror}")
+
+
+class TlsStream(trio.abc.Stream):
+    """TLS over a PlainStream; `received` are bytes of the handshake that were read before TLS was recognised.
+
+    Call `do_handshake` first. What is not TLS, or fails in it, is a BrokenResourceError that names OpenSSL's reason.
+    """
+
+    def __init__(
+        self,
+        transport: PlainStream,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        received: bytes = b"",
+    ) -> None:
+        self._transport = transport
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming.write(received)
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self._sending = False
+        self._whole = False
+        """Whether TLS records can be sent: the handshake is done and no send was cut off in the middle."""
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for its addresses and options; not for reading or writing."""
+        return self._transport.socket
+
+    @property
+    def alpn(self) -> str | None:
+        """The protocol agreed on by ALPN."""
+        return self._tls.selected_alpn_protocol()
+
+    @property
+    def version(self) -> str | None:
+        """The version of TLS, such as `TLSv1.3`."""
+        return self._tls.version()
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate (DER), whether or not it was verified."""
+        return self._tls.getpeercert(binary_form=True)
+
+    async def do_handshake(self) -> None:
+        """Run the handshake to its end."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._fetch()
+            except (ssl.SSLError, ssl.CertificateError) as error:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await self._flush()  # the alert that tells the peer why
+                raise trio.BrokenResourceError(_reason(error)) from error
+            else:
+                self._whole = True
+                await self._flush()
+                return
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what is there, at most `max_bytes` (64 KiB where None); b"" at end of file."""
+        limit = max_bytes or RECEIVE_BYTES
+        while (data := self._decrypt(limit)) is None:
+            await self._fetch()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything; waits while the peer does not read. Cancelled on the way, the stream can send no more."""
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        if not self._whole:
+            raise trio.BrokenResourceError("an earlier send was cut off")
+        self._sending = True
+        try:
+            if len(data) <= SEND_BYTES:
+                await self._encrypt(data)
+            else:
+                with memoryview(data) as view:
+                    for start in range(0, len(view), SEND_BYTES):
+                        await self._encrypt(view[start : start + SEND_BYTES])
+        finally:
+            self._sending = False
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the socket takes bytes again."""
+        await self._transport.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Say close_notify, as far as the peer takes it within a second, and close."""
+        try:
+            await self._say_goodbye()
+        finally:
+            await self._transport.aclose()
+
+    async def part(self) -> None:
+        """Say close_notify, wait a second at most for the peer to leave, and close."""
+        try:
+            await self._say_goodbye()
+            await self._transport.part()
+        finally:
+            self._transport.close_now()
+
+    async def _say_goodbye(self) -> None:
+        if self._whole and not self._sending and self.socket.fileno() >= 0:
+            self._whole = False
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            with trio.move_on_after(GOODBYE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+                await self._flush()
+
+    async def _encrypt(self, data: bytes | bytearray | memoryview) -> None:
+        try:
+            if data:
+                self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(_reason(error)) from error
+        self._whole = False  # until every byte of the records is out
+        await self._flush()
+        self._whole = True
+
+    async def _flush(self) -> None:
+        if self._outgoing.pending:
+            await self._transport.send_all(self._outgoing.read())
+
+    async def _fetch(self) -> None:
+        data = await self._transport.receive_some()
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _decrypt(self, limit: int) -> bytes | None:
+        """Return plain bytes of every record held, b"" at end of file, None where more must come."""
+        parts: list[bytes] = []
+        try:
+            while limit > 0:
+                part = self._tls.read(limit)
+                if not part:
+                    break
+                parts.append(part)
+                limit -= len(part)
+        except ssl.SSLWantReadError:
+            # Answers that OpenSSL wants to give (no_renegotiation, key updates) travel with the next send; a peer that
+            # asks for ever more of them would fill memory.
+            if self._outgoing.pending > _UNSENT_LIMIT and not self._sending:
+                raise trio.BrokenResourceError("the peer asks for TLS answers without end") from None
+            return b"".join(parts) if parts else None
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b"".join(parts)
+        except ssl.SSLError as error:
+            if parts:
+                return b"".join(parts)  # the error comes again with the next call
+            raise trio.BrokenResourceError(_reason(error)) from error
+        return b"".join(parts)
+
+
+Stream = PlainStream | TlsStream
+"""What the gateway calls a stream: either of the two."""
+
+
+def keep_alive(connected: socket.socket) -> None:
+    """Send small messages at once, and notice a peer that vanished: probes after 30 s of silence, every 10 s, three."""
+    if connected.family == socket.AF_UNIX:
+        return
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verification failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLEOFError):
+        return "the peer closed the connection during the TLS handshake"
+    return (error.reason or "TLS failed").replace("_", " ").lower()
