@@ -1,0 +1,116 @@
+"""What people are shown of a held operation: the approval object of the control protocol. Pure.
+
+The object always fits into one frame, whatever the agent wrote: the statement is cut, and the object says so; a cut
+statement is a warning, since nobody can judge what they cannot see. Text is passed as it is: terminals are protected
+where text meets them (`gateway.cli.output`, the console's border).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+
+from gateway.approval.ledger import Approval
+from gateway.control.messages import MAX_FRAME, STATEMENT_IN_LISTS
+from gateway.model import Json, format_time
+
+WHOLE = MAX_FRAME * 2 // 5
+"""Bytes of JSON that a statement may take in `approvals.get`."""
+PARAMETERS = 50
+PARAMETER_CHARACTERS = 1_000
+ITEMS = 50
+TEXT = 1_000
+"""Bounds of everything else that an agent can make long: with every character escaped (6 bytes) it fits a frame."""
+
+
+def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
+    """Return the approval object; `whole` asks for as much of the statement as a frame holds."""
+    request, session = approval.request, approval.request.session
+    principal = session.principal
+    statement = _cut(_plain(request.statement), WHOLE) if whole else _plain(request.statement[:STATEMENT_IN_LISTS])
+    cut = len(statement) < len(request.statement)
+    parameters = request.parameters[: PARAMETERS if whole else 10]
+    limit = PARAMETER_CHARACTERS if whole else 200
+    result: dict[str, Json] | None = None
+    if approval.ran is not None:
+        result = {
+            "outcome": approval.ran.outcome,
+            "rows": approval.ran.rows,
+            "duration_us": approval.ran.duration_us,
+            "executed_hash": approval.ran.executed_hash,
+        }
+    return {
+        "id": approval.id,
+        "hash": request.operation_hash,
+        "state": approval.state.value,
+        "subject": principal.subject,
+        "issuer": principal.issuer,
+        "owner": principal.owner,
+        "connection": session.connection,
+        "target": session.target,
+        "role": session.target_role,
+        "session_id": session.id,
+        "user": _plain(session.user[:TEXT]),
+        "application": _plain(session.application[:TEXT]),
+        "statement": statement,
+        "statement_length": len(request.statement),
+        "statement_cut": cut,
+        "parameters": [None if each is None else _plain(each[:limit]) for each in parameters],
+        "parameters_count": len(request.parameters),
+        "operation": request.operation,
+        "rule": request.rule,
+        "reason": _plain(request.reason[:TEXT]),
+        "reviewers": list(request.reviewers[:ITEMS]),
+        "relations": [_plain(each[:200]) for each in request.relations[:ITEMS]],
+        "requested": format_time(request.requested),
+        "expires": format_time(approval.expires),
+        "waiting": approval.waiting,
+        "in_transaction": request.in_transaction,
+        "development": principal.development,
+        "token_expires": format_time(principal.expires),
+        "client_address": session.client_address,
+        "approver": approval.approver,
+        "assurance": approval.assurance,
+        "decided": None if approval.decided is None else format_time(approval.decided),
+        "decision_reason": approval.reason,
+        "result": result,
+        "warnings": list(_warnings(approval, cut=cut and whole)),
+    }
+
+
+def _warnings(approval: Approval, *, cut: bool) -> list[str]:
+    request, session = approval.request, approval.request.session
+    found = []
+    if cut:
+        found.append("the statement is too long to show whole: refuse what you cannot read")
+    long = any(len(each or "") > PARAMETER_CHARACTERS for each in request.parameters)
+    if long or len(request.parameters) > PARAMETERS:
+        found.append("not all parameters are shown whole: refuse what you cannot read")
+    if request.in_transaction:
+        found.append("the agent's transaction is open: its locks are held while this waits")
+    if session.principal.development:
+        found.append("development identity: the approval will be stamped weak")
+    if _is_local(session.client_address):
+        found.append("the agent works from the gateway's own host: agent and approver may be one person")
+    return found
+
+
+def _is_local(address: str) -> bool:
+    """Whether a client address (`host:port`, `[v6]:port` or bare) is this host's own."""
+    host = address.rpartition(":")[0].strip("[]") if address.count(":") == 1 or address.startswith("[") else address
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return not host
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return the longest head of `text` whose JSON has at most `limit` bytes."""
+    while len(json.dumps(text, ensure_ascii=False).encode()) > limit:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+def _plain(text: str) -> str:
+    """Return `text` with lone surrogates, which no UTF-8 can carry, replaced."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,384 @@
+"""The approval ledger: a pure state machine over everything that waits for a person.
+
+`step(ledger, event, now)` promises: each held operation gets exactly one outcome; what is decided stays decided; an
+approval is used at most once, by the identity that asked and for the hash that was shown, and not after it expired;
+nobody decides about an operation of their own. It is total: an event that does not fit yields `Rejected` and changes
+nothing. Memory is bounded. It never reads a clock, waits, or writes; `gateway.approval.waiting` does.
+
+    pending -> approved -> executed        pending -> refused
+    pending | approved -> expired          pending | approved -> cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TypeAlias
+
+from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
+
+HASH_DIGITS = 8
+"""Fewest hex digits of the operation hash that an approval must quote."""
+MAX_OPEN = 500
+MAX_OPEN_PER_SUBJECT = 50
+MAX_OPEN_CHARACTERS = 32 * 2**20
+MAX_CLOSED = 500
+MAX_CLOSED_CHARACTERS = 8 * 2**20
+"""Bounds of the ledger. An agent cannot fill memory with questions; the evidence keeps what is dropped here."""
+
+
+class HoldState(StrEnum):
+    """Where a held operation stands."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    EXECUTED = "executed"
+
+
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """A person who decides: as the gateway recognised them, and how surely."""
+
+    name: str
+    subject: str | None
+    groups: tuple[str, ...]
+    assurance: str
+    for_all_groups: bool = False
+    """The one implicit operator of a development gateway, who stands for every reviewer group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How the approved operation ended."""
+
+    executed_hash: OperationHash
+    outcome: str
+    rows: int | None
+    duration_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One held operation and everything decided about it."""
+
+    request: HoldRequest
+    state: HoldState
+    expires: Micros
+    waiting: bool
+    """A session waits for the decision; else whoever sends the same operation in time may use it."""
+    used: bool = False
+    approver: str | None = None
+    assurance: str | None = None
+    decided: Micros | None = None
+    reason: str = ""
+    ran: Ran | None = None
+
+    @property
+    def id(self) -> ApprovalId:
+        """The approval's id."""
+        return self.request.approval
+
+    @property
+    def open(self) -> bool:
+        """Whether something may still come of it: pending, or approved and not used yet."""
+        return self.state is HoldState.PENDING or (self.state is HoldState.APPROVED and not self.used)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An operation needs a person; `waiting` as in Approval."""
+
+    request: HoldRequest
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A person decides; `hash_prefix` is what they quote of the hash they saw."""
+
+    approval: ApprovalId
+    kind: DecisionKind
+    approver: Approver
+    reason: str
+    hash_prefix: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The operation is not wanted any more: cancel request, session killed, token revoked."""
+
+    approval: ApprovalId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The client is gone; the request stays open for `linger` microseconds at most."""
+
+    approval: ApprovalId
+    linger: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Somebody is about to forward the operation; from here on nobody else can."""
+
+    approval: ApprovalId
+    operation_hash: OperationHash
+    issuer: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The operation ran and ended."""
+
+    approval: ApprovalId
+    ran: Ran
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """Who had used the approval did not forward the operation after all (it had changed while waiting)."""
+
+    approval: ApprovalId
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """The gateway stops: whatever is open is refused."""
+
+    why: str
+
+
+Event: TypeAlias = Opened | Decided | Cancelled | Left | Ticked | Used | Finished | Abandoned | Shut
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An approval is new or changed; `before` is its former state, None for a new one."""
+
+    before: HoldState | None
+    approval: Approval
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The event did not fit: a code of the control protocol and words for who sent it."""
+
+    code: str
+    message: str
+
+
+Effect: TypeAlias = Changed | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All approvals that are open or were closed lately, by id, oldest first."""
+
+    approvals: Mapping[ApprovalId, Approval] = field(default_factory=dict)
+
+    def pending(self) -> tuple[Approval, ...]:
+        """Return what waits for a person, the soonest to expire first."""
+        found = [each for each in self.approvals.values() if each.state is HoldState.PENDING]
+        return tuple(sorted(found, key=lambda each: (each.expires, each.id)))
+
+    def next_expiry(self) -> Micros | None:
+        """Return when `Ticked` will change something next."""
+        return min((each.expires for each in self.approvals.values() if _runs_out(each)), default=None)
+
+    def usable(self, operation_hash: OperationHash, issuer: str, subject: str) -> Approval | None:
+        """Find what this identity already asked for this very operation without waiting, approved or pending."""
+        for each in self.approvals.values():
+            principal = each.request.session.principal
+            asked = (each.request.operation_hash, principal.issuer, principal.subject)
+            if asked == (operation_hash, issuer, subject) and each.open and not each.waiting:
+                return each
+        return None
+
+
+def step(ledger: Ledger, event: Event, now: Micros) -> tuple[Ledger, tuple[Effect, ...]]:
+    """Apply one event at time `now`; returns the new ledger and what came of it, in order."""
+    match event:
+        case Opened():
+            return _open(ledger, event, now)
+        case Ticked():
+            late = [each for each in ledger.approvals.values() if _runs_out(each) and each.expires <= now]
+            return _apply(ledger, [_expired(each, now) for each in late])
+        case Shut(why):
+            left = [each for each in ledger.approvals.values() if each.open]
+            return _apply(ledger, [_closed(each, HoldState.REFUSED, now, why) for each in left])
+        case Decided() | Cancelled() | Left() | Used() | Finished() | Abandoned():
+            approval = ledger.approvals.get(event.approval)
+            if approval is None:
+                return ledger, (Rejected("not_found", "no such approval; it may have been decided long ago"),)
+            return _one(ledger, approval, event, now)
+
+
+def _one(
+    ledger: Ledger, approval: Approval, event: Decided | Cancelled | Left | Used | Finished | Abandoned, now: Micros
+) -> tuple[Ledger, tuple[Effect, ...]]:
+    """Apply an event about one known approval."""
+    if approval.open and approval.expires <= now:
+        after, effects = _apply(ledger, [_expired(approval, now)])
+        return after, (*effects, _too_late(HoldState.EXPIRED))
+    match event:
+        case Decided():
+            outcome = _decide(approval, event, now)
+        case Cancelled(_, why) if approval.open:
+            outcome = _closed(approval, HoldState.CANCELLED, now, why)
+        case Left(_, linger) if approval.open and approval.waiting and linger > 0:
+            outcome = replace(approval, waiting=False, expires=min(approval.expires, Micros(now + linger)))
+        case Left() if approval.open and approval.waiting:
+            outcome = _closed(approval, HoldState.CANCELLED, now, "the agent hung up")
+        case Used():
+            outcome = _use(approval, event)
+        case Finished(_, ran) if _in_use(approval):
+            if ran.executed_hash == approval.request.operation_hash:
+                outcome = replace(approval, state=HoldState.EXECUTED, ran=ran)
+            else:
+                outcome = Rejected("stale_hash", "what ran is not what was approved")
+        case Abandoned(_, why) if _in_use(approval):
+            outcome = _closed(approval, HoldState.CANCELLED, now, why)
+        case _:
+            outcome = _too_late(approval.state)
+    if isinstance(outcome, Rejected):
+        return ledger, (outcome,)
+    return _apply(ledger, [outcome])
+
+
+def may_decide(approver: Approver, request: HoldRequest) -> str | None:
+    """Return None where `approver` may decide about `request`, else why not, as a sentence for them."""
+    selves = {approver.name, approver.subject} - {None}
+    if request.session.principal.subject in selves:
+        return "you asked for this operation yourself; somebody else must decide"
+    if request.session.principal.owner in selves:
+        return "this agent acts for you; somebody else must decide"
+    if not request.reviewers or approver.for_all_groups:
+        return None
+    mine = {f"group:{group.removeprefix('/')}" for group in approver.groups} | {f"sub:{approver.subject}"}
+    if mine.isdisjoint(request.reviewers):
+        return f"only {', '.join(request.reviewers)} may decide about this operation"
+    return None
+
+
+def _open(ledger: Ledger, event: Opened, now: Micros) -> tuple[Ledger, tuple[Effect, ...]]:
+    request = event.request
+    if request.approval in ledger.approvals:
+        return ledger, (Rejected("bad_request", "this approval exists already"),)
+    if _deadline(request) <= now:
+        return ledger, (Rejected("expired", "the time to decide is over already"),)
+    others = [each for each in ledger.approvals.values() if each.open]
+    principal = request.session.principal
+    own = [each for each in others if each.request.session.principal.subject == principal.subject]
+    characters = len(request.statement) + sum(len(each.request.statement) for each in others)
+    if len(own) >= MAX_OPEN_PER_SUBJECT:
+        return ledger, (Rejected("unavailable", "too many operations of this agent wait for a decision already"),)
+    if len(others) >= MAX_OPEN or characters > MAX_OPEN_CHARACTERS:
+        return ledger, (Rejected("unavailable", "too many operations wait for a decision already"),)
+    return _apply(ledger, [Approval(request, HoldState.PENDING, _deadline(request), event.waiting)])
+
+
+def _deadline(request: HoldRequest) -> Micros:
+    """A hold never outlives the token of who asked."""
+    return min(request.expires, request.session.principal.expires)
+
+
+def _decide(approval: Approval, event: Decided, now: Micros) -> Approval | Rejected:
+    if approval.state is not HoldState.PENDING:
+        return _too_late(approval.state)
+    quoted = event.hash_prefix
+    if quoted is None and event.kind is DecisionKind.APPROVED:
+        return Rejected("bad_request", "an approval must quote the operation's hash")
+    if quoted is not None and (len(quoted) < HASH_DIGITS or not set(quoted) <= set("0123456789abcdef")):
+        return Rejected("bad_request", f"the hash is {HASH_DIGITS} lower-case hex digits or more")
+    if quoted is not None and not approval.request.operation_hash.startswith(quoted):
+        return Rejected("stale_hash", "this is not the hash of the operation that waits; look at it again")
+    if not event.reason:
+        return Rejected("bad_request", "a decision needs a reason")
+    why_not = may_decide(event.approver, approval.request)
+    if why_not is not None:
+        return Rejected("forbidden", why_not)
+    if event.kind not in {DecisionKind.APPROVED, DecisionKind.REFUSED}:
+        return Rejected("bad_request", "a person approves or refuses")
+    return replace(
+        approval,
+        state=HoldState(event.kind.value),
+        approver=event.approver.name,
+        assurance=event.approver.assurance,
+        decided=now,
+        reason=event.reason,
+    )
+
+
+def _use(approval: Approval, event: Used) -> Approval | Rejected:
+    principal = approval.request.session.principal
+    if approval.state is not HoldState.APPROVED or approval.used:
+        return _too_late(approval.state)
+    if (principal.issuer, principal.subject) != (event.issuer, event.subject):
+        return Rejected("forbidden", "somebody else asked for this operation")
+    if approval.request.operation_hash != event.operation_hash:
+        return Rejected("stale_hash", "this is not the operation that was approved")
+    return replace(approval, used=True, waiting=False)
+
+
+def _too_late(state: HoldState) -> Rejected:
+    if state is HoldState.EXPIRED:
+        return Rejected("expired", "the time to decide is over: this approval expired")
+    return Rejected("already_decided", f"this approval is {state.value} already")
+
+
+def _in_use(approval: Approval) -> bool:
+    return approval.state is HoldState.APPROVED and approval.used
+
+
+def _runs_out(approval: Approval) -> bool:
+    """Whether time alone ends it; an approved operation whose session is about to take it is that session's to end."""
+    return approval.open and not (approval.state is HoldState.APPROVED and approval.waiting)
+
+
+def _expired(approval: Approval, now: Micros) -> Approval:
+    if approval.state is HoldState.APPROVED:
+        return _closed(approval, HoldState.EXPIRED, now, "approved, but not used in time")
+    return _closed(approval, HoldState.EXPIRED, now, "nobody decided in time")
+
+
+def _closed(approval: Approval, state: HoldState, now: Micros, why: str) -> Approval:
+    return replace(approval, state=state, waiting=False, decided=now, reason=why)
+
+
+def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effect, ...]]:
+    if not changed:
+        return ledger, ()
+    approvals = dict(ledger.approvals)
+    effects: list[Effect] = []
+    for approval in changed:
+        former = approvals.get(approval.id)
+        approvals[approval.id] = approval
+        effects.append(Changed(former.state if former else None, approval))
+    _forget(approvals)
+    return Ledger(approvals), tuple(effects)
+
+
+def _forget(approvals: dict[ApprovalId, Approval]) -> None:
+    """Drop the oldest closed approvals beyond the bounds."""
+    closed = [each for each in approvals.values() if not each.open]
+    characters = sum(len(each.request.statement) for each in closed)
+    surplus = len(closed) - MAX_CLOSED
+    for each in sorted(closed, key=lambda one: (one.decided or 0, one.id)):
+        if surplus <= 0 and characters <= MAX_CLOSED_CHARACTERS:
+            return
+        del approvals[each.id]
+        surplus -= 1
+        characters -= len(each.request.statement)
