@@ -1,9 +1,14 @@
-"""A frozen snapshot of the target's catalog, as far as policy and masking need it. Pure; `gateway.target.catalog` loads it."""
+"""A frozen snapshot of the target's catalog, as far as policy and masking need it.
+
+Pure values. `gateway.target.catalog` loads them, `gateway.masking.marks.bind` adds the marks of a connection.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from gateway.masking.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +19,8 @@ class Column:
     number: int
     type_oid: int
     type_modifier: int = -1
+    not_null: bool = False
+    """pg_attribute.attnotnull: `IS NOT NULL` on it restricts nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,10 @@ class Relation:
     has_rules: bool = False
     """Rewrite rules other than a view's own ON SELECT rule exist."""
     has_triggers: bool = False
+    printed: frozenset[int] | None = None
+    """Numbers of the columns that a CHECK or EXCLUDE constraint, an expression or partial index, a default or
+    generation expression or the partition key names: the catalog prints values beside them. None: not known, so
+    each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,21 @@ class Catalog:
     extensions: frozenset[str] = frozenset()
     extension_functions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(schema, function name) -> extension that owns it."""
+    operators: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(schema, operator) of every operator outside pg_catalog -> the extension that owns it, or ''."""
+    types: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(schema, type name) outside pg_catalog and information_schema, no array and row types -> pg_type.typtype, or the
+    extension that owns it as `extension:NAME`."""
+    builtins: frozenset[str] = frozenset()
+    """Names of all functions in pg_catalog; empty: not known, then the list of `gateway.policy.functions` stands."""
+    flows: Mapping[int, Mapping[int, Flow]] = field(default_factory=dict)
+    """Relation oid -> column number -> what marked columns flow into it; filled by `gateway.masking.marks.bind`."""
+    reach: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Relation oid -> marked columns that reading it can lead to; filled by `bind`."""
+    bound: frozenset[tuple[int, int, str]] = frozenset()
+    """(relation oid, column number, mark) as `bind` found them: a mark follows its column through renames."""
+    has_marks: bool = False
+    """The connection has marks; set by `bind`."""
 
     def resolve(self, schema: str | None, name: str) -> Relation | None:
         """Find a relation as PostgreSQL would: pg_catalog first, then the search path. None: not in the snapshot."""

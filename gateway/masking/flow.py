@@ -1,0 +1,65 @@
+"""How much of a marked column a value may hold: the lattice clean < derived < direct < unknown.
+
+Frozen values shared by the catalog, lineage and mask plans. `join` never loses a source and never lowers a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from gateway.model import MaskStyle
+
+
+class Level(IntEnum):
+    """How a value relates to marked columns; everything above `CLEAN` is masked as a whole."""
+
+    CLEAN = 0
+    DERIVED = 1
+    DIRECT = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A level, the marked columns it comes from (`public.users.email`), and the style their marks ask for."""
+
+    level: Level = Level.CLEAN
+    sources: frozenset[str] = frozenset()
+    style: MaskStyle = MaskStyle.REDACT
+
+    @property
+    def clean(self) -> bool:
+        """No marked value can be in it."""
+        return self.level is Level.CLEAN
+
+    def derived(self) -> Flow:
+        """Return the flow of a value computed from this one."""
+        return self if self.level is not Level.DIRECT else Flow(Level.DERIVED, self.sources, self.style)
+
+
+CLEAN = Flow()
+UNKNOWN = Flow(Level.UNKNOWN)
+
+
+def join(flows: Iterable[Flow]) -> Flow:
+    """Return the least flow that covers all of `flows`; where styles differ, `redact`, which applies everywhere."""
+    level, sources, styles = Level.CLEAN, set[str](), set[MaskStyle]()
+    for flow in flows:
+        level = max(level, flow.level)
+        if flow.level is not Level.CLEAN:
+            sources |= flow.sources
+            styles.add(flow.style)
+    if level is Level.CLEAN:
+        return CLEAN
+    style = styles.pop() if len(styles) == 1 else MaskStyle.REDACT
+    return Flow(level, frozenset(sources), style)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result column by lineage: its name and what flows into it."""
+
+    name: str
+    flow: Flow = CLEAN

@@ -1,0 +1,88 @@
+"""From facts and a result's description to a mask plan: which columns are replaced, by what.
+
+Two votes decide on each column and the stricter wins: lineage over the syntax tree, and the table and column number
+that PostgreSQL itself reports in RowDescription. Whatever is undecidable masks every column. Pure and total.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, join
+from gateway.masking.styles import replacement
+from gateway.model import MaskStyle
+from gateway.pgwire.backend import ColumnDescription
+from gateway.policy.catalog import Catalog
+from gateway.policy.statement import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMask:
+    """How one result column is masked: `replacement` None stands for NULL; a NULL stays NULL."""
+
+    column_name: str
+    source_columns: tuple[str, ...]
+    style: MaskStyle
+    replacement: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPlan:
+    """A mask or None for each column of a result, and whether the two votes differed (an alarm)."""
+
+    columns: tuple[ColumnMask | None, ...]
+    disagreement: str = ""
+
+    @property
+    def masks(self) -> bool:
+        """Some column is masked."""
+        return any(column is not None for column in self.columns)
+
+
+def plan(facts: Facts, index: int, row: Sequence[ColumnDescription]) -> MaskPlan:
+    """Return the mask plan for the result of statement `index` of the string, described by `row`."""
+    catalog = facts.catalog
+    if catalog is None or not catalog.has_marks:
+        return MaskPlan((None,) * len(row))
+    flows = _by_lineage(facts, index, len(row))
+    masks: list[ColumnMask | None] = []
+    differing = []
+    for position, column in enumerate(row):
+        origin = _by_origin(catalog, column)
+        flow = UNKNOWN if flows is None else flows[position]
+        if flows is not None and flow.clean and not origin.clean:
+            differing.append(column.name)
+        masks.append(_mask(column, join((flow, origin))))
+    return MaskPlan(tuple(masks), _disagreement(differing))
+
+
+def _disagreement(names: list[str]) -> str:
+    if not names:
+        return ""
+    return f"lineage called {', '.join(names)} clean, the target reports a marked column"
+
+
+def _by_lineage(facts: Facts, index: int, width: int) -> tuple[Flow, ...] | None:
+    if facts.not_understood is not None or not 0 <= index < len(facts.statements):
+        return None
+    outputs = facts.statements[index].outputs
+    if outputs is None or len(outputs) != width:
+        return None
+    return tuple(output.flow for output in outputs)
+
+
+def _by_origin(catalog: Catalog, column: ColumnDescription) -> Flow:
+    if column.table_oid == 0:
+        return CLEAN
+    if column.table_oid not in catalog.relations:
+        return UNKNOWN
+    return catalog.flows.get(column.table_oid, {}).get(column.column_number, CLEAN)
+
+
+def _mask(column: ColumnDescription, flow: Flow) -> ColumnMask | None:
+    if flow.clean:
+        return None
+    style = MaskStyle.NULL if flow.style is MaskStyle.NULL else MaskStyle.REDACT
+    shown = replacement(style, column.type_oid, column.type_modifier)
+    return ColumnMask(column.name, tuple(sorted(flow.sources)), style, shown)

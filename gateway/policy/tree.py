@@ -1,0 +1,93 @@
+"""Reading PostgreSQL's syntax tree as pgparse gives it: nested objects, each node `{"Kind": {fields}}`.
+
+Small total functions without recursion: a hostile statement nests deeper than Python's stack. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Node: TypeAlias = Mapping[str, Any]
+"""A node with its kind (`{"ColumnRef": {…}}`), or a node's fields."""
+
+
+def kind_of(node: object) -> tuple[str, Node]:
+    """Return a node's kind and fields; `("", {})` for what is no node."""
+    if isinstance(node, dict) and len(node) == 1:
+        ((kind, fields),) = node.items()
+        if isinstance(fields, dict) and kind[:1].isupper():
+            return kind, fields
+    return "", {}
+
+
+def string(node: object) -> str | None:
+    """Return the text of a String node, else None."""
+    kind, fields = kind_of(node)
+    return str(fields.get("sval", "")) if kind == "String" else None
+
+
+def strings(nodes: object) -> tuple[str, ...]:
+    """Return the texts of a list's String nodes; others are left out."""
+    if not isinstance(nodes, list):
+        return ()
+    return tuple(text for text in map(string, nodes) if text is not None)
+
+
+def items(nodes: object) -> Sequence[Any]:
+    """Return a list field, empty where it is absent."""
+    return nodes if isinstance(nodes, list) else ()
+
+
+def nodes(root: object) -> Iterator[tuple[str, Node]]:
+    """Yield every node below and including `root` as (kind, fields), in the order of the text."""
+    stack: list[object] = [root]
+    while stack:
+        here = stack.pop()
+        if isinstance(here, dict):
+            kind, fields = kind_of(here)
+            if kind:
+                yield kind, fields
+                stack.extend(reversed(list(fields.values())))
+            else:
+                stack.extend(reversed(list(here.values())))
+        elif isinstance(here, list):
+            stack.extend(reversed(here))
+
+
+def constant_text(node: object) -> str | None:
+    """Return a constant's value as text (`'a'`, `1`, `1.5`, `true`, also `-1` and a cast constant), else None."""
+    kind, fields = kind_of(node)
+    if kind == "TypeCast":
+        return constant_text(fields.get("arg"))
+    if kind == "A_Const":
+        for name, plain in (("sval", ""), ("ival", "0"), ("fval", "0"), ("boolval", "false"), ("bsval", "")):
+            if name in fields:
+                value = fields[name]
+                inner = str(value.get(name, plain) if isinstance(value, dict) else plain)
+                return inner.lower() if name == "boolval" else inner
+        return None
+    return None
+
+
+def is_null(node: object) -> bool:
+    """Say whether `node` is the constant NULL."""
+    kind, fields = kind_of(node)
+    return kind == "A_Const" and bool(fields.get("isnull"))
+
+
+def flag(options: object, name: str) -> bool | None:
+    """Return a boolean DefElem's value as PostgreSQL reads it (absent argument: true); None where it is not given."""
+    for option in items(options):
+        _, fields = kind_of(option)
+        if fields.get("defname") == name:
+            kind, value = kind_of(fields.get("arg"))
+            if not kind:
+                return True
+            if kind == "Integer":
+                return bool(value.get("ival", 0))
+            if kind == "Boolean":
+                return bool(value.get("boolval", False))
+            text = str(value.get("sval", "")).lower()
+            return text not in {"false", "off", "0"}
+    return None
