@@ -62,10 +62,6 @@ def _postgres_program(name: str) -> Callable[[], str | None]:
     return find
 
 
-def _root() -> str | None:
-    return "root" if os.geteuid() == 0 else None
-
-
 def _linux() -> str | None:
     return sys.platform if sys.platform == "linux" else None
 
@@ -81,7 +77,6 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "strace": (_program("strace"), "apt-get install strace"),
     "git": (_program("git"), "apt-get install git"),
     "sshd": (_program("sshd"), "apt-get install openssh-server"),
-    "root": (_root, "run as root"),
     "linux": (_linux, "run on Linux"),
 }
 
