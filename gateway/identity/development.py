@@ -36,7 +36,7 @@ _MICROS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class DevelopmentClient:
-    """A client that may fetch tokens by client credentials, and of whom its tokens speak; holds its secret hashed only."""
+    """A client that may fetch tokens by client credentials, and of whom they speak; knows only its secret's hash."""
 
     client_id: str
     secret_sha256: bytes = field(repr=False)
@@ -182,10 +182,9 @@ class DevelopmentIssuer:
 
     def _token(self, request: Request) -> Response:
         """Answer a client-credentials request (RFC 6749 §4.4)."""
-        form = parse_qs(request.body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=20)
-        if any(len(values) != 1 for values in form.values()):
+        fields = _form(request.body)
+        if fields is None:
             return _error(400, "invalid_request")
-        fields = {name: values[0] for name, values in form.items()}
         if fields.get("grant_type") != "client_credentials":
             return _error(400, "unsupported_grant_type")
         basic = _basic_credentials(request.headers.get("authorization"))
@@ -225,6 +224,15 @@ def _basic_credentials(header: str | None) -> tuple[str, str] | None:
         return ("", "")
     client_id, _, secret = text.partition(":")
     return unquote_plus(client_id), unquote_plus(secret)
+
+
+def _form(body: bytes) -> dict[str, str] | None:
+    """Return the fields of a form, None where there are too many or one comes twice (RFC 6749 §3.2)."""
+    try:
+        form = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=20)
+    except ValueError:
+        return None
+    return {name: values[0] for name, values in form.items()} if all(len(v) == 1 for v in form.values()) else None
 
 
 def _json(status: int, value: object) -> Response:

@@ -221,9 +221,12 @@ async def _bound(response: httpx.Response) -> None:
             total = 0
             async for chunk in self.inner:
                 total += len(chunk)
-                if total > MAX_ANSWER_BYTES:
-                    raise httpx.DecodingError("too long")
-                yield chunk
+                if total <= MAX_ANSWER_BYTES:
+                    yield chunk
+                else:  # ends the iteration from within: leaving it would abandon httpcore's generators unclosed
+                    await response.extensions["network_stream"].aclose()
+            if total > MAX_ANSWER_BYTES:
+                raise httpx.DecodingError("too long")
 
         async def aclose(self) -> None:
             await self.inner.aclose()
