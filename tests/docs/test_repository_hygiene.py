@@ -57,7 +57,7 @@ def test_no_file_holds(what: str, tracked: list[Path]) -> None:
     ("what", "line"),
     [
         ("a package registry's host", "see https://pyp" + "i.org/simple"),
-        ("a package index", "pip install --" + "index-url https://example.test"),
+        ("a package index", "pip install --ind" + "ex-url https://example.test"),
         ("a path of one machine", 'open("/' + 'work/main")'),
         ("a token", "eyJhbGciOiJSUzI1NiIsInR5" + ".eyJzdWIiOiJhIiwiZXhwIjox" + ".c2ln"),
         ("a promise left open", "# TO" + "DO later"),
