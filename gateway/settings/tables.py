@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import model
+from gateway.control.operators import Operator
 from gateway.settings.units import (
     Endpoint,
     check_people,
@@ -336,6 +337,19 @@ class Settings(BaseSettings):
     def evidence_dir(self) -> Path:
         """The directory that `hoop-gateway evidence` commands take."""
         return self.gateway.state_dir / "evidence"
+
+    def operators(self) -> tuple[Operator, ...]:
+        """Return the people as the control socket knows them."""
+        return tuple(
+            Operator(
+                name=entry.name,
+                uid=entry.uid,
+                subject=entry.subject,
+                groups=tuple(group.removeprefix("/") for group in entry.groups),
+                roles=entry.roles,
+            )
+            for entry in self.operator
+        )
 
     def connections(self) -> tuple[model.Connection, ...]:
         """Return the connections as the stages know them."""

@@ -1,0 +1,136 @@
+"""Numbered events for consoles: a bounded memory of recent ones, and a bounded queue for each subscriber. No I/O.
+
+Promises that publishing never waits and never fails for a subscriber's sake: what a slow one cannot take is dropped
+and announced to it as a `gap`, except approvals; where those do not fit either, the subscriber is given up
+(`overrun`). Numbers start from the wall clock at the gateway's start, so that they grow over restarts as well.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.control.messages import Event, Malformed, encode, topic_of
+from gateway.model import Clock, Json
+
+RECENT_EVENTS = 4_096
+RECENT_BYTES = 8 * 2**20
+"""What is kept for those who resume."""
+QUEUE_EVENTS = RECENT_EVENTS
+QUEUE_BYTES = RECENT_BYTES
+"""What one subscriber may have outstanding before events are dropped; approvals get four times that."""
+APPROVALS_FACTOR = 4
+CHUNK = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An encoded event with its number and topic."""
+
+    number: int
+    topic: str
+    data: bytes
+
+
+class Subscriber:
+    """One console's queue. `wake` is called when something was put into it; it must not wait."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.topics: frozenset[str] = frozenset()
+        self.overrun = False
+        """Even approvals did not fit: this console is to be disconnected."""
+        self._wake = wake
+        self._lines: deque[Line] = deque()
+        self._bytes = 0
+        self._gap: tuple[int, int] | None = None
+
+    def offer(self, line: Line) -> None:
+        """Queue the event if it was subscribed to and fits; else remember the gap."""
+        if line.topic not in self.topics or self.overrun:
+            return
+        factor = APPROVALS_FACTOR if line.topic == "approvals" else 1
+        if len(self._lines) >= factor * QUEUE_EVENTS or self._bytes + len(line.data) > factor * QUEUE_BYTES:
+            if line.topic == "approvals":
+                self.overrun = True
+                self._lines.clear()
+                self._bytes = 0
+            else:
+                self._gap = (self._gap[0] if self._gap else line.number, line.number)
+            self._wake()
+            return
+        if self._gap is not None:
+            self._put(gap_line(*self._gap))
+            self._gap = None
+        self._put(line)
+        self._wake()
+
+    def take(self) -> bytes:
+        """Remove and return what is queued, up to about CHUNK bytes; empty where there is nothing."""
+        taken = bytearray()
+        while self._lines and len(taken) < CHUNK:
+            taken += self._lines.popleft().data
+        self._bytes -= len(taken)
+        if not self._lines and self._gap is not None:
+            taken += gap_line(*self._gap).data
+            self._gap = None
+        return bytes(taken)
+
+    def _put(self, line: Line) -> None:
+        self._lines.append(line)
+        self._bytes += len(line.data)
+
+
+class Events:
+    """Gives events their numbers, remembers the recent ones, and hands them to every subscriber."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.first = int(clock.now())
+        self.next = self.first
+        self._recent: deque[Line] = deque()
+        self._bytes = 0
+        self._subscribers: set[Subscriber] = set()
+
+    def publish(self, event: str, data: Mapping[str, Json]) -> None:
+        """Number the event and hand it on. Never waits; an event that cannot be encoded becomes a gap."""
+        number = self.next
+        self.next += 1
+        try:
+            line = Line(number, topic_of(event), encode(Event(number, event, data)))
+        except Malformed:
+            line = gap_line(number, number)
+        self._recent.append(line)
+        self._bytes += len(line.data)
+        while len(self._recent) > RECENT_EVENTS or self._bytes > RECENT_BYTES:
+            self._bytes -= len(self._recent.popleft().data)
+        for subscriber in self._subscribers:
+            subscriber.offer(line)
+
+    def missed(self, resume: int | None) -> tuple[int, int] | None:
+        """Return the range of numbers after `resume` that is no longer remembered, None where nothing is missing."""
+        if resume is None or resume >= self.next - 1:
+            return None
+        oldest = self._recent[0].number if self._recent else self.next
+        return (resume + 1, oldest - 1) if resume + 1 < oldest else None
+
+    def restarted(self, resume: int | None) -> bool:
+        """Whether `resume` is a number of an earlier start of the gateway."""
+        return resume is not None and not self.first - 1 <= resume < self.next
+
+    def join(self, subscriber: Subscriber, topics: Iterable[str], resume: int | None) -> None:
+        """Subscribe, and queue the remembered events after `resume` first (None: only what happens from now on)."""
+        subscriber.topics = frozenset(topics)
+        if resume is not None:
+            for line in self._recent:
+                if line.number > resume:
+                    subscriber.offer(line)
+        self._subscribers.add(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Forget the subscriber."""
+        self._subscribers.discard(subscriber)
+
+
+def gap_line(first: int, last: int) -> Line:
+    """Return the announcement that the events from `first` to `last` were dropped."""
+    return Line(last, "records", encode(Event(last, "gap", {"from": first, "to": last})))
