@@ -171,6 +171,10 @@ class _Login:
         secret = self._credentials.password
         if secret and secret.decode("utf-8", "surrogateescape") in words:
             words = "(the target's words held the password)"  # a target may be hostile, or log verbosely
-        clean = "".join(char if char.isprintable() else "?" for char in words)[:_WORDS]
         sqlstate = said.sqlstate if said.sqlstate.isalnum() and len(said.sqlstate) == 5 else "XX000"
-        return LoginRejected(f"the target refused the login: {clean} ({sqlstate})", sqlstate)
+        return LoginRejected(f"the target refused the login: {clean(words)} ({sqlstate})", sqlstate)
+
+
+def clean(words: str) -> str:
+    """Return a target's words fit for a log line or a terminal: printable, and not too many."""
+    return "".join(char if char.isprintable() else "?" for char in words)[:_WORDS]

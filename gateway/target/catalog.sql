@@ -1,0 +1,127 @@
+-- The catalog as policy and masking need it, one result set each, read in one snapshot. The order is fixed:
+-- gateway/target/catalog.py takes them by place. Every name is qualified; nothing here runs code of a database's users.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+-- Nothing is visible but pg_catalog, so that view definitions come with every name qualified.
+SET LOCAL search_path = '';
+SET LOCAL statement_timeout = '60s';
+
+-- relations
+SELECT c.oid, n.nspname, c.relname, c.relkind,
+       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+       EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+       c.relispartition
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
+ ORDER BY c.oid;
+
+-- columns
+SELECT a.attrelid,
+       json_agg(json_build_array(a.attname, a.attnum, a.atttypid::int8, a.atttypmod, a.attnotnull) ORDER BY a.attnum)
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+ WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
+ GROUP BY a.attrelid ORDER BY a.attrelid;
+
+-- reads: what a view's own rule reads. pg_depend leaves out what is pinned (every system catalog), so the rule's tree is
+-- read as well; it names the view itself, too, before PostgreSQL 16.
+SELECT x.ev_class, json_agg(DISTINCT x.oid::int8)
+  FROM (SELECT r.ev_class, m[1]::oid AS oid
+          FROM pg_rewrite r, regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m
+        UNION
+        SELECT r.ev_class, d.refobjid
+          FROM pg_rewrite r
+          JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
+       ) x
+ WHERE x.oid <> x.ev_class AND x.oid <> 0
+ GROUP BY x.ev_class ORDER BY x.ev_class;
+
+-- rules other than a view's own
+SELECT DISTINCT r.ev_class FROM pg_rewrite r WHERE r.ev_type <> '1' ORDER BY 1;
+
+-- inheritance and partitions
+SELECT i.inhrelid, i.inhparent FROM pg_inherits i ORDER BY 1, 2;
+
+-- columns beside which the catalog prints values; NULL where an expression takes the whole row
+SELECT p.relid, p.attnum
+  FROM (SELECT k.conrelid, unnest(k.conkey) FROM pg_constraint k WHERE k.contype IN ('c', 'x')
+        UNION
+        SELECT i.indrelid, d.refobjsubid
+          FROM pg_index i
+          JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
+         WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+        UNION
+        SELECT f.adrelid, f.adnum FROM pg_attrdef f
+        UNION
+        SELECT f.adrelid, d.refobjsubid
+          FROM pg_attrdef f
+          JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid
+        UNION
+        SELECT s.stxrelid, d.refobjsubid
+          FROM pg_statistic_ext s
+          JOIN pg_depend d ON d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid
+        UNION
+        SELECT t.partrelid, unnest(t.partattrs::int2[]) FROM pg_partitioned_table t
+        UNION
+        SELECT t.partrelid, d.refobjsubid
+          FROM pg_partitioned_table t
+          JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = t.partrelid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.partrelid
+         WHERE t.partexprs IS NOT NULL
+        UNION
+        SELECT e.relid, NULL
+          FROM (SELECT conrelid, conbin::text FROM pg_constraint WHERE contype IN ('c', 'x')
+                UNION ALL SELECT indrelid, indexprs::text FROM pg_index
+                UNION ALL SELECT indrelid, indpred::text FROM pg_index
+                UNION ALL SELECT adrelid, adbin::text FROM pg_attrdef
+                UNION ALL SELECT partrelid, partexprs::text FROM pg_partitioned_table) e (relid, tree)
+         WHERE e.tree LIKE '%:varattno 0 %'
+       ) p (relid, attnum)
+ WHERE p.relid <> 0 AND p.attnum IS DISTINCT FROM 0
+ ORDER BY 1, 2;
+
+-- functions that are not PostgreSQL's own
+SELECT p.oid, n.nspname, p.proname, e.extname
+  FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+                       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  LEFT JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') OR p.oid >= 16384
+ ORDER BY p.oid;
+
+-- extensions
+SELECT e.extname FROM pg_extension e ORDER BY 1;
+
+-- operators that are not PostgreSQL's own
+SELECT n.nspname, o.oprname, e.extname
+  FROM pg_operator o
+  JOIN pg_namespace n ON n.oid = o.oprnamespace
+  LEFT JOIN pg_depend d ON d.classid = 'pg_operator'::regclass AND d.objid = o.oid
+                       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  LEFT JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE n.nspname <> 'pg_catalog' OR o.oid >= 16384
+ ORDER BY o.oid;
+
+-- types that are not PostgreSQL's own, without arrays and the row types of relations
+SELECT n.nspname, t.typname, t.typtype, e.extname
+  FROM pg_type t
+  JOIN pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_class c ON c.oid = t.typrelid
+  LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+                       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  LEFT JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE (n.nspname NOT IN ('pg_catalog', 'information_schema') OR t.oid >= 16384)
+   AND (c.oid IS NULL OR c.relkind = 'c')
+   AND NOT EXISTS (SELECT FROM pg_type a WHERE a.typarray = t.oid)
+ ORDER BY t.oid;
+
+-- PostgreSQL's own functions, by name, unless somebody added one of that name
+SELECT p.proname
+  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+ WHERE n.nspname = 'pg_catalog'
+ GROUP BY p.proname HAVING bool_and(p.oid < 16384)
+ ORDER BY 1;
+
+COMMIT;
