@@ -1,8 +1,8 @@
 """A very small HTTP/1.1 server for this machine only: one request a connection, everything bounded.
 
 It promises that a request has at most 16 KiB of head and 16 KiB of body and five seconds to arrive and be answered,
-that no connection waits for another, and that silent ones give way to new ones. It never listens on an address
-that other machines reach, and never shows an exception to a client.
+that no connection waits for another, and that silent ones give way to new ones. It never shows an exception to a
+client, and knows no TLS: the caller's listener must be on a loopback address.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from forging import AUDIENCE, CountingEntropy, HandClock
 from keycloak import KeycloakOpenID
 
@@ -33,7 +36,20 @@ CLIENT = DevelopmentClient(
 )
 
 
+KEYS = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
+NUMBERS = itertools.count()
+
+
 def issuer_in(state_dir: Path, clock: HandClock | None = None, **options: Any) -> DevelopmentIssuer:
+    """An issuer whose key, where `options` do not say `fresh`, was made beforehand: making one takes long."""
+    directory = state_dir / "development-issuer"
+    if not options.pop("fresh", False) and not directory.exists() and "issuer_url" not in options:
+        directory.mkdir(mode=0o700, parents=True)
+        pem = KEYS[next(NUMBERS) % len(KEYS)].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (directory / "key.pem").touch(mode=0o600)
+        (directory / "key.pem").write_bytes(pem)
     options.setdefault("audience", AUDIENCE)
     return DevelopmentIssuer.load_or_create(
         state_dir, clock=clock or HandClock(), entropy=options.pop("entropy", CountingEntropy()), **options
@@ -91,7 +107,7 @@ TOKEN = "/realms/hoop/protocol/openid-connect/token"
 
 async def test_a_minted_token_is_believed_by_a_verifier_that_knows_only_the_url(tmp_path: Path) -> None:
     clock = HandClock()
-    issuer = issuer_in(tmp_path, clock)
+    issuer = issuer_in(tmp_path, clock, fresh=True)
     minted = issuer.mint("agent-7", ["/reporting", "oncall"], 900, owner="dana")
     async with serving(issuer) as url:
         assert url == issuer.issuer_url
@@ -303,7 +319,7 @@ async def test_a_configured_address_is_used_as_it_is(tmp_path: Path, host: str) 
 def test_its_files_are_closed_to_others_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        issuer_in(tmp_path / "state")
+        issuer_in(tmp_path / "state", fresh=True)
     finally:
         os.umask(before)
     directory = tmp_path / "state" / "development-issuer"

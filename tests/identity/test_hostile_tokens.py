@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import traceback
 from typing import Any
 
 import pytest
+import trio
 from forging import (
     AUDIENCE,
     EC384_KEY,
@@ -29,6 +31,8 @@ from forging import (
     sign_bytes,
     token,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.errors import LoginRefused
 from gateway.identity.jws import MAX_TOKEN_BYTES, CompactToken, parse_object, split
@@ -267,6 +271,30 @@ async def test_too_long_a_token_costs_no_key_lookup() -> None:
     with pytest.raises(LoginRefused) as refusal:
         await door.verify(token())
     assert refusal.value.reason == "the token is too long"
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = ["iss", "aud", "sub", "jti", "exp", "nbf", "iat", "typ", "azp", "groups", "owner", "cnf", "nonce", "alg", "kid"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON_VALUES, max_size=4), st.sampled_from(["claims", "header"]))
+def test_whatever_an_issuer_signs_ends_as_a_principal_or_a_refusal(changes: dict[str, Any], place: str) -> None:
+    hostile = token(good_claims(**changes)) if place == "claims" else token(**({"kid": "k1"} | changes))
+    with contextlib.suppress(LoginRefused):
+        principal = trio.run(verifier().verify, hostile)
+        assert principal.issuer == ISSUER
+        assert principal.expires > NOW * 1_000_000
+        assert all(text.isprintable() for text in (principal.subject, principal.token_id, *principal.groups))
+
+
+@given(st.text(max_size=200) | st.from_regex(r"[A-Za-z0-9_-]{0,40}(\.[A-Za-z0-9_-]{0,40}){2}", fullmatch=True))
+def test_whatever_a_client_sends_as_a_password_is_refused(hostile: str) -> None:
+    with pytest.raises(LoginRefused):
+        trio.run(verifier().verify, hostile)
 
 
 def test_a_token_taken_apart_shows_nothing() -> None:
