@@ -1,30 +1,25 @@
-"""Waiting for people (Trio): the ledger joined to the control log, the clock, and everyone who waits.
+"""Waiting for people (Trio): what sessions, consoles and commands may do about held operations.
 
-Promises that a decision is on disk before anybody acts on it or sees it, that records stand in the order in which the
-ledger decided, and that every wait ends: decided, expired, cancelled, or `EvidenceFault` once the log is broken.
-Nothing here judges who may decide; the ledger does. `run` must be running for anything to be settled.
+Promises that every wait ends (decided, expired, cancelled, or `EvidenceFault` once the control log is broken), that
+what is returned is on disk, and that an approval returned to a session is used up by it. Nothing here judges who may
+decide; the ledger does. `run` must be running.
 """
 
 from __future__ import annotations
 
 import contextlib
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Protocol
 
 import trio
 
-from gateway.approval.card import card
 from gateway.approval.ledger import (
     Abandoned,
     Approval,
     Approver,
     Cancelled,
-    Changed,
     Decided,
-    Effect,
-    Event,
     Finished,
     HoldState,
     Ledger,
@@ -33,41 +28,25 @@ from gateway.approval.ledger import (
     Ran,
     Rejected,
     Shut,
-    Ticked,
     Used,
-    step,
 )
+from gateway.approval.settling import ENDS, Publish, Settling
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
-from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
-from gateway.evidence.journal import Ticket
 from gateway.model import (
     ApprovalId,
     Clock,
     Decision,
     DecisionKind,
-    Draft,
     HoldRequest,
-    Json,
     OperationHash,
     Outcome,
     Principal,
-    Quote,
 )
 
-Publish: TypeAlias = Callable[[str, Mapping[str, Json]], None]
-"""Tells consoles of an event; never blocks."""
 REASON = 1_000
 """Characters of a decision's reason at most."""
-_LONGEST_SLEEP = 1.0
-"""Seconds after which the wall clock is looked at again while something waits: it may have been set meanwhile."""
-_ENDS = {
-    HoldState.APPROVED: DecisionKind.APPROVED,
-    HoldState.REFUSED: DecisionKind.REFUSED,
-    HoldState.EXPIRED: DecisionKind.EXPIRED,
-    HoldState.CANCELLED: DecisionKind.CANCELLED,
-}
 
 
 class Waitable(Protocol):
@@ -77,51 +56,25 @@ class Waitable(Protocol):
         """Return once it happened."""
 
 
-@dataclass(slots=True)
-class _Settlement:
-    """One change on its way to the disk and then to everyone who waits for it."""
-
-    approval: Approval
-    event: str
-    ticket: Ticket | None
-
-
 class Approvals:
     """Every held operation of this gateway, and the only way to decide about one."""
 
     def __init__(
         self, ledger: Ledger, control_log: GroupCommit, clock: Clock, publish: Publish, *, linger: int = 0
     ) -> None:
-        self._ledger = ledger
-        self._log = control_log
-        self._clock = clock
-        self._publish = publish
+        self._settling = Settling(ledger, control_log, clock, publish)
         self._linger = linger
-        self._settled: dict[ApprovalId, Approval] = dict(ledger.approvals)
-        """What is on disk, which is all that anybody is shown."""
-        self._quotes: dict[ApprovalId, Quote] = {}
-        self._queue: list[_Settlement] = []
-        self._queued = trio.Event()
-        self._moved = trio.Event()
-        self._broken: EvidenceFault | None = None
         self._shut: str | None = None
 
     async def run(self) -> None:
-        """Settle changes and let time pass, until cancelled. Raises EvidenceFault once the control log is broken."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_time)
-            with contextlib.suppress(EvidenceFault):
-                await self._settle()
-            nursery.cancel_scope.cancel()
-        if self._broken is not None:
-            raise self._broken
+        """Settle decisions and let holds expire, until cancelled. Raises EvidenceFault once the log is broken."""
+        await self._settling.run()
 
     async def hold(self, request: HoldRequest, cancelled: Waitable, gone: Waitable | None = None) -> Decision:
         """Ask people about `request` and return what came of it, for the session that waits.
 
         `cancelled` ends the request; `gone` (the client hung up) ends this wait only, and the request stays open for
-        the linger time. An approval returned here is used up by it. Raises EvidenceFault. Cancelling this call
-        cancels the request.
+        the linger time. Raises EvidenceFault. Cancelling this call cancels the request.
         """
         why_not = self._open(request, waiting=True)
         if why_not is not None:
@@ -132,7 +85,7 @@ class Approvals:
 
         async def on_cancel() -> None:
             await cancelled.wait()
-            self._try(Cancelled(request.approval, "cancelled by the agent"))
+            self._settling.attempt(Cancelled(request.approval, "cancelled by the agent"))
 
         async def on_gone(event: Waitable, scope: trio.CancelScope) -> None:
             nonlocal hung_up
@@ -150,18 +103,11 @@ class Approvals:
                 nursery.cancel_scope.cancel()
             delivered = True
         finally:
-            if decision is None:
-                self._try(
-                    Left(request.approval, self._linger)
-                    if delivered and hung_up
-                    else Cancelled(request.approval, "the session ended")
-                )
-            elif not delivered:
-                self._try(Abandoned(request.approval, "the session ended"))
+            self._let_go(request.approval, decision, delivered=delivered, hung_up=hung_up)
         if decision is not None:
             return decision
-        if self._broken is not None:
-            raise self._broken
+        if self._settling.broken is not None:
+            raise self._settling.broken
         return Decision(request.approval, DecisionKind.CANCELLED, request.operation_hash, reason="the agent hung up")
 
     async def ask(self, request: HoldRequest) -> Approval:
@@ -170,19 +116,19 @@ class Approvals:
         Returns the open approval, on disk: this one or the earlier one. Raises Refusal and EvidenceFault.
         """
         principal = request.session.principal
-        known = self._ledger.usable(request.operation_hash, principal.issuer, principal.subject)
+        known = self._settling.ledger.usable(request.operation_hash, principal.issuer, principal.subject)
         if known is None:
             why_not = self._open(request, waiting=False)
             if why_not is not None:
                 raise Refusal(why_not.code, why_not.message)
         approval = request.approval if known is None else known.id
-        await self._until(lambda: approval in self._settled)
-        return self._settled[approval]
+        await self._settling.until(lambda: self._settling.state(approval) is not None)
+        return self.get(approval)
 
     def claim(self, operation_hash: OperationHash, principal: Principal) -> Decision | None:
         """Use up an approval that this identity was given for this very operation without waiting, if there is one."""
-        found = self._ledger.usable(operation_hash, principal.issuer, principal.subject)
-        if found is None or self._settled.get(found.id) is not found or found.state is not HoldState.APPROVED:
+        found = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)
+        if found is None or found.state is not HoldState.APPROVED or self._settling.moving(found.id):
             return None
         return self._use(found)
 
@@ -195,22 +141,22 @@ class Approvals:
         reason: str,
     ) -> Approval:
         """Approve or refuse; returns once the decision is on disk. Raises Refusal with the protocol's codes."""
-        effects = self._step(Decided(approval, kind, approver, clean_reason(reason), hash_prefix))
+        effects = self._settling.step(Decided(approval, kind, approver, clean_reason(reason), hash_prefix))
         for effect in effects:
             if isinstance(effect, Rejected):
                 raise Refusal(effect.code, effect.message)
-        await self._until(lambda: not self._unsettled(approval))
+        await self._settling.until(lambda: not self._settling.moving(approval))
         return self.get(approval)
 
     async def wait(self, approval: ApprovalId) -> Approval:
         """Return the approval once it is decided. Raises Refusal `not_found` and EvidenceFault."""
         self.get(approval)
-        await self._until(lambda: self._settled_state(approval) is not HoldState.PENDING)
+        await self._settling.until(lambda: self._settling.state(approval) is not HoldState.PENDING)
         return self.get(approval)
 
     def cancel(self, approval: ApprovalId, why: str) -> None:
         """End an open request: its session was killed, its token revoked. Without effect on what is decided."""
-        self._step(Cancelled(approval, why))
+        self._settling.step(Cancelled(approval, why))
 
     def executed(
         self,
@@ -221,187 +167,86 @@ class Approvals:
         duration_us: int | None,
     ) -> None:
         """Tell how the operation that used this approval ended; shown to people, recorded in the worker's own log."""
-        self._step(Finished(approval, Ran(executed_hash, outcome.value, rows, duration_us)))
+        self._settling.step(Finished(approval, Ran(executed_hash, outcome.value, rows, duration_us)))
 
     def abandoned(self, approval: ApprovalId, why: str) -> None:
         """Tell that the approved operation was not forwarded after all; the approval is spent."""
-        self._step(Abandoned(approval, why))
+        self._settling.step(Abandoned(approval, why))
 
     def pending(self) -> tuple[Approval, ...]:
-        """Return what waits for a person, on disk, the soonest to expire first."""
-        found = [each for each in self._settled.values() if each.state is HoldState.PENDING]
-        return tuple(sorted(found, key=lambda each: (each.expires, each.id)))
+        """Return what waits for a person, the soonest to expire first."""
+        return Ledger(self._settling.settled).pending()
 
     def decided(self) -> tuple[Approval, ...]:
         """Return what was decided lately, newest first."""
-        found = [each for each in self._settled.values() if each.state is not HoldState.PENDING]
+        found = [each for each in self._settling.settled.values() if each.state is not HoldState.PENDING]
         return tuple(sorted(found, key=lambda each: (-(each.decided or 0), each.id)))
 
     def get(self, approval: ApprovalId) -> Approval:
         """Return one approval. Raises Refusal `not_found`."""
-        found = self._settled.get(approval)
+        found = self._settling.settled.get(approval)
         if found is None:
             raise Refusal("not_found", "no such approval; it may have been decided long ago")
         return found
 
+    async def refuse_left_over(self, left: Iterable[HoldRequest]) -> None:
+        """Refuse what a former process left pending (`gateway.approval.restart`); returns once that is on disk."""
+        self._settling.refuse(left, "the gateway restarted while this waited")
+        await self._settling.until(lambda: not self._settling.moving())
+
     async def close(self, why: str = "the gateway is stopping") -> None:
         """Refuse whatever is open and everything asked from now on; returns once that is on disk."""
         self._shut = why
-        self._step(Shut(why))
-        await self._until(lambda: not self._queue)
-
-    async def refuse_left_over(self, left: Iterable[HoldRequest]) -> None:
-        """Refuse what a former process left pending (`gateway.approval.restart`); returns once that is on disk."""
-        now = self._clock.now()
-        why = "the gateway restarted while this waited"
-        for request in left:
-            approval = Approval(request, HoldState.REFUSED, request.expires, waiting=False, decided=now, reason=why)
-            self._ledger = Ledger({**self._ledger.approvals, request.approval: approval})
-            self._queue.append(self._settlement(Changed(HoldState.PENDING, approval)))
-        self._queued.set()
-        await self._until(lambda: not self._queue)
+        self._settling.step(Shut(why))
+        await self._settling.until(lambda: not self._settling.moving())
 
     def _open(self, request: HoldRequest, *, waiting: bool) -> Rejected | None:
         if self._shut is not None:
             return Rejected("unavailable", self._shut)
-        for effect in self._step(Opened(request, waiting)):
+        for effect in self._settling.step(Opened(request, waiting)):
             if isinstance(effect, Rejected):
                 return effect
         return None
 
-    def _step(self, event: Event) -> tuple[Effect, ...]:
-        """Let the ledger decide, give what it decided its place in the log, and queue it to be settled. Never waits."""
-        if self._broken is not None:
-            raise self._broken
-        self._ledger, effects = step(self._ledger, event, self._clock.now())
-        try:
-            self._queue += [self._settlement(effect) for effect in effects if isinstance(effect, Changed)]
-        except EvidenceFault as fault:
-            self._break(fault)
-            raise
-        self._queued.set()
-        return effects
-
-    def _try(self, event: Event) -> None:
-        """Step where that still works; where the log is broken, whoever waits learns it from the wait."""
-        with contextlib.suppress(EvidenceFault):
-            self._step(event)
-
-    def _break(self, fault: EvidenceFault) -> None:
-        self._broken = fault
-        self._queued.set()
-        self._wake()
-
-    def _settlement(self, changed: Changed) -> _Settlement:
-        approval = changed.approval
-        if changed.before is None:
-            return _Settlement(approval, "approval.pending", self._log.append(record.requested(approval.request)))
-        ticket = None
-        if approval.state is not changed.before and approval.state in _ENDS:
-            draft = _decision(
-                approval.request, _ENDS[approval.state], approval.approver, approval.assurance, approval.reason
-            )
-            ticket = self._log.append(draft)
-        return _Settlement(approval, "approval.changed", ticket)
-
-    async def _settle(self) -> None:
-        while True:
-            await self._queued.wait()
-            self._queued = trio.Event()
-            while self._queue and self._broken is None:
-                settlement = self._queue[0]
-                try:
-                    await self._disk(settlement)
-                except EvidenceFault as fault:
-                    self._break(fault)
-                    break
-                del self._queue[0]
-                self._settled[settlement.approval.id] = settlement.approval
-                self._forget()
-                self._publish(settlement.event, card(settlement.approval))
-                self._wake()
-            if self._broken is not None:
-                raise self._broken
-
-    async def _disk(self, settlement: _Settlement) -> None:
-        if settlement.ticket is None:
-            return
-        recorded = await self._log.durable(settlement.ticket)
-        self._quotes[settlement.approval.id] = recorded.quote
-
-    async def _watch_time(self) -> None:
-        while True:
-            moved = self._moved
-            due = self._ledger.next_expiry()
-            if due is None:
-                await moved.wait()
-                continue
-            left = (due - self._clock.now()) / 1_000_000
-            with trio.move_on_after(max(0.0, min(left, _LONGEST_SLEEP))):
-                await moved.wait()
-            if self._clock.now() >= due:
-                self._try(Ticked())
-                with contextlib.suppress(EvidenceFault):
-                    await self._until(lambda: not self._queue)
+    def _let_go(self, approval: ApprovalId, decision: Decision | None, *, delivered: bool, hung_up: bool) -> None:
+        """Tell the ledger how a wait ended, where it ended without a decision that its session has got."""
+        if decision is None and delivered and hung_up:
+            self._settling.attempt(Left(approval, self._linger))
+        elif decision is None:
+            self._settling.attempt(Cancelled(approval, "the session ended"))
+        elif not delivered:
+            self._settling.attempt(Abandoned(approval, "the session ended"))
 
     async def _decision(self, request: HoldRequest) -> Decision:
-        """Wait until `request` is settled, and use up its approval."""
+        """Wait until `request` is decided, and use up its approval."""
+        settling, approval = self._settling, request.approval
         while True:
-            await self._until(lambda: self._settled_state(request.approval) not in {None, HoldState.PENDING})
-            approval = self._settled[request.approval]
-            if approval.state is not HoldState.APPROVED:
-                return self._told(approval)
-            decision = self._use(approval)
+            await settling.until(lambda: settling.state(approval) not in {None, HoldState.PENDING})
+            found = settling.settled[approval]
+            if found.state is not HoldState.APPROVED:
+                return self._told(found)
+            decision = self._use(found)
             if decision is not None:
                 return decision
-            await self._until(lambda: self._settled_state(request.approval) is not HoldState.APPROVED)
+            await settling.until(lambda: settling.state(approval) is not HoldState.APPROVED)
 
     def _use(self, approval: Approval) -> Decision | None:
         principal = approval.request.session.principal
         used = Used(approval.id, approval.request.operation_hash, principal.issuer, principal.subject)
-        if any(isinstance(effect, Rejected) for effect in self._step(used)):
+        if any(isinstance(effect, Rejected) for effect in self._settling.step(used)):
             return None
         return self._told(approval)
 
     def _told(self, approval: Approval) -> Decision:
         return Decision(
             approval.id,
-            _ENDS[approval.state],
+            ENDS[approval.state],
             approval.request.operation_hash,
             approval.approver,
             approval.assurance,
             approval.reason,
-            self._quotes.get(approval.id),
+            self._settling.quotes.get(approval.id),
         )
-
-    def _settled_state(self, approval: ApprovalId) -> HoldState | None:
-        found = self._settled.get(approval)
-        return None if found is None else found.state
-
-    def _unsettled(self, approval: ApprovalId) -> bool:
-        return any(settlement.approval.id == approval for settlement in self._queue)
-
-    async def _until(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready`; every settled change looks again. Raises EvidenceFault once the log is broken."""
-        while True:
-            if self._broken is not None:
-                raise self._broken
-            if ready():
-                return
-            await self._moved.wait()
-
-    def _wake(self) -> None:
-        moved, self._moved = self._moved, trio.Event()
-        moved.set()
-
-    def _forget(self) -> None:
-        """Drop what the ledger dropped, except what is still on its way."""
-        if len(self._settled) <= len(self._ledger.approvals):
-            return
-        known = self._ledger.approvals.keys() | {settlement.approval.id for settlement in self._queue}
-        for approval in self._settled.keys() - known:
-            del self._settled[approval]
-            self._quotes.pop(approval, None)
 
 
 def clean_reason(reason: str) -> str:
@@ -412,9 +257,3 @@ def clean_reason(reason: str) -> str:
     if len(line) > REASON or any(unicodedata.category(character) in {"Cc", "Cs"} for character in line):
         raise Refusal("bad_request", f"a reason is at most {REASON} characters, without control characters")
     return line
-
-
-def _decision(
-    request: HoldRequest, kind: DecisionKind, approver: str | None, assurance: str | None, reason: str
-) -> Draft:
-    return record.decision(request, kind, approver=approver, assurance=assurance, reason=reason)

@@ -1,0 +1,190 @@
+"""From what the ledger decided to what everybody may see (Trio): record, sync, then publish and wake.
+
+Promises that a change is on disk before anybody is shown it or woken by it, that records stand in the order in which
+the ledger decided, and that after a failed write nothing is decided any more and every wait ends in `EvidenceFault`.
+`run` must be running for anything to settle; it also lets time pass for the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import trio
+
+from gateway.approval.card import card
+from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
+from gateway.errors import EvidenceFault
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.evidence.journal import Ticket
+from gateway.model import ApprovalId, Clock, DecisionKind, Draft, HoldRequest, Json, Quote
+
+Publish: TypeAlias = Callable[[str, Mapping[str, Json]], None]
+"""Tells consoles of an event; never blocks."""
+ENDS: Mapping[HoldState, DecisionKind] = {
+    HoldState.APPROVED: DecisionKind.APPROVED,
+    HoldState.REFUSED: DecisionKind.REFUSED,
+    HoldState.EXPIRED: DecisionKind.EXPIRED,
+    HoldState.CANCELLED: DecisionKind.CANCELLED,
+}
+"""The states that a decision record stands for."""
+_LONGEST_SLEEP = 1.0
+"""Seconds after which the wall clock is looked at again while something is open: it may have been set meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One change on its way to the disk and then to everyone who waits for it."""
+
+    approval: Approval
+    event: str
+    ticket: Ticket | None
+
+
+class Settling:
+    """The ledger of one gateway, and what of it is on disk."""
+
+    def __init__(self, ledger: Ledger, control_log: GroupCommit, clock: Clock, publish: Publish) -> None:
+        self.ledger = ledger
+        """What is decided; it may not be on disk yet."""
+        self.settled: dict[ApprovalId, Approval] = dict(ledger.approvals)
+        """What is on disk, which is all that anybody is shown."""
+        self.quotes: dict[ApprovalId, Quote] = {}
+        """The latest record of each approval."""
+        self.broken: EvidenceFault | None = None
+        self._log = control_log
+        self._clock = clock
+        self._publish = publish
+        self._queue: list[_Change] = []
+        self._queued = trio.Event()
+        self._moved = trio.Event()
+
+    async def run(self) -> None:
+        """Settle changes and let time pass, until cancelled. Raises EvidenceFault once the control log is broken."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch_time)
+            await self._settle()
+            nursery.cancel_scope.cancel()
+        if self.broken is not None:
+            raise self.broken
+
+    def step(self, event: Event) -> tuple[Effect, ...]:
+        """Let the ledger decide, and give what it decided its place in the log. Never waits. Raises EvidenceFault."""
+        if self.broken is not None:
+            raise self.broken
+        self.ledger, effects = step(self.ledger, event, self._clock.now())
+        self._enqueue(effect for effect in effects if isinstance(effect, Changed))
+        return effects
+
+    def attempt(self, event: Event) -> None:
+        """Step where that still works; where the log is broken, whoever waits learns it from the wait."""
+        with contextlib.suppress(EvidenceFault):
+            self.step(event)
+
+    def refuse(self, left: Iterable[HoldRequest], why: str) -> None:
+        """Enter requests that a former process left pending, as refused."""
+        for request in left:
+            approval = Approval(
+                request, HoldState.REFUSED, request.expires, waiting=False, decided=self._clock.now(), reason=why
+            )
+            self.ledger = Ledger({**self.ledger.approvals, request.approval: approval})
+            self._enqueue([Changed(HoldState.PENDING, approval)])
+
+    def moving(self, approval: ApprovalId | None = None) -> bool:
+        """Whether a change (of `approval`) is not on disk yet."""
+        return any(approval in {None, change.approval.id} for change in self._queue)
+
+    def state(self, approval: ApprovalId) -> HoldState | None:
+        """Return the state on disk, None where nothing is."""
+        found = self.settled.get(approval)
+        return None if found is None else found.state
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`, looking again whenever something settled. Raises EvidenceFault once the log is broken."""
+        while True:
+            if self.broken is not None:
+                raise self.broken
+            if ready():
+                return
+            await self._moved.wait()
+
+    def _enqueue(self, changes: Iterable[Changed]) -> None:
+        try:
+            for change in changes:
+                self._queue.append(self._recorded(change))
+        except EvidenceFault as fault:
+            self._break(fault)
+            raise
+        self._queued.set()
+
+    def _recorded(self, changed: Changed) -> _Change:
+        approval = changed.approval
+        if changed.before is None:
+            return _Change(approval, "approval.pending", self._log.append(record.requested(approval.request)))
+        ended = approval.state is not changed.before and approval.state in ENDS
+        return _Change(approval, "approval.changed", self._log.append(_decision(approval)) if ended else None)
+
+    async def _settle(self) -> None:
+        """Take changes to the disk in order, until the log is broken."""
+        while self.broken is None:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            while self._queue and self.broken is None:
+                change = self._queue[0]
+                try:
+                    if change.ticket is not None:
+                        self.quotes[change.approval.id] = (await self._log.durable(change.ticket)).quote
+                except EvidenceFault as fault:
+                    self._break(fault)
+                    return
+                del self._queue[0]
+                self.settled[change.approval.id] = change.approval
+                self._forget()
+                self._publish(change.event, card(change.approval))
+                self._wake()
+
+    async def _watch_time(self) -> None:
+        while True:
+            moved = self._moved
+            due = self.ledger.next_expiry()
+            if due is None:
+                await moved.wait()
+                continue
+            left = (due - self._clock.now()) / 1_000_000
+            with trio.move_on_after(max(0.0, min(left, _LONGEST_SLEEP))):
+                await moved.wait()
+            if self._clock.now() >= due:
+                self.attempt(Ticked())
+                with contextlib.suppress(EvidenceFault):
+                    await self.until(lambda: not self._queue)
+
+    def _forget(self) -> None:
+        """Drop what the ledger dropped, except what is still on its way."""
+        if len(self.settled) <= len(self.ledger.approvals):
+            return
+        known = self.ledger.approvals.keys() | {change.approval.id for change in self._queue}
+        for approval in self.settled.keys() - known:
+            del self.settled[approval]
+            self.quotes.pop(approval, None)
+
+    def _break(self, fault: EvidenceFault) -> None:
+        self.broken = fault
+        self._queued.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, trio.Event()
+        moved.set()
+
+
+def _decision(approval: Approval) -> Draft:
+    return record.decision(
+        approval.request,
+        ENDS[approval.state],
+        approver=approval.approver,
+        assurance=approval.assurance,
+        reason=approval.reason,
+    )
