@@ -43,7 +43,7 @@ class TokenVerifier:
         self._expected = Expectations(issuer_url, audience, groups_claim, development)
         self._clock = clock
         self._keys = keys
-        self._limit = min(max_token_bytes, MAX_TOKEN_BYTES)
+        self._limit = max_token_bytes
 
     async def verify(self, token: str) -> Principal:
         """Return who presented `token`.
