@@ -101,6 +101,7 @@ def gateway(server: PostgresServer, password: str, folder: Path, policy: str = "
     secret.touch(mode=0o600)
     secret.write_text(password)
     query = f"sslmode=verify-full&sslrootcert={server.tls_root}" if server.binaries.tls else "sslmode=disable"
+    make_self_signed(folder / "cert.pem", folder / "key.pem", ["localhost", "127.0.0.1"])
     config = folder / "gateway.toml"
     config.write_text(
         f"""[gateway]
@@ -109,6 +110,8 @@ state_dir = "state"
 control_socket = "state/control.sock"
 [postgres]
 listen = "127.0.0.1:{port}"
+tls_cert = "cert.pem"
+tls_key = "key.pem"
 [identity]
 development = true
 [[connection]]
@@ -116,7 +119,7 @@ name = "{DATABASE}"
 kind = "postgres"
 target = "postgresql://127.0.0.1:{server.port}/{DATABASE}?{query}"
 username = "{ROLE}"
-password = "file:{secret}"
+password = "file:target-password"
 agents = ["any"]
 policy = "{policy}"
 """
