@@ -59,7 +59,7 @@ MOST_PAGES: Final = 50
 log = logging.getLogger(__name__)
 
 
-class LineLost(Exception):  # noqa: N818  a fact of the line, no fault of the caller's
+class LineLost(Exception):
     """The gateway did not answer: what became of the request is not known."""
 
 
@@ -221,7 +221,7 @@ class ControlClient:
             answer.set_result(content)
 
     async def _keep_fresh(self) -> None:
-        """Subscribe and list what is there; then ask again for what only the gateway knows: counters, and its health."""
+        """Subscribe and list what is there; then ask for what events do not tell: counters, health."""
         await self._ask(self.request("subscribe", topics=list(TOPICS)))
         pending = intake.approvals(await self._ask(self.listing("approvals.list", decided=False)))
         decided = intake.approvals(await self._ask(self.request("approvals.list", decided=True)))

@@ -22,6 +22,15 @@ class Span(NamedTuple):
 Line: TypeAlias = tuple[Span, ...]
 
 BLANK: Line = ()
+
+
+class Row(NamedTuple):
+    """A row of a list and the key of what it stands for; a heading stands for nothing."""
+
+    key: str | None
+    line: Line
+
+
 TAB_WIDTH = 4
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 MULTILINE: Final = frozenset({"statement", "text", "current", "sql"})
@@ -28,9 +29,11 @@ MOST_DEPTH: Final = 32
 # Characters that Unicode calls printable and that nevertheless show nothing: fillers, joiners, variation selectors,
 # the empty Braille pattern. Everything else that is invisible has a category that `str.isprintable` refuses.
 _BLANK: Final = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0]
-    + list(range(0xFE00, 0xFE10))
-    + list(range(0xE0100, 0xE01F0))
+    chain(
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0),
+        range(0xFE00, 0xFE10),
+        range(0xE0100, 0xE01F0),
+    )
 )
 _PLAIN: Final = re.compile(r"[ -~]*\Z")
 _PLAIN_LINES: Final = re.compile(r"[ -~\n\t]*\Z")

@@ -28,7 +28,10 @@ def paint_answer(
     verb = "approve" if attempt.approve else "deny"
     match attempt.phase:
         case AttemptPhase.SENT:
-            return (Span(f"{glyphs.todo} {verb.upper()} SENT", "wait-strong"), Span(": waiting for the gateway's answer"))
+            return (
+                Span(f"{glyphs.todo} {verb.upper()} SENT", "wait-strong"),
+                Span(": waiting for the gateway's answer"),
+            )
         case AttemptPhase.UNKNOWN:
             words = "the line broke before the gateway answered" if live else "the gateway is lost, its answer with it"
             return (Span(f"{glyphs.warning} UNKNOWN: asking", "wait-strong"), Span(f" ({verb} sent; {words})"))
@@ -58,5 +61,9 @@ def _decided(approval: Approval, gateway: Gateway | None, glyphs: Glyphs) -> Lin
     elif approval.state in {"approved", "executed"}:
         spans.append(Span(f" {glyphs.arrow} running, or not yet reported", "dim"))
     if approval.decision_reason:
-        spans.append(Span(f"  “{approval.decision_reason}”" if glyphs.name == "rich" else f'  "{approval.decision_reason}"', "dim"))
+        spans.append(
+            Span(
+                f"  “{approval.decision_reason}”" if glyphs.name == "rich" else f'  "{approval.decision_reason}"', "dim"
+            )
+        )
     return tuple(spans)

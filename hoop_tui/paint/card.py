@@ -1,8 +1,8 @@
 """The approval card, in the order in which a person decides.
 
 What it is and until when; who; where; which rule and why; what it touches; then the whole statement, its parameters,
-warnings, what this agent did lately, what happens if nobody acts and what happens on approval. Nothing is cut: a reviewer sees
-every character that the hash covers. Pure.
+warnings, what this agent did lately, what happens if nobody acts and what happens on approval. Nothing is cut: a
+reviewer sees every character that the hash covers. Pure.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def paint_card(
     must_see = len(lines)
     if with_context:
         lines += paint_context(approval, around, width, glyphs)
-    lines += _consequences(approval, around, width, glyphs)
+    lines += _consequences(approval, width, glyphs)
     return Card(tuple(lines), must_see)
 
 
@@ -145,7 +145,7 @@ def _statement(approval: Approval, width: int, glyphs: Glyphs) -> list[Line]:
     lines: list[Line] = [section("statement", width, glyphs, size)]
     for number, text in enumerate(source, 1):
         for place, row in enumerate(wrap(text, width - digits - 4, "sql")):
-            lines.append((Span(f"{number if place == 0 else '':>{digits}} {glyphs.bar} ", "faint"), *row))  # noqa: PERF401  two loops read better here
+            lines.append((Span(f"{number if place == 0 else '':>{digits}} {glyphs.bar} ", "faint"), *row))
     return lines
 
 
@@ -173,15 +173,18 @@ def _warnings(approval: Approval, width: int, glyphs: Glyphs) -> list[Line]:
     lines = [BLANK, section("warnings", width, glyphs)]
     for text in texts:
         for place, row in enumerate(wrap(text, width - 3, "bad")):
-            lines.append((Span(f"{glyphs.warning} " if place == 0 else "  ", "bad"), *row))  # noqa: PERF401  likewise
+            lines.append((Span(f"{glyphs.warning} " if place == 0 else "  ", "bad"), *row))
     return lines
 
 
-def _consequences(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs) -> list[Line]:
+def _consequences(approval: Approval, width: int, glyphs: Glyphs) -> list[Line]:
     lines: list[Line] = []
     if approval.pending:
         when = f"at {time_of_day(approval.expires)}" if approval.expires is not None else "at its expiry"
-        nothing = f"Nothing runs. It expires {when}; the agent gets an error, “hoop: approval expired”, and its session goes on."
+        nothing = (
+            f"Nothing runs. It expires {when}; the agent gets an error, “hoop: approval expired”, "
+            "and its session goes on."
+        )
         approve = (
             f"Exactly these bytes run once, on {approval.connection}, as {approval.role or 'the connection’s role'}. "
             "The gateway hashes and judges them again first; if anything changed, nothing runs."

@@ -15,7 +15,7 @@ STATES = {"idle": "dim", "running": "ok", "held": "wait"}
 def heading(width: int) -> Line:
     """Return the columns' names."""
     roomy = width >= ROOMY
-    cells = [fit("", 2), fit("SUBJECT", 20 if roomy else 15), fit("CONNECTION", 12 if roomy else 10), fit("STATE", 8)]
+    cells = [" ", fit("SUBJECT", 20 if roomy else 15), fit("CONNECTION", 12 if roomy else 10), fit("STATE", 8)]
     if roomy:
         cells += [fit("OWNER", 14), fit("CLIENT", 21), fit("OPEN", 11)]
     cells += [f"{'STMTS':>6}", f"{'DENIED':>7}"]
@@ -25,16 +25,15 @@ def heading(width: int) -> Line:
     return (Span(fit(" ".join(cells), width), "faint"),)
 
 
-def paint_session(session: Session, width: int, glyphs: Glyphs, *, now: Micros | None, selected: bool) -> Line:
+def paint_session(session: Session, width: int, glyphs: Glyphs, *, now: Micros | None) -> Line:
     """Paint one session."""
     roomy = width >= ROOMY
     sign = {"held": glyphs.approve, "running": glyphs.live}.get(session.state, glyphs.dot)
     role = STATES.get(session.state, "text")
     cut = glyphs.ellipsis
     spans = [
-        Span(glyphs.selected if selected else " ", "head"),
         Span(sign + " ", role),
-        Span(fit(session.subject, 20 if roomy else 15, cut) + " ", "strong" if selected else "text"),
+        Span(fit(session.subject, 20 if roomy else 15, cut) + " ", "strong"),
         Span(fit(session.connection, 12 if roomy else 10, cut) + " ", "text"),
         Span(fit(session.state, 8, cut) + " ", role),
     ]
@@ -60,6 +59,6 @@ def paint_session(session: Session, width: int, glyphs: Glyphs, *, now: Micros |
 
 
 def _short(number: int) -> str:
-    if number < 10_000:  # noqa: PLR2004  what fits in the column
+    if number < 10_000:
         return f"{number}"
-    return f"{number // 1000}k" if number < 1_000_000 else f"{number // 1_000_000}M"  # noqa: PLR2004  likewise
+    return f"{number // 1000}k" if number < 1_000_000 else f"{number // 1_000_000}M"

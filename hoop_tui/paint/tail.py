@@ -65,7 +65,7 @@ def _middle(item: Tail, glyphs: Glyphs) -> tuple[Span, str, str]:
     if item.outcome:
         role = "bad" if item.outcome in BAD_OUTCOMES else "dim"
         word = f"{item.outcome} {item.sqlstate}".strip() if item.sqlstate not in {"", "00000"} else item.outcome
-        return Span(f"{glyphs.arrow} {fit(word, 7) if len(word) <= 7 else word} ", role), item.text, "dim"  # noqa: PLR2004  the word column
+        return Span(f"{glyphs.arrow} {fit(word, 7) if len(word) <= 7 else word} ", role), item.text, "dim"
     return Span(f"{glyphs.dot} {item.kind} ", "bad" if item.kind in {"alarm", "kill"} else "dim"), item.text, "dim"
 
 

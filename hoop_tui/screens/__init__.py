@@ -1,0 +1,1 @@
+"""The screens: Live, Approvals, Replay, and the dialogs over them."""

@@ -1,0 +1,271 @@
+"""Approvals: the inbox, the card, and what is around it; the only place from which something is decided.
+
+New arrivals never move the selection or take the focus. Keys that decide are dropped for 700 ms after a card appears or
+changes, refused until the statement was read to its end, and open a dialog only: nothing here sends by itself. What is
+shown as decided is what the gateway answered.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
+
+from gateway.model import ApprovalId
+from hoop_tui.actions import Where, bindings
+from hoop_tui.clock import time_of_day
+from hoop_tui.lines import Line, Span, one_line
+from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context, section
+from hoop_tui.paint.inbox import paint_inbox, sort_inbox
+from hoop_tui.paint.tail import counts
+from hoop_tui.screens.dialogs import ApproveDialog, DecisionDialog, DenyDialog
+from hoop_tui.screens.frame import WIDE, Frame
+from hoop_tui.state import Approval, Attempt, AttemptPhase, Tail
+from hoop_tui.widgets.bar import Bar
+from hoop_tui.widgets.keyed import KeyedList
+from hoop_tui.widgets.virtual import Lines, VirtualView
+
+QUARANTINE: Final = 700_000
+"""Microseconds after a card appears or changes in which keys that decide are dropped."""
+
+
+class ApprovalsScreen(Frame):
+    """Inbox and card; side by side where there is room."""
+
+    PLACE = Where.APPROVALS
+    NAME = "approvals"
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(Where.APPROVALS)]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._card = Card((), 0)
+        self._on_card: tuple[Approval | None, Attempt | None] = (None, None)
+        self._card_since = 0
+        self._card_width = 0
+        self._read: set[tuple[str, str, int]] = set()
+        self._fetched: set[tuple[str, str]] = set()
+        self._wanted = ""
+
+    def compose_body(self) -> ComposeResult:
+        """Inbox, card, context."""
+        yield Bar(self._paint_title, id="inbox-title")
+        with Horizontal(id="desk"):
+            yield KeyedList(id="inbox", glyphs=self.glyphs)
+            yield VirtualView(id="card", glyphs=self.glyphs)
+            yield VirtualView(id="context", glyphs=self.glyphs)
+
+    @property
+    def inbox(self) -> KeyedList:
+        """The list of requests."""
+        return self.query_one("#inbox", KeyedList)
+
+    @property
+    def card(self) -> VirtualView:
+        """The card's pane."""
+        return self.query_one("#card", VirtualView)
+
+    @property
+    def wide(self) -> bool:
+        """Whether inbox, card and context stand side by side."""
+        return self.size.width >= WIDE
+
+    @property
+    def card_in_sight(self) -> bool:
+        """Whether the card is on the screen."""
+        return self.wide or self.has_class("-card")
+
+    def home_pane(self) -> VirtualView:
+        """The card where it is open alone, else the inbox."""
+        return self.card if self.has_class("-card") and not self.wide else self.inbox
+
+    def current(self) -> Approval | None:
+        """The selected request."""
+        return self.store.state.approvals.get(ApprovalId(self.inbox.selected or ""))
+
+    def flush(self) -> None:
+        """Show the requests as they are."""
+        self._show_inbox()
+        self._show_card()
+        super().flush()
+
+    def tick(self) -> None:
+        """Count down."""
+        super().tick()
+        if self.store.state.approvals:
+            self._show_inbox()
+            self._show_card()
+
+    def search(self, wanted: str) -> None:
+        """Show only requests that contain `wanted`."""
+        self._wanted = wanted
+        self.flush()
+
+    def go_back(self) -> None:
+        """Leave the card; then show every request again."""
+        if self.has_class("-card"):
+            self.remove_class("-card")
+            self.inbox.focus()
+        else:
+            self._wanted = ""
+        self.flush()
+
+    def selected_id(self) -> str | None:
+        """The selected request's id."""
+        return self.inbox.selected
+
+    def on_screen_resume(self) -> None:
+        """The card appears."""
+        self._card_since = self.store.clock.monotonic()
+
+    def on_virtual_view_moved(self, event: VirtualView.Moved) -> None:
+        """Another request is selected, or the card was scrolled."""
+        if event.view is self.inbox:
+            self._show_card()
+        self._note_reading()
+        self.query_one("#inbox-title", Bar).look()
+
+    def action_open(self) -> None:
+        """Open the selected request's card."""
+        if self.current() is None:
+            self.say("nothing is selected")
+            return
+        if not self.wide:
+            self._card_since = self.store.clock.monotonic()
+            self.add_class("-card")
+        self.card.focus()
+        self.call_after_refresh(self.flush)
+
+    def action_approve(self) -> None:
+        """Open the dialog that approves, if this request can be approved now."""
+        self._decide(approve=True)
+
+    def action_deny(self) -> None:
+        """Open the dialog that denies, if this request can be denied now."""
+        self._decide(approve=False)
+
+    def why_not(self, approval: Approval | None, *, approve: bool) -> str:
+        """Return why this request cannot be decided from here and now; empty where it can."""
+        state = self.store.state
+        if approval is None:
+            return "nothing is selected"
+        if not self.card_in_sight:
+            return "open the card first: enter"
+        if not state.live:
+            return "the gateway is lost: what is shown is stale, nothing can be decided"
+        if state.gateway is None or not state.gateway.decides:
+            return "you may watch, not decide"
+        if not approval.pending:
+            return f"already {approval.state}"
+        attempt = state.attempts.get(approval.id)
+        if attempt is not None and attempt.phase is not AttemptPhase.REFUSED:
+            return "your decision is under way"
+        if not approve:
+            return ""
+        if approval.cut:
+            known = f"{len(approval.statement):,} of {approval.length:,} characters"
+            return f"the whole statement is not here ({known}): it cannot be approved from the console"
+        if self._reading_key(approval) not in self._read:
+            left = self._card.must_see - self.card.seen
+            return f"read to the end first: {max(1, left)} more lines (ctrl+d, G)"
+        return ""
+
+    def _decide(self, *, approve: bool) -> None:
+        self._show_card()
+        if self.too_small or self.store.clock.monotonic() - self._card_since < QUARANTINE:
+            return
+        approval = self.current()
+        obstacle = self.why_not(approval, approve=approve)
+        if obstacle or approval is None:
+            self.say(obstacle)
+            return
+        dialog: DecisionDialog = ApproveDialog(approval) if approve else DenyDialog(approval)
+        self.app.push_screen(dialog, lambda reason: self._send(approval, reason, approve=approve))
+
+    def _send(self, approval: Approval, reason: str | None, *, approve: bool) -> None:
+        if reason is not None:
+            self.console.decide(approval, reason, approve=approve)
+
+    def _show_inbox(self) -> None:
+        state = self.store.state
+        rows = paint_inbox(sort_inbox(state, self._wanted), state, self.store.now(), self.inbox.text_width, self.glyphs)
+        self.inbox.show_rows(rows)
+
+    def _show_card(self) -> None:
+        approval = self.current()
+        attempt = None if approval is None else self.store.state.attempts.get(approval.id)
+        before = self._on_card[0]
+        if (approval, attempt) != self._on_card:
+            self._on_card = (approval, attempt)
+            self._card_since = self.store.clock.monotonic()
+        if approval is None:
+            self._card = Card((), 0)
+            self.card.show(Lines([(Span("  nothing selected: j, k", "faint"),)]))
+            self.query_one("#context", VirtualView).show(Lines())
+            return
+        self._fetch_whole(approval)
+        width = self.card.text_width - 1
+        around = self._around(approval, attempt)
+        self._card = paint_card(approval, around, width, self.glyphs, with_context=not self.wide)
+        self.card.show(Lines([(Span(" "), *line) for line in self._card.lines]))
+        fresh = before is None or (before.id, before.hash, before.statement) != (
+            approval.id,
+            approval.hash,
+            approval.statement,
+        )
+        if fresh or width != self._card_width:
+            self._card_width = width
+            self.card.unsee()
+        self._note_reading()
+        if self.wide:
+            pane = self.query_one("#context", VirtualView)
+            pane.show(
+                Lines(
+                    [(Span(" "), *line) for line in paint_context(approval, around, pane.text_width - 1, self.glyphs)]
+                )
+            )
+
+    def _around(self, approval: Approval, attempt: Attempt | None) -> Surroundings:
+        return Surroundings(
+            now=self.store.now(),
+            gateway=self.store.state.gateway,
+            attempt=attempt,
+            live=self.store.state.live,
+            lately=[self._lately(item) for item in self.store.lately(approval)],
+            earlier=self.store.earlier(approval),
+        )
+
+    def _lately(self, item: Tail) -> str:
+        came = counts(item.rows, item.duration_us)
+        text = one_line(item.text, self.glyphs.newline)[:120]
+        return f"{time_of_day(item.ts)} {item.verdict} {text}" + (f" ({came})" if came else "")
+
+    def _fetch_whole(self, approval: Approval) -> None:
+        """Lists carry a statement's beginning only; ask for all of it, once."""
+        key = (approval.id, approval.hash)
+        if approval.cut and self.store.state.live and key not in self._fetched:
+            self._fetched.add(key)
+            self.console.fetch(approval.id)
+
+    def _note_reading(self) -> None:
+        """Remember that the statement's end was in sight, while the card was."""
+        approval = self.current()
+        if approval is not None and self.card_in_sight and not self.too_small and self.card.seen >= self._card.must_see:
+            self._read.add(self._reading_key(approval))
+
+    @staticmethod
+    def _reading_key(approval: Approval) -> tuple[str, str, int]:
+        return approval.id, approval.hash, len(approval.statement)
+
+    def _paint_title(self, width: int) -> Line:
+        approval = self.current()
+        notes = [] if self.store.state.live else ["STALE"]
+        if self._wanted:
+            notes.append(f"only what contains {self._wanted} (esc: all)")
+        if self.card_in_sight and approval is not None and approval.pending and not approval.cut:
+            left = self._card.must_see - self.card.seen
+            if self._reading_key(approval) not in self._read and left > 0:
+                notes.append(f"{left} more lines to read before approving")
+        title = "request" if self.has_class("-card") and not self.wide else "approvals"
+        return (Span(" "), *section(title, width - 2, self.glyphs, f" {self.glyphs.dot} ".join(notes)))
