@@ -113,11 +113,11 @@ class Judgement:
     copy_in: bool = False
     depends_on_state: bool = False
     """EXECUTE, FETCH and the like: judged again once the session is quiet, since names may still change."""
-    leaves_failed_transaction: bool = False
-    """Its first statement is ROLLBACK, COMMIT or the like, which PostgreSQL runs in a failed transaction."""
     effects: tuple[tuple[int, NameEffect], ...] = ()
     """What succeeds with statement `index` of the string: (index, effect)."""
     changes_catalog: bool = False
+    alarm: str = ""
+    """What became an alarm while judging: a parser died, a deadline passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +272,8 @@ class EndHold:
 
     token: Token
     cause: str
+    gone: bool = False
+    """The client merely hung up: the request may linger."""
 
 
 @dataclass(frozen=True, slots=True)

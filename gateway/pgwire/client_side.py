@@ -363,6 +363,8 @@ class ClientSide:
         answer = yield Wait.ANSWER
         if not isinstance(answer, Judgement):
             raise OurBug("an analysis was answered by something else")
+        if answer.alarm:
+            x.alarm("analysis", answer.alarm)
         return answer
 
     def _deny(self, statement: Statement, judgement: Judgement) -> Steps:
@@ -395,7 +397,7 @@ class ClientSide:
         n = x.next_n()
         x.count(statements=1, held=1)
         token = self._next_token()
-        x.held = Held(token, n)
+        x.held = Held(token, n, judgement.touches_marks)
         x.actions.append(Hold(token, n, statement, judgement, x.names.view(x.status.decode())))
         answer = yield Wait.ANSWER
         x.held = None

@@ -34,6 +34,7 @@ class Held:
 
     token: Token
     n: int
+    touches_marks: bool
 
 
 @dataclass(slots=True)

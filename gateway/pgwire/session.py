@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.errors import ClientFault, OurBug, TargetFault
-from gateway.model import Entropy
+from gateway.model import Entropy, Outcome
 from gateway.pgwire.actions import (
     Action,
     Cancellation,
@@ -107,18 +107,15 @@ class Session:
     def lost(self, source: Source) -> list[Action]:
         """Say that one side closed its connection."""
         x = self._x
-        if x.held is not None and not x.closed:
-            x.actions.append(EndHold(x.held.token, f"the {source.value} is gone"))
-        if source is Source.TARGET and not x.closed:
+        self._end_hold(f"the {source.value} is gone", gone=source is Source.CLIENT)
+        if source is Source.TARGET and not x.closed and not self._target.streaming:
             x.to_client(error_response("08006", "hoop: the target closed the connection", severity="FATAL"))
         x.close(source.value)
         return self._take()
 
     def cut(self, sqlstate: str, text: str, reason: str) -> list[Action]:
         """End the session from outside: FATAL to the client, with the reason."""
-        x = self._x
-        if x.held is not None and not x.closed:
-            x.actions.append(EndHold(x.held.token, reason))
+        self._end_hold(reason)
         self._end(sqlstate, text, reason)
         return self._take()
 
@@ -192,9 +189,19 @@ class Session:
                 return answer is not None, answer
         raise OurBug("the client side waits for something unheard of")
 
+    def _end_hold(self, cause: str, *, gone: bool = False) -> None:
+        """A held operation will not run on this session any more."""
+        x = self._x
+        if x.held is not None and not x.closed:
+            x.actions.append(EndHold(x.held.token, cause, gone))
+            collector = x.collector()
+            collector.line(f"-- not run: {cause}")
+            x.answer(x.held.n, collector, Outcome.CANCELLED, touches_marks=x.held.touches_marks)
+
     def _end(self, sqlstate: str, text: str, reason: str) -> None:
         if not self._x.closed:
-            self._x.to_client(error_response(sqlstate, text, severity="FATAL"))
+            if not self._target.streaming:
+                self._x.to_client(error_response(sqlstate, text, severity="FATAL"))
             self._x.close(reason)
 
     def _take(self) -> list[Action]:

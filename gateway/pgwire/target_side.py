@@ -40,6 +40,11 @@ class TargetSide:
         self._needed = 5
         self._streaming = 0
 
+    @property
+    def streaming(self) -> bool:
+        """Whether the client has been sent a part of a row only: nothing else can be said to it now."""
+        return self._streaming > 0
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the target."""
         if self._streaming:

@@ -1,0 +1,363 @@
+"""The supervisor: puts the gateway together, starts and stops it in order, and answers for it on the control socket.
+
+Promises that nothing is served before the evidence is open and its start recorded; that a stop drains: the port
+closes first, what is held is refused and said so, what runs may end, the rest is cut with a reason; and that every
+part has an owner in the nursery. No CPU-heavy work happens here: DuckDB runs in processes of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from gateway import __version__
+from gateway.approval.ledger import Ledger
+from gateway.approval.restart import left_pending
+from gateway.approval.waiting import Approvals
+from gateway.control.events import Events
+from gateway.control.messages import Refusal
+from gateway.control.operators import Operator
+from gateway.control.server import ControlServer
+from gateway.errors import ConfigurationFault, EvidenceFault
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.evidence.journal import Journal
+from gateway.evidence.replay import OpenSession
+from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.identity.development import DevelopmentIssuer
+from gateway.identity.keys import IssuerKeys, keycloak_fetch
+from gateway.identity.verifier import TokenVerifier
+from gateway.listener.arrival import ListenerOptions
+from gateway.listener.serve import serve_postgres
+from gateway.listener.tls import server_context
+from gateway.model import Clock, Draft, Entropy, Json, LogName, SessionId, format_time
+from gateway.pgwire.actions import Limits
+from gateway.settings import Settings
+from gateway.worker.agent_session import Surroundings
+from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.worker import HoldTimes, Worker
+
+logger = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 10.0
+_READ_SECONDS = 30.0
+_READ_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What a started gateway tells whoever started it."""
+
+    host: str
+    port: int
+    issuer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """The two logs of a gateway with one worker."""
+
+    control: GroupCommit
+    worker: GroupCommit
+
+
+class Supervisor:
+    """One gateway. `run` serves until `stop` is set."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+        if not settings.identity.development:
+            raise ConfigurationFault(
+                "identity.development: approvals by OIDC login are not built yet, so this version serves "
+                "development gateways only; set identity.development = true"
+            )
+        self._settings = settings
+        self._clock = clock or SystemClock()
+        self._entropy = entropy or SystemEntropy()
+        self._started = self._clock.now()
+        self.live = LiveSessions()
+        self.stop = trio.Event()
+
+    async def run(self, on_ready: Callable[[Ready], None]) -> None:
+        """Serve until `stop`; returns after everything was drained and recorded.
+
+        Raises `ConfigurationFault` where something configured cannot be had, `EvidenceFault` where the evidence
+        cannot be opened.
+        """
+        settings = self._settings
+        tls = server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+        with self._open_logs() as logs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(logs.control.run)
+                nursery.start_soon(logs.worker.run)
+                await self._serve(logs, nursery, tls, on_ready)
+                nursery.cancel_scope.cancel()
+
+    @contextlib.contextmanager
+    def _open_logs(self) -> Iterator[Logs]:
+        """Open both logs and record the start, what a former process left open, and the configuration in force."""
+        name, evidence = self._settings.gateway.name, self._settings.evidence_dir
+        storage = DiskStorage()
+        self._left = left_pending(evidence / "logs" / "control", storage)
+        with contextlib.ExitStack() as stack:
+            journals = {}
+            for log in ("control", "w1"):
+                directory, origin = evidence / "logs" / log, LogName(f"{name}/{log}")
+                journal = Journal.open(directory, origin, storage, self._clock, self._entropy)
+                stack.callback(_close, journal)
+                journal.append(record.start(name, __version__, pid=os.getpid(), torn=journal.torn))
+                for left in journal.open_sessions:
+                    journal.append(_lost(left))
+                journals[log] = journal
+            journals["control"].append(self._configuration())
+            for journal in journals.values():
+                journal.flush()
+            _write_views(evidence)
+            yield Logs(GroupCommit(journals["control"]), GroupCommit(journals["w1"]))
+            for journal in journals.values():
+                if journal.broken is None:
+                    journal.append(record.shutdown("stopped"))
+
+    def _configuration(self) -> Draft:
+        from gateway.policy.rules import compile_rules
+
+        rows, texts = [], []
+        for connection in self._settings.connections():
+            rules = compile_rules(connection)
+            texts.append(rules.text)
+            names = tuple(rule.name for rule in rules.rules)
+            marks = tuple(str(mark) for mark in connection.marks)
+            rows.append(record.PolicyInForce(connection.name, rules.hash, names, marks))
+        operators = [f"{each.name}: {', '.join(each.roles)}" for each in self._settings.operator]
+        combined = _combined_hash([row.policy for row in rows])
+        return record.config(combined, "\n".join(texts), connections=rows, operators=operators)
+
+    async def _serve(self, logs: Logs, nursery: trio.Nursery, tls: object, on_ready: Callable[[Ready], None]) -> None:
+        settings = self._settings
+        events = Events(self._clock)
+        self._logs, self._events = logs, events
+        approvals = Approvals(Ledger(), logs.control, self._clock, events.publish, linger=settings.approvals.linger)
+        self._approvals = approvals
+        nursery.start_soon(self._run_approvals)
+        await approvals.refuse_left_over(self._left)
+        issuer = self._issuer()
+        await nursery.start(issuer.serve)
+        worker = self._worker(logs, approvals, events, issuer.issuer_url)
+        control = self._control(approvals, events)
+        await nursery.start(control.serve)
+        try:
+            async with trio.open_nursery() as sessions:
+                listening = trio.CancelScope()
+                bound = await nursery.start(self._listen, worker, tls, sessions, listening)
+                host, port = bound[0]
+                on_ready(Ready(host, port, issuer.issuer_url))
+                await self.stop.wait()
+                logger.info("stopping: %d sessions", len(self.live))
+                listening.cancel()
+                await self._drain(sessions)
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(_DRAIN_SECONDS):
+                await worker.close()
+
+    async def _listen(
+        self,
+        worker: Worker,
+        tls: object,
+        sessions: trio.Nursery,
+        scope: trio.CancelScope,
+        task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        settings = self._settings
+        options = ListenerOptions(
+            host=settings.postgres.listen.host,
+            port=settings.postgres.listen.port,
+            tls=tls,  # type: ignore[arg-type]
+            login_seconds=settings.limits.login / 1_000_000,
+            connections=settings.limits.connections,
+            startup_bytes=settings.limits.startup,
+            token_bytes=settings.limits.token,
+        )
+        with scope:
+            await serve_postgres(
+                options, worker.handle, worker.cancel, worker.refused, sessions=sessions, task_status=task_status
+            )
+
+    async def _drain(self, sessions: trio.Nursery) -> None:
+        """Refuse what is held, let what runs end, cut the rest; nobody is waited for longer than the drain time."""
+        with trio.move_on_after(_DRAIN_SECONDS):
+            with contextlib.suppress(EvidenceFault):
+                await self._approvals.close("the gateway is stopping")
+            async with trio.open_nursery() as cutting:
+                for live in self.live:
+                    cutting.start_soon(_part, live)
+        sessions.cancel_scope.deadline = trio.current_time() + _DRAIN_SECONDS
+
+    async def _run_approvals(self) -> None:
+        try:
+            await self._approvals.run()
+        except EvidenceFault as fault:
+            logger.error("approvals stopped: %s", fault)  # noqa: TRY400  no traceback for a full disk
+
+    def _issuer(self) -> DevelopmentIssuer:
+        identity = self._settings.identity
+        return DevelopmentIssuer.load_or_create(
+            self._settings.gateway.state_dir,
+            audience=identity.audience,
+            groups_claim=identity.groups_claim,
+            issuer_url=identity.issuer,
+            clock=self._clock,
+            entropy=self._entropy,
+        )
+
+    def _worker(self, logs: Logs, approvals: Approvals, events: Events, issuer_url: str) -> Worker:
+        settings, identity = self._settings, self._settings.identity
+        verifier = TokenVerifier(
+            issuer_url,
+            identity.audience,
+            identity.groups_claim,
+            identity.development,
+            self._clock,
+            IssuerKeys(keycloak_fetch(issuer_url), self._clock),
+            max_token_bytes=settings.limits.token,
+        )
+        around = Surroundings(
+            log=logs.worker,
+            live=self.live,
+            publish=events.publish,
+            clock=self._clock,
+            entropy=self._entropy,
+            limits=Limits(
+                statement=settings.limits.statement,
+                message=settings.limits.message,
+                payload=settings.evidence.payload_limit,
+            ),
+            results_wait=settings.evidence.results == "durable",
+        )
+        times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
+        return Worker(around, logs.control, verifier, approvals, settings.connections(), times, self._alarm)
+
+    def _control(self, approvals: Approvals, events: Events) -> ControlServer:
+        settings = self._settings
+        operators = tuple(
+            Operator(each.name, each.uid, each.subject, each.groups, tuple(each.roles)) for each in settings.operator
+        )
+        return ControlServer(
+            settings.gateway.control_socket,
+            self,
+            approvals,
+            events,
+            gateway=settings.gateway.name,
+            version=__version__,
+            operators=operators,
+            development=settings.identity.development,
+            assurance=settings.assurance,
+            clock=self._clock,
+        )
+
+    def _alarm(self, name: str, detail: str) -> None:
+        logger.warning("%s: %s", name, detail)
+        with contextlib.suppress(EvidenceFault):  # a broken journal refuses whoever caused the alarm, too
+            self._logs.control.append(record.alarm(None, None, name, detail))
+
+    # --- what the control socket asks ----------------------------------------------------------------------------
+
+    async def status(self) -> dict[str, Json]:
+        """See `gateway.control.methods.ControlBackend`."""
+        logs: dict[str, Json] = {}
+        broken = None
+        for log in (self._logs.control, self._logs.worker):
+            broken = broken or log.journal.broken
+            head = log.head
+            logs[log.log] = None if head is None else {"seq": head.seq, "chain": head.chain}
+        return {
+            "healthy": broken is None,
+            "fault": broken,
+            "gateway": self._settings.gateway.name,
+            "version": __version__,
+            "started": format_time(self._started),
+            "development": self._settings.identity.development,
+            "sessions": len(self.live),
+            "pending": len(self._approvals.pending()),
+            "connections": [each.name for each in self._settings.connections()],
+            "evidence": logs,
+        }
+
+    async def sessions(self) -> list[dict[str, Json]]:
+        """See `gateway.control.methods.ControlBackend`."""
+        return [live.describe() for live in self.live]
+
+    async def kill(self, session: SessionId, by: str, reason: str) -> None:
+        """See `gateway.control.methods.ControlBackend`."""
+        live = self.live.get(session)
+        if live is None:
+            raise Refusal("not_found", "no such live session")
+        await self._logs.control.record(record.kill(live.info, by, reason))
+        await live.cut(f"hoop: the session was cut: killed by an operator: {reason}", "killed")
+
+    async def replay_sessions(self, limit: int, before: str | None) -> Json:
+        """See `gateway.control.methods.ControlBackend`."""
+        return await self._read({"method": "sessions", "limit": limit, "before": before})
+
+    async def replay_transcript(self, session: SessionId, after_seq: int | None, limit: int) -> Json:
+        """See `gateway.control.methods.ControlBackend`."""
+        return await self._read({"method": "transcript", "session_id": session, "after_seq": after_seq, "limit": limit})
+
+    async def _read(self, request: dict[str, Json]) -> Json:
+        """Ask the reader, a process of its own."""
+        command = [sys.executable, "-m", "gateway.evidence.reader", str(self._settings.evidence_dir)]
+        with trio.move_on_after(_READ_SECONDS) as scope:
+            done = await trio.run_process(
+                command, stdin=json.dumps(request).encode(), capture_stdout=True, capture_stderr=True, check=False
+            )
+        if scope.cancelled_caught or done.returncode != 0 or len(done.stdout) > _READ_BYTES:
+            raise Refusal("unavailable", "the evidence could not be read; `hoop-gateway evidence verify` may say why")
+        answer: Json = json.loads(done.stdout)
+        return answer
+
+
+async def _part(live: LiveSession) -> None:
+    with trio.move_on_after(_DRAIN_SECONDS / 2):
+        await live.settle()
+    await live.cut("hoop: the session was cut: the gateway is draining", "draining")
+
+
+def _lost(left: OpenSession) -> Draft:
+    """The end of a session that a crash cut."""
+    return record.session_end(
+        left.session,
+        reason="lost",
+        statements=left.statements,
+        denied=left.denied,
+        held=left.held,
+        rows=left.rows,
+        n=left.n + 1,
+    )
+
+
+def _close(journal: Journal) -> None:
+    try:
+        journal.close()
+    except EvidenceFault as fault:
+        logger.error("%s", fault)  # noqa: TRY400  no traceback for a full disk
+
+
+def _combined_hash(hashes: list[str]) -> str:
+    from blake3 import blake3
+
+    return blake3("\n".join(hashes).encode()).hexdigest()
+
+
+def _write_views(evidence: Path) -> None:
+    """Write `evidence.duckdb`, in a process of its own."""
+    command = [sys.executable, "-m", "gateway", "evidence", "views", str(evidence)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EvidenceFault(f"the views cannot be written: {done.stderr.strip()}")

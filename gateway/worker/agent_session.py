@@ -1,0 +1,290 @@
+"""One agent's session from a verified login to its end: the stages, and the border where faults become wire errors.
+
+Promises that whatever happens inside ends this session alone, that the agent hears a reason, and that the session's
+end is recorded unless the journal itself is broken.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from gateway.errors import EvidenceFault, GatewayError, TargetFault
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.evidence.journal import Recorded, Ticket
+from gateway.listener.arrival import Arrival
+from gateway.model import Clock, Entropy, Json, SessionInfo, format_time
+from gateway.pgwire.actions import Analyse, Answer, Granted, Hold, Judgement, Limits, Note, Refused, Request, Source
+from gateway.pgwire.backend import (
+    AUTHENTICATION_OK,
+    Report,
+    backend_key_data,
+    error_response,
+    parameter_status,
+    ready_for_query,
+)
+from gateway.pgwire.frontend import TERMINATE
+from gateway.pgwire.session import Session
+from gateway.pipeline import HoldEnds, Pipeline, forward
+from gateway.target.connect import TargetSession, cancel_target
+from gateway.worker.holding import Holding
+from gateway.worker.judging import Judge
+from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.outbox import Outbox
+from gateway.worker.records import drafts, event
+
+logger = logging.getLogger(__name__)
+
+_CANCEL_SECONDS = 5.0
+_GOODBYE_SECONDS = 5.0
+_EVIDENCE_WORDS = "hoop: the record cannot be written"
+
+Publish = Callable[[str, Mapping[str, Json]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every session of a worker shares."""
+
+    log: GroupCommit
+    live: LiveSessions
+    publish: Publish
+    clock: Clock
+    entropy: Entropy
+    limits: Limits
+    results_wait: bool
+    """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
+
+
+class AgentSession:
+    """Runs one session. `make_holding` joins it to the approvals."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        arrival: Arrival,
+        info: SessionInfo,
+        judge: Judge,
+        target: TargetSession,
+        pinned: Mapping[str, str],
+        make_holding: Callable[[AgentSession], Holding],
+    ) -> None:
+        self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
+        self.info = info
+        self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned)
+        self._client_out = Outbox(around.log, self._to_client)
+        self._target_out = Outbox(around.log, self._to_target)
+        self._holding = make_holding(self)
+        self._pipeline: Pipeline | None = None
+        self._leftover, self._target_leftover = arrival.leftover, target.leftover
+        key = around.entropy.bytes(32 if arrival.protocol_minor >= 2 else 4)
+        self.live = LiveSession(info, self.session, target.pid, key, self._cancel, self.cut, self._settle)
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the session until it is over."""
+        around = self._around
+        started = (await around.log.record(record.session_start(self.info))).ticket
+        around.live.add(self.live)
+        around.publish("session.opened", self.live.describe())
+        reason = "error"
+        try:
+            reason = await self._serve(started)
+        finally:
+            around.live.remove(self.live)
+            with trio.CancelScope(shield=True):
+                await self._end(reason)
+
+    async def _serve(self, started: Ticket) -> str:
+        """Run the pipeline; every fault becomes what the agent is told, and the reason for the record."""
+        faults: list[Exception] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                pipeline = Pipeline(self.session, self, self._client_out, self._target_out, started, nursery)
+                self._pipeline = pipeline
+                self._client_out.put(started, self._greeting())
+                await self._client_out.drain()
+                nursery.start_soon(pipeline.read, Source.TARGET, self._from_target)
+                nursery.start_soon(pipeline.read, Source.CLIENT, self._from_client)
+                nursery.start_soon(self._expire)
+                await pipeline.over.wait()
+                with trio.move_on_after(_GOODBYE_SECONDS):
+                    await pipeline.finish()
+                nursery.cancel_scope.cancel()
+        except* Exception as group:  # noqa: BLE001  the session's border
+            faults = list(_leaves(group))
+        if not faults:
+            return pipeline.reason
+        return await self._failed(faults)
+
+    async def _failed(self, faults: list[Exception]) -> str:
+        """Tell the agent, without words that could hold what others sent, and log what an engineer needs."""
+        if any(isinstance(fault, EvidenceFault) for fault in faults):
+            logger.error("session %s ended: %s", self.info.id, faults[0])
+            sqlstate, words, reason = "58030", _EVIDENCE_WORDS, "evidence"
+        elif all(isinstance(fault, TargetFault) for fault in faults):
+            logger.error("session %s ended: %s", self.info.id, faults[0])
+            sqlstate, words, reason = "08006", "hoop: the target failed", "target"
+        else:
+            for fault in faults:
+                own = f": {fault}" if isinstance(fault, GatewayError) else ""
+                place = "".join(traceback.format_tb(fault.__traceback__))
+                logger.error("session %s ended by %s%s at\n%s", self.info.id, type(fault).__name__, own, place)
+            sqlstate, words, reason = "XX000", "hoop: internal error; the session was ended", "error"
+        if not self._client_out.sending:
+            with trio.move_on_after(1), trio.CancelScope(shield=True):
+                try:
+                    await self._arrival.stream.send_all(error_response(sqlstate, words, severity="FATAL"))
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    logger.debug("session %s: the client did not take the reason", self.info.id)
+        return reason
+
+    async def _end(self, reason: str) -> None:
+        """Close the target, and record the end."""
+        around, counts = self._around, self.session.counts
+        self._holding.abandon()
+        with trio.move_on_after(1):
+            try:
+                await self._target.stream.send_all(TERMINATE)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                logger.debug("session %s: the target was gone already", self.info.id)
+        await self._target.stream.aclose()
+        draft = record.session_end(
+            self.info,
+            reason=reason,
+            statements=counts.statements,
+            denied=counts.denied,
+            held=counts.held,
+            rows=counts.rows,
+            n=self.session.next_n(),
+        )
+        try:
+            await around.log.record(draft)
+        except EvidenceFault as fault:
+            logger.error("session %s: its end is not recorded: %s", self.info.id, fault)  # noqa: TRY400  no traceback
+        around.publish("session.closed", {**self.live.describe(), "reason": reason})
+
+    def _greeting(self) -> bytes:
+        """What follows a good password: the target's parameters, our own cancel key, ReadyForQuery."""
+        parameters = b"".join(parameter_status(name, value) for name, value in self._target.parameters.items())
+        key = backend_key_data(self.live.pid, self.live.key)
+        return AUTHENTICATION_OK + parameters + key + ready_for_query(b"I")
+
+    async def _expire(self) -> None:
+        """End the session when its token expires; the wall clock is looked at again every minute at least."""
+        while (left := (self.info.principal.expires - self._around.clock.now()) / 1_000_000) > 0:  # noqa: ASYNC110
+            await trio.sleep(min(left, 60))  # not an event: the wall clock itself is what may jump
+        await self.cut("hoop: the session was cut: the token expired", "token expired")
+
+    async def cut(self, words: str, reason: str) -> None:
+        """Cancel what runs, wait a little for its end, then end the session with FATAL 57P01."""
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.over.is_set():
+            return
+        if self.session.running:
+            await self._cancel()
+            with trio.move_on_after(_CANCEL_SECONDS):
+                await pipeline.quiet()
+        pipeline.perform(self.session.cut("57P01", words, reason))
+
+    async def _settle(self) -> None:
+        if self._pipeline is not None:
+            await self._pipeline.quiet()
+
+    async def _cancel(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.perform(self.session.cancel())
+            await self._pipeline.drain()
+
+    # --- streams -------------------------------------------------------------------------------------------------
+
+    async def _from_client(self) -> bytes:
+        leftover, self._leftover = self._leftover, b""
+        return leftover or await _receive(self._arrival.stream.receive_some)
+
+    async def _from_target(self) -> bytes:
+        leftover, self._target_leftover = self._target_leftover, b""
+        return leftover or await _receive(self._target.stream.receive_some)
+
+    async def _to_client(self, _recorded: Recorded, data: bytes) -> None:
+        await self._arrival.stream.send_all(data)
+
+    async def _to_target(self, recorded: Recorded, data: bytes) -> None:
+        await forward(recorded, self._target.stream.send_all, data)
+
+    # --- stages --------------------------------------------------------------------------------------------------
+
+    def judge(self, action: Analyse) -> Judgement | None:
+        """See `gateway.pipeline.Stages`."""
+        return self._judge.judge(action, self.info.principal)
+
+    async def analyse(self, action: Analyse) -> Judgement:
+        """See `gateway.pipeline.Stages`."""
+        return await self._judge.analyse(action, self.info.principal)
+
+    async def hold(self, action: Hold, ends: HoldEnds) -> Granted | Refused:
+        """See `gateway.pipeline.Stages`."""
+        self.live.current = _shown(action.statement.sql)
+        return await self._holding.hold(action, ends)
+
+    async def notify(self, notice: Report) -> None:
+        """Send a notice while an operation is held."""
+        if self._pipeline is not None:
+            self._pipeline.perform(self.session.tell(notice))
+            await self._pipeline.drain()
+
+    def record(self, note: Note) -> Ticket:
+        """See `gateway.pipeline.Stages`."""
+        around = self._around
+        ticket = None
+        for draft in drafts(self.info, note, self.session.next_n, around.entropy, around.limits.payload):
+            ticket = around.log.append(draft)
+        assert ticket is not None  # noqa: S101  every note has a record
+        match note:
+            case Request(_, statement):
+                self.live.current = _shown(statement.sql)
+            case Answer():
+                self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
+        shown = event(self.info, note, ticket, format_time(around.clock.now()))
+        if shown is not None:
+            around.publish("record", shown)
+        return ticket
+
+    async def cancel_target(self) -> None:
+        """See `gateway.pipeline.Stages`. A target that cannot be reached for it is logged; the statement goes on."""
+        try:
+            await cancel_target(self._target.cancel_route, trio.current_time() + _CANCEL_SECONDS)
+        except TargetFault as fault:
+            logger.warning("session %s: %s", self.info.id, fault)
+
+    def catalog_changed(self) -> None:
+        """See `gateway.pipeline.Stages`."""
+        self._judge.expire()
+
+
+async def _receive(receive: Callable[[], Awaitable[bytes]]) -> bytes:
+    """Read; a broken connection is an end of file."""
+    try:
+        return bytes(await receive())
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            found += _leaves(each)
+        else:
+            found.append(each)
+    return found
+
+
+def _shown(sql: bytes) -> str:
+    return sql[:8000].decode("utf-8", "replace")[:2000]

@@ -1,0 +1,235 @@
+"""Holding one session's operations for a person, and letting through exactly what was approved.
+
+Promises: the request is on disk before anybody is asked; at the moment of forwarding the operation is hashed and
+judged again, and any difference from what was shown refuses it; the release that quotes the decision is on disk
+before the operation may be forwarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from gateway.approval.operation_hash import OperationIdentity, operation_hash
+from gateway.approval.waiting import Approvals
+from gateway.control.messages import Refusal
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.model import (
+    ApprovalId,
+    Clock,
+    Decision,
+    DecisionKind,
+    Draft,
+    Entropy,
+    HoldRequest,
+    Micros,
+    OperationHash,
+    Outcome,
+    SessionInfo,
+    Statement,
+    VerdictKind,
+    format_time,
+)
+from gateway.pgwire.actions import Analyse, Granted, Hold, Judgement, Refused, Token
+from gateway.pgwire.backend import Report, report
+from gateway.pgwire.session import Session
+from gateway.pgwire.transcript import show_value
+from gateway.pipeline import HoldEnds
+
+_REMIND_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class HoldOptions:
+    """How long, and whether the agent waits. Durations in microseconds."""
+
+    timeout: int
+    in_transaction_timeout: int
+    waits: bool
+    search_path: tuple[str, ...]
+    salt: bytes
+
+
+class Holding:
+    """Holds the operations of one session."""
+
+    def __init__(
+        self,
+        session: Session,
+        info: SessionInfo,
+        log: GroupCommit,
+        approvals: Approvals,
+        judge: Callable[[Analyse], Awaitable[Judgement]],
+        notify: Callable[[Report], Awaitable[None]],
+        options: HoldOptions,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._session, self._info, self._log, self._approvals = session, info, log, approvals
+        self._judge, self._notify, self._options = judge, notify, options
+        self._clock, self._entropy = clock, entropy
+        self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
+
+    async def hold(self, action: Hold, ends: HoldEnds) -> Granted | Refused:
+        """Ask, wait, judge again. Raises `EvidenceFault` where something cannot be recorded."""
+        asked_hash = self._hash(action)
+        claimed = self._approvals.claim(asked_hash, self._info.principal)
+        if claimed is not None:
+            await self._log.record(self._request(action, claimed.approval, asked_hash))
+            return await self._release(action, claimed)
+        request = self._hold_request(action, asked_hash)
+        if not self._options.waits:
+            return await self._ask(action, request)
+        await self._log.record(self._request(action, request.approval, asked_hash))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._remind, request)
+            decision = await self._approvals.hold(request, ends.cancelled, ends.gone)
+            nursery.cancel_scope.cancel()
+        if decision.kind is DecisionKind.APPROVED:
+            return await self._release(action, decision)
+        return _refusal(decision)
+
+    def ended(self, of: int, outcome: Outcome, rows: int, duration_us: int) -> None:
+        """Tell reviewers how an approved operation ended; request `of` may be one or not."""
+        released = self._released.pop(of, None)
+        if released is not None:
+            self._approvals.executed(*released, outcome, rows, duration_us)
+
+    def abandon(self) -> None:
+        """The session ends: what was approved and has no result yet is spent all the same."""
+        for approval, _ in self._released.values():
+            self._approvals.abandoned(approval, "the session ended before its result was known")
+        self._released.clear()
+
+    async def _ask(self, action: Hold, request: HoldRequest) -> Refused:
+        """The agent does not wait: it is told the approval's id, and sends the same statement again later."""
+        try:
+            approval = await self._approvals.ask(request)
+        except Refusal as why_not:
+            await self._log.record(self._request(action, request.approval, request.operation_hash))
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", f"hoop: refused: {why_not}"))
+        await self._log.record(self._request(action, approval.id, request.operation_hash))
+        hint = (
+            f"Wait with `hoop-gateway approvals wait {approval.id}`, then send the same statement again; "
+            f"it runs once, until {format_time(approval.expires)}."
+        )
+        error = report("ERROR", "42501", "hoop: approval needed", detail=f"Approval: {approval.id}", hint=hint)
+        return Refused(Outcome.CANCELLED, error)
+
+    async def _release(self, action: Hold, decision: Decision) -> Granted | Refused:
+        """Hash and judge what is about to be forwarded, as of now, and record the release."""
+        again = await self._judge(Analyse(Token(0), action.statement, action.names))
+        now_hash = self._hash(action)
+        before, now = action.judgement.verdict, again.verdict
+        if now_hash != decision.operation_hash or now.kind is not VerdictKind.APPROVE or now.rule != before.rule:
+            self._approvals.abandoned(decision.approval, "what would run is no longer what was shown")
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: changed while waiting"))
+        if set(now.reviewers) != set(before.reviewers):
+            self._approvals.abandoned(decision.approval, "other reviewers are asked for now")
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: changed while waiting"))
+        n = self._session.next_n()
+        await self._log.record(record.release(self._info, n, action.n, decision, now_hash, again.policy_hash))
+        self._released[action.n] = (decision.approval, now_hash)
+        return Granted(again, decision, now_hash)
+
+    def _hash(self, action: Hold) -> OperationHash:
+        info, names = self._info, action.names
+        return operation_hash(
+            OperationIdentity(
+                statement=action.statement.sql,
+                protocol=action.statement.protocol,
+                issuer=info.principal.issuer,
+                subject=info.principal.subject,
+                connection=info.connection,
+                target=info.target,
+                role=info.target_role,
+                search_path=self._options.search_path,
+                parameters=action.statement.parameters,
+                behind=_behind(action.judgement, names.prepared, names.cursors),
+                salt=self._options.salt,
+            )
+        )
+
+    def _request(self, action: Hold, approval: ApprovalId, operation: OperationHash) -> Draft:
+        judgement = action.judgement
+        return record.request(
+            self._info,
+            action.n,
+            action.statement,
+            judgement.verdict,
+            judgement.policy_hash,
+            operation_hash=operation,
+            approval=approval,
+            touches_marks=judgement.touches_marks,
+            predicate_touch=judgement.predicate_touch,
+        )
+
+    def _hold_request(self, action: Hold, operation: OperationHash) -> HoldRequest:
+        now = self._clock.now()
+        in_transaction = self._session.in_transaction
+        timeout = self._options.in_transaction_timeout if in_transaction else self._options.timeout
+        verdict = action.judgement.verdict
+        return HoldRequest(
+            approval=new_approval_id(self._entropy),
+            session=self._info,
+            operation_hash=operation,
+            statement=action.statement.sql.decode("utf-8", "replace"),
+            parameters=_shown_parameters(action.statement),
+            operation=verdict.operation,
+            rule=verdict.rule,
+            reason=verdict.reason,
+            reviewers=verdict.reviewers,
+            requested=now,
+            expires=Micros(min(now + timeout, self._info.principal.expires)),
+            relations=action.judgement.relations,
+            in_transaction=in_transaction,
+        )
+
+    async def _remind(self, request: HoldRequest) -> None:
+        deadline = format_time(request.expires)
+        notice = report(
+            "NOTICE",
+            "00000",
+            f"hoop: held for approval: {request.approval} until {deadline}",
+            detail=f"Rule: {request.rule}",
+        )
+        while True:
+            await self._notify(notice)
+            await trio.sleep(_REMIND_SECONDS)
+
+
+def new_approval_id(entropy: Entropy) -> ApprovalId:
+    """Return a fresh id, short enough to be typed."""
+    return ApprovalId("ap-" + entropy.bytes(6).hex())
+
+
+def _behind(judgement: Judgement, prepared: Mapping[str, bytes], cursors: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The texts behind names that the statement may run; all of them where it names any, so that none can change."""
+    if not judgement.depends_on_state:
+        return {}
+    return {f"prepared {name}": sql for name, sql in prepared.items()} | {
+        f"cursor {name}": sql for name, sql in cursors.items()
+    }
+
+
+def _shown_parameters(statement: Statement) -> tuple[str | None, ...]:
+    return tuple(
+        None if bound.value is None else show_value(bound.value, bound.type_oid, bound.format)
+        for bound in statement.parameters
+    )
+
+
+def _refusal(decision: Decision) -> Refused:
+    """What the agent is told of a hold that ended without an approval (INTERFACE.md)."""
+    match decision.kind:
+        case DecisionKind.EXPIRED:
+            error = report("ERROR", "42501", "hoop: approval expired", detail=f"Approval: {decision.approval}")
+            return Refused(Outcome.EXPIRED, error)
+        case DecisionKind.CANCELLED:
+            return Refused(Outcome.CANCELLED, report("ERROR", "57014", "canceling statement due to user request"))
+        case _:
+            detail = decision.reason or None
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=detail))

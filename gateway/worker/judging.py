@@ -1,0 +1,149 @@
+"""Policy for one connection: its rules, its catalog, and a cache of verdicts (Trio only for what must wait).
+
+Promises that a verdict belongs to the newest catalog this process knows of, and that nothing is judged while the
+catalog is being read again. A statement that is too large to be parsed here goes to a disposable process.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import trio
+
+from gateway.masking.plan import plan
+from gateway.model import Principal, VerdictKind
+from gateway.parsing import understand
+from gateway.pgwire.actions import (
+    Analyse,
+    Closed,
+    Deallocated,
+    Declared,
+    Judgement,
+    NameEffect,
+    Prepared,
+)
+from gateway.policy import statement as policy
+from gateway.policy.catalog import Catalog
+from gateway.policy.decide import Context, decide
+from gateway.policy.facts import facts
+from gateway.policy.rules import RuleSet
+
+CACHED = 4096
+"""Verdicts kept for each connection."""
+CACHED_TEXT = 16 << 10
+"""Longest statement, in bytes, whose verdict is kept."""
+
+ReadCatalog = Callable[[], Awaitable[Catalog]]
+
+
+class Judge:
+    """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it."""
+
+    def __init__(self, rules: RuleSet, read_catalog: ReadCatalog) -> None:
+        self.rules = rules
+        self._read_catalog = read_catalog
+        self._catalog: Catalog | None = None
+        self._epoch = 0
+        self._wanted = 1
+        self._reading = trio.Lock()
+        self._cache: OrderedDict[tuple[bytes, bool], Judgement] = OrderedDict()
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """The newest catalog, None before the first."""
+        return self._catalog
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the catalog is as new as anything this process knows of."""
+        return self._epoch >= self._wanted
+
+    def expire(self) -> None:
+        """The target's catalog may have changed: read it again before the next verdict."""
+        self._wanted += 1
+        self._cache.clear()
+
+    async def refresh(self) -> Catalog:
+        """Read the catalog again where it must be. Raises `TargetFault`."""
+        async with self._reading:
+            while not self.fresh or self._catalog is None:
+                wanted = self._wanted
+                self._catalog = await self._read_catalog()
+                self._epoch = wanted
+                self._cache.clear()
+            return self._catalog
+
+    def judge(self, action: Analyse, principal: Principal) -> Judgement | None:
+        """Judge at once; None where something must be waited for first."""
+        if not self.fresh or self._catalog is None:
+            return None
+        key = (action.statement.sql, action.names.status == "E")
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+            return known
+        state = _state(action)
+        found = facts(action.statement.sql, state, self._catalog)
+        if found.wants:
+            return None
+        judgement = self._judgement(found, action, principal)
+        if not judgement.depends_on_state and len(action.statement.sql) <= CACHED_TEXT:
+            self._cache[key] = judgement
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        return judgement
+
+    async def analyse(self, action: Analyse, principal: Principal) -> Judgement:
+        """Judge after what had to be waited for. Raises `TargetFault` where the catalog cannot be read."""
+        catalog = await self.refresh()
+        found = await understand(action.statement.sql, _state(action), catalog)
+        return self._judgement(found, action, principal)
+
+    def _judgement(self, found: policy.Facts, action: Analyse, principal: Principal) -> Judgement:
+        context = Context(principal.subject, principal.groups, in_transaction=action.names.status != "I")
+        verdict = decide(found, self.rules, context)
+        denied = verdict.kind is VerdictKind.DENY
+        return Judgement(
+            verdict=verdict,
+            policy_hash=self.rules.hash,
+            touches_marks=found.touches_marks,
+            marks_in_reach=found.marks_in_reach,
+            predicate_touch=found.predicate_touch,
+            relations=found.relations,
+            planner=partial(plan, found) if self.rules.has_marks and not denied else None,
+            copy_in=any(each.operation == "copy-in" for each in found.statements),
+            depends_on_state=found.depends_on_state,
+            effects=() if denied else _effects(found),
+            changes_catalog=found.ddl,
+            alarm=found.alarm,
+        )
+
+
+def _state(action: Analyse) -> policy.SessionState:
+    names = action.names
+    return policy.SessionState(names.prepared, names.cursors, names.status)
+
+
+def _effects(found: policy.Facts) -> tuple[tuple[int, NameEffect], ...]:
+    return tuple(
+        (index, effect)
+        for index, statement in enumerate(found.statements)
+        for given in statement.effects
+        for effect in _effect(given)
+    )
+
+
+def _effect(effect: policy.StateEffect) -> tuple[NameEffect, ...]:
+    match effect:
+        case policy.Prepared(name, sql):
+            return (Prepared(name, sql),)
+        case policy.Declared(name, sql, hold):
+            return (Declared(name, sql, hold),)
+        case policy.Deallocated(name):
+            return (Deallocated(name),)
+        case policy.Closed(name):
+            return (Closed(name),)
+        case policy.Discarded():
+            return (Deallocated(None), Closed(None))

@@ -1,0 +1,232 @@
+"""A worker: takes clients that reached the door, proves who they are, connects them, and runs their sessions.
+
+Promises that every login, good or bad, is on disk before the client hears of it; that an unknown connection and a
+forbidden one sound the same; and that no target is contacted for somebody who may not use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from gateway.approval.waiting import Approvals
+from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.identity.verifier import TokenVerifier
+from gateway.listener.arrival import Arrival, Refusal
+from gateway.masking.marks import bind
+from gateway.model import Connection, Principal, SessionId, SessionInfo
+from gateway.pgwire.backend import error_response
+from gateway.policy.catalog import Catalog
+from gateway.policy.rules import RuleSet, compile_rules
+from gateway.policy.startup import StartupPlan, check_startup
+from gateway.target.catalog import CatalogReader
+from gateway.target.connect import connect_target
+from gateway.target.credentials import fetch
+from gateway.worker.agent_session import AgentSession, Surroundings
+from gateway.worker.holding import Holding, HoldOptions
+from gateway.worker.judging import Judge
+
+_CONNECT_SECONDS = 15.0
+_STALE_SECONDS = 5.0
+"""A new session reads the catalog again if the last reading is older."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldTimes:
+    """`[approvals]`: durations in microseconds."""
+
+    timeout: int
+    in_transaction_timeout: int
+
+
+class Desk:
+    """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.rules: RuleSet = compile_rules(connection)
+        self.judge = Judge(self.rules, self._read)
+        self.unmatched: tuple[str, ...] = ()
+        self._reader = CatalogReader(connection)
+        self._bound: Catalog | None = None
+        self._loaded: Catalog | None = None
+        self._read_at = float("-inf")
+
+    async def ready(self) -> None:
+        """Have a catalog that is not stale. Raises `TargetFault`, also where a mark matches no column."""
+        if trio.current_time() - self._read_at > _STALE_SECONDS:
+            self.judge.expire()
+        await self.judge.refresh()
+        if self.unmatched:
+            raise TargetFault(f"mask: {', '.join(self.unmatched)} matches no column; the connection is closed")
+
+    async def close(self) -> None:
+        """Close the catalog's own session with the target."""
+        await self._reader.aclose()
+
+    async def _read(self) -> Catalog:
+        loaded = await self._reader.load()
+        self._read_at = trio.current_time()
+        if loaded is self._loaded and self._bound is not None:
+            return self._bound
+        binding = bind(loaded, self.connection, self._bound)
+        self.unmatched = tuple(str(mark) for mark in binding.unmatched)
+        self._loaded, self._bound = loaded, binding.catalog
+        return binding.catalog
+
+
+class Worker:
+    """Runs sessions. `handle`, `cancel` and `refused` are the listener's callbacks."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        control_log: GroupCommit,
+        verifier: TokenVerifier,
+        approvals: Approvals,
+        connections: tuple[Connection, ...],
+        times: HoldTimes,
+        alarm: Callable[[str, str], None],
+    ) -> None:
+        self.around = around
+        self._control_log, self._verifier, self._approvals = control_log, verifier, approvals
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each) for each in connections}
+        self._times, self._alarm = times, alarm
+        self._salt = around.entropy.bytes(32)
+
+    async def handle(self, arrival: Arrival) -> None:
+        """Log a client in and run its session."""
+        principal: Principal | None = None
+        try:
+            principal = await self._verifier.verify(arrival.token)
+            session = await self._open(arrival, principal)
+        except (LoginRefused, IssuerFault, TargetFault) as fault:
+            await self._turn_away(arrival, principal, fault)
+            return
+        except EvidenceFault:
+            await arrival.stream.send_all(_fatal("58030", "hoop: the record cannot be written"))
+            return
+        await session.run()
+
+    async def cancel(self, pid: int, key: bytes) -> None:
+        """Take a CancelRequest; one that proves nothing is dropped without a word."""
+        live = self.around.live.with_key(pid, key)
+        if live is not None:
+            await live.cancel()
+
+    async def refused(self, refusal: Refusal) -> None:
+        """Record a client that was turned away at the door."""
+        await self._control_log.record(
+            record.login_refused(
+                client_address=refusal.client_address, connection=refusal.database or "", reason=refusal.reason
+            )
+        )
+
+    async def close(self) -> None:
+        """Close what the connections hold open."""
+        for desk in self.desks.values():
+            await desk.close()
+
+    async def _open(self, arrival: Arrival, principal: Principal) -> AgentSession:
+        desk = self.desks.get(arrival.database)
+        if desk is None or not desk.connection.admits(principal):
+            reason = "unknown connection" if desk is None else "not among the connection's agents"
+            raise LoginRefused("hoop: this connection does not exist or is not open to you", "28000", reason)
+        plan = check_startup(arrival.startup_parameters, desk.connection)
+        connection = desk.connection
+        secret = fetch(connection.password) if connection.password else None
+        deadline = trio.current_time() + _CONNECT_SECONDS
+        await desk.ready()
+        target = await connect_target(connection, plan.parameters, secret, deadline)
+        try:
+            info = self._info(arrival, principal, connection, target.role, target.pid)
+            await self._control_log.record(record.login(info))
+            return AgentSession(
+                self.around,
+                arrival,
+                info,
+                desk.judge,
+                target,
+                _pinned(plan, target.parameters),
+                lambda session: self._holding(session, desk, plan),
+            )
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await target.stream.aclose()
+            raise
+
+    def _holding(self, session: AgentSession, desk: Desk, plan: StartupPlan) -> Holding:
+        hold = plan.hold or desk.connection.hold
+        options = HoldOptions(
+            timeout=self._times.timeout,
+            in_transaction_timeout=self._times.in_transaction_timeout,
+            waits=hold == "wait",
+            search_path=desk.connection.search_path,
+            salt=self._salt,
+        )
+        return Holding(
+            session.session,
+            session.info,
+            self.around.log,
+            self._approvals,
+            session.analyse,
+            session.notify,
+            options,
+            self.around.clock,
+            self.around.entropy,
+        )
+
+    def _info(self, arrival: Arrival, principal: Principal, connection: Connection, role: str, pid: int) -> SessionInfo:
+        return SessionInfo(
+            id=SessionId(self.around.entropy.bytes(16).hex()),
+            principal=principal,
+            connection=connection.name,
+            target=str(connection.target),
+            client_address=arrival.client_address,
+            user=arrival.user,
+            application=arrival.startup_parameters.get("application_name", ""),
+            started=self.around.clock.now(),
+            target_role=role,
+            target_pid=pid,
+        )
+
+    async def _turn_away(self, arrival: Arrival, principal: Principal | None, fault: GatewayError) -> None:
+        """Record, then tell; the reason is for the record, the agent hears no more than it may know."""
+        match fault:
+            case LoginRefused():
+                sqlstate, words, reason = fault.sqlstate, str(fault), fault.reason
+            case IssuerFault():
+                sqlstate, words, reason = "28000", "hoop: the identity issuer cannot be reached; try again", str(fault)
+            case _:
+                sqlstate, words, reason = "08001", "hoop: the target cannot be reached", str(fault)
+        if not isinstance(fault, LoginRefused):
+            self._alarm("login", reason)
+        try:
+            await self._control_log.record(
+                record.login_refused(
+                    client_address=arrival.client_address,
+                    connection=arrival.database,
+                    reason=reason,
+                    subject=principal.subject if principal else None,
+                    issuer=principal.issuer if principal else None,
+                )
+            )
+        except EvidenceFault:
+            sqlstate, words = "58030", "hoop: the record cannot be written"
+        with trio.move_on_after(1):
+            await arrival.stream.send_all(_fatal(sqlstate, words))
+        await arrival.stream.part()
+
+
+def _fatal(sqlstate: str, words: str) -> bytes:
+    return error_response(sqlstate, words, severity="FATAL")
+
+
+def _pinned(plan: StartupPlan, reported: Mapping[str, str]) -> dict[str, str]:
+    """The pins that the target reports changes of, with the values it reported at login."""
+    pinned = {name: reported[name] for name in plan.pins if name in reported}
+    return pinned if "client_encoding" in plan.pins else {}
