@@ -1,7 +1,8 @@
 """One connected console or command (Trio): greets it, answers it, tells it what happened.
 
 Promises that nothing of this peer's outgrows its bounds: one frame is read at a time, a bounded number of its requests
-run, whatever is sent to it has a deadline, and events that do not fit are dropped with a word. input is answered, not obeyed, and only so often.
+run, whatever is sent to it has a deadline, and events that do not fit are dropped with a word. Malformed input is
+answered, not obeyed, and only so often.
 """
 
 from __future__ import annotations

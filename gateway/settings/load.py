@@ -31,6 +31,7 @@ class SettingsFault(ConfigurationFault):
     """The configuration is wrong; `faults` has one line for each thing that is."""
 
     def __init__(self, file: Path, faults: list[str]) -> None:
+        self.file = file
         self.faults = tuple(faults)
         more = f" (and {len(faults) - 1} more: `hoop-gateway check` lists them)" if len(faults) > 1 else ""
         super().__init__(f"{file}: {faults[0]}{more}")

@@ -1,0 +1,119 @@
+"""`hoop-gateway check -c FILE`: whether this configuration would work, found out by trying.
+
+Promises one line for each fault (exit 1), and for each thing worth knowing that is none (`note:`); targets and the
+issuer are reached with the gateway's own credential, within seconds, and nothing is changed there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigurationFault, IssuerFault, TargetFault
+
+if TYPE_CHECKING:
+    from gateway.model import Connection
+    from gateway.settings import Settings
+
+SECONDS = 15
+"""How long one target may take."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its options."""
+    parser = subparsers.add_parser(
+        "check",
+        help="try a configuration",
+        description="Validate the configuration, reach every target and the issuer; one line a fault, exit 1.",
+    )
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the gateway's configuration")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print faults and notes; 0 where there is no fault."""
+    import trio
+
+    from gateway.cli.output import visible
+    from gateway.settings import SettingsFault, load
+    from gateway.settings.notes import notes
+
+    try:
+        settings = load(args.config)
+    except SettingsFault as fault:
+        for line in fault.faults:
+            print(f"fault: {visible(f'{fault.file}: {line}')}")
+        return 1
+    faults = trio.run(_reach, settings)
+    for line in notes(settings):
+        print(f"note: {visible(line)}")
+    for line in faults:
+        print(f"fault: {visible(line)}")
+    if not faults:
+        print(f"ok: {args.config}: {len(settings.connection)} connections reached")
+    return 1 if faults else 0
+
+
+async def _reach(settings: Settings) -> list[str]:
+    """Try the issuer, the certificate and every target at the same time; returns the faults, in the file's order."""
+    import trio
+
+    connections = settings.connections()
+    found: list[list[str]] = [[] for _ in range(len(connections) + 2)]
+
+    async def reach(at: int, connection: Connection) -> None:
+        found[at] = [f"connection {connection.name}: {words}" for words in await _reach_target(connection)]
+
+    async def issuer() -> None:
+        found[1] = await _reach_issuer(settings)
+
+    found[0] = _try_certificate(settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(issuer)
+        for at, connection in enumerate(connections, 2):
+            nursery.start_soon(reach, at, connection)
+    return [line for lines in found for line in lines]
+
+
+def _try_certificate(settings: Settings) -> list[str]:
+    from gateway.listener.tls import server_context
+
+    try:
+        server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+    except ConfigurationFault as fault:
+        return [f"postgres.tls_cert: {fault}"]
+    return []
+
+
+async def _reach_issuer(settings: Settings) -> list[str]:
+    """The development issuer is part of the gateway; any other must answer with keys."""
+    if settings.identity.development or settings.identity.issuer is None:
+        return []
+    from gateway.evidence.storage import SystemClock
+    from gateway.identity.keys import IssuerKeys, keycloak_fetch
+
+    try:
+        await IssuerKeys(keycloak_fetch(settings.identity.issuer), SystemClock()).check()
+    except (IssuerFault, ConfigurationFault) as fault:
+        return [f"identity.issuer: {fault}"]
+    return []
+
+
+async def _reach_target(connection: Connection) -> list[str]:
+    """Log in, read the catalog, and find every marked column in it."""
+    from gateway.target.catalog import CatalogReader
+
+    reader = CatalogReader(connection, timeout=SECONDS)
+    try:
+        catalog = await reader.load()
+    except (TargetFault, ConfigurationFault) as fault:
+        return [str(fault)]
+    finally:
+        await reader.aclose()
+    faults = []
+    for mark in connection.marks:
+        relation = catalog.by_name.get((mark.schema, mark.relation))
+        if relation is None or all(column.name != mark.column for column in relation.columns):
+            faults.append(f"mask: {mark} matches no column of {connection.target}; agents would not be let in")
+    return faults

@@ -1,0 +1,35 @@
+"""What an operator should know of a valid configuration: defaults that are not built yet, and what is weak.
+
+`notes` promises one line for each, saying what happens instead. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gateway.settings.tables import Settings
+
+
+def notes(settings: Settings) -> Iterator[str]:
+    """Yield what `check` says beside faults, one line each, beginning with the key."""
+    if settings.identity.development:
+        yield "identity.development: the built-in issuer, for trying out only: every record is stamped `development`"
+        yield "approvals.assurance: uid; approvals are stamped weak"
+    else:
+        yield "identity.development: false cannot be served yet: approvals need the login of operators, not built yet"
+    if settings.evidence.originals != "none":
+        yield "evidence.originals: sealing is not built yet; originals of masked values are not kept"
+    if settings.evidence.literals == "seal":
+        yield "evidence.literals: sealing is not built yet; statements are recorded as sent, literals included"
+    yield "evidence: checkpoints and witnesses are not built yet; the chain shows changes, a cut tail it does not"
+    if not settings.connection:
+        yield "connection: none is configured; no agent can connect"
+    if settings.identity.development and not settings.operator:
+        yield "operator: none is configured; only the user that runs the gateway, and root, may watch and decide"
+    for entry in settings.connection:
+        if not entry.agents:
+            yield f"connection {entry.name}: agents: empty; no agent may use it"
+        if entry.policy == "observe":
+            yield f"connection {entry.name}: policy: observe records what standard would have said, and refuses little"
+        if entry.target.sslmode in {"disable", "allow", "prefer", "require"} and not entry.target.host.startswith("/"):
+            yield f"connection {entry.name}: target: sslmode={entry.target.sslmode} does not prove which server answers"
