@@ -6,10 +6,20 @@ policy denies. Texts over `parse.INLINE_LIMIT` are parsed elsewhere (`gateway.pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gateway.policy.catalog import Catalog
-from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, SyntaxFaultError, Tree, parse
+from gateway.policy.parse import (
+    INLINE_LIMIT,
+    NotUnderstoodError,
+    RawStatement,
+    SyntaxFaultError,
+    Tree,
+    check_text,
+    parse,
+)
+from gateway.policy.reader import Reader, WantsTreeError
 from gateway.policy.statement import (
     Act,
     Closed,
@@ -24,6 +34,7 @@ from gateway.policy.statement import (
     SyntaxFault,
     Transaction,
 )
+from gateway.policy.tree import kind_of
 
 __all__ = [
     "Act",
@@ -38,6 +49,7 @@ __all__ = [
     "StatementFacts",
     "SyntaxFault",
     "Transaction",
+    "apply",
     "facts",
 ]
 
@@ -48,18 +60,82 @@ def facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mappin
     `trees` holds texts that were parsed elsewhere because they are too large to be parsed in this process.
     """
     try:
-        tree = (trees or {}).get(statement)
-        if tree is None and len(statement) > INLINE_LIMIT:
-            return Facts(statement, not_understood="it is too large", wants=(statement,), catalog=catalog)
-        tree = tree or parse(statement)
-        found = tuple(
-            StatementFacts(next(iter(raw.node)).removesuffix("Stmt").lower(), (Act("select"),), raw.start, raw.end)
-            for raw in tree.statements
-        )
-        return Facts(statement, found, failed_transaction=state.status == "E", catalog=catalog)
+        return _facts(statement, state, catalog, trees or {})
     except SyntaxFaultError as error:
         return Facts(statement, syntax_error=error.fault, catalog=catalog)
+    except WantsTreeError as error:
+        return Facts(statement, not_understood=str(error), wants=(error.text,), catalog=catalog)
     except NotUnderstoodError as error:
         return Facts(statement, not_understood=str(error), catalog=catalog)
     except Exception as error:  # noqa: BLE001  total: what fails is not understood, and so denied
-        return Facts(statement, not_understood=f"{type(error).__name__} while reading it", catalog=catalog)
+        reason = f"{type(error).__name__} while reading it"
+        return Facts(statement, not_understood=reason, alarm=reason, catalog=catalog)
+
+
+def _facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mapping[bytes, Tree]) -> Facts:
+    check_text(statement)
+    tree = trees.get(statement)
+    if tree is None and len(statement) > INLINE_LIMIT:
+        return Facts(statement, not_understood="it is too large", wants=(statement,), catalog=catalog)
+    tree = tree or parse(statement)
+    if state.status == "E" and tree.statements and not _leaves_failed(tree.statements[0]):
+        return Facts(statement, _words_only(tree), failed_transaction=True, catalog=catalog)
+    found: list[StatementFacts] = []
+    for raw in tree.statements:
+        one = Reader(catalog, state, statement, trees).read(raw)
+        if catalog.has_marks and _depends(found, one):
+            late = Act("not-judged-together", "a definition")
+            one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True)
+        found.append(one)
+        state = _after(state, one)
+    return Facts(statement, tuple(found), catalog=catalog)
+
+
+def _leaves_failed(raw: RawStatement) -> bool:
+    kind, fields = kind_of(raw.node)
+    return kind == "TransactionStmt" and fields.get("kind") in {
+        "TRANS_STMT_COMMIT", "TRANS_STMT_ROLLBACK", "TRANS_STMT_ROLLBACK_TO", "TRANS_STMT_PREPARE",
+    }  # fmt: skip
+
+
+def _words_only(tree: Tree) -> tuple[StatementFacts, ...]:
+    """Name the statements of a string that the target will refuse: nothing of it runs."""
+    return tuple(
+        StatementFacts(kind_of(raw.node)[0].removesuffix("Stmt").lower(), (), raw.start, raw.end)
+        for raw in tree.statements
+    )
+
+
+def _depends(earlier: Sequence[StatementFacts], one: StatementFacts) -> bool:
+    """Say whether a definition earlier in the string may change what the names of `one` stand for."""
+    return any(statement.ddl for statement in earlier) and bool(one.relations_read or one.depends_on_state)
+
+
+def _after(state: SessionState, done: StatementFacts) -> SessionState:
+    """Simulate the statement's success: what later statements of the same string find."""
+    if not done.effects:
+        return state
+    prepared, cursors = dict(state.prepared), dict(state.cursors)
+    for effect in done.effects:
+        apply(effect, prepared, cursors)
+    return replace(state, prepared=prepared, cursors=cursors)
+
+
+def apply(effect: StateEffect, prepared: dict[str, bytes], cursors: dict[str, bytes]) -> None:
+    """Apply an effect to the two name spaces of a session, in place."""
+    match effect:
+        case Prepared(name, sql):
+            prepared[name] = sql
+        case Declared(name, sql):
+            cursors[name] = sql
+        case Deallocated(None):
+            prepared.clear()
+        case Deallocated(str(name)):
+            prepared.pop(name, None)
+        case Closed(None):
+            cursors.clear()
+        case Closed(str(name)):
+            cursors.pop(name, None)
+        case Discarded():
+            prepared.clear()
+            cursors.clear()

@@ -6,6 +6,7 @@ Small total functions without recursion: a hostile statement nests deeper than P
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 Node: TypeAlias = Mapping[str, Any]
@@ -37,22 +38,6 @@ def strings(nodes: object) -> tuple[str, ...]:
 def items(nodes: object) -> Sequence[Any]:
     """Return a list field, empty where it is absent."""
     return nodes if isinstance(nodes, list) else ()
-
-
-def nodes(root: object) -> Iterator[tuple[str, Node]]:
-    """Yield every node below and including `root` as (kind, fields), in the order of the text."""
-    stack: list[object] = [root]
-    while stack:
-        here = stack.pop()
-        if isinstance(here, dict):
-            kind, fields = kind_of(here)
-            if kind:
-                yield kind, fields
-                stack.extend(reversed(list(fields.values())))
-            else:
-                stack.extend(reversed(list(here.values())))
-        elif isinstance(here, list):
-            stack.extend(reversed(here))
 
 
 def constant_text(node: object) -> str | None:
@@ -91,3 +76,91 @@ def flag(options: object, name: str) -> bool | None:
             text = str(value.get("sval", "")).lower()
             return text not in {"false", "off", "0"}
     return None
+
+
+_BARE_KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "relation": "RangeVar",
+        "rel": "RangeVar",
+        "view": "RangeVar",
+        "sequence": "RangeVar",
+        "pktable": "RangeVar",
+        "typevar": "RangeVar",
+        "identitySequence": "RangeVar",
+        "typeName": "TypeName",
+        "argType": "TypeName",
+        "ofTypename": "TypeName",
+        "over": "WindowDef",
+        "larg": "SelectStmt",
+        "rarg": "SelectStmt",
+        "withClause": "WithClause",
+        "intoClause": "IntoClause",
+        "into": "IntoClause",
+        "onConflictClause": "OnConflictClause",
+        "infer": "InferClause",
+        "alias": "Alias",
+        "join_using_alias": "Alias",
+        "collClause": "CollateClause",
+        "funccall": "FuncCall",
+        "search_clause": "CTESearchClause",
+        "cycle_clause": "CTECycleClause",
+        "context_item": "JsonValueExpr",
+        "pathspec": "JsonTablePathSpec",
+        "output": "JsonOutput",
+        "on_empty": "JsonBehavior",
+        "on_error": "JsonBehavior",
+        "format": "JsonFormat",
+        "returning": "JsonReturning",
+        "constructor": "JsonAggConstructor",
+        "value": "JsonValueExpr",
+        "expr": "JsonValueExpr",
+        "partbound": "PartitionBoundSpec",
+        "bound": "PartitionBoundSpec",
+        "partspec": "PartitionSpec",
+        "newowner": "RoleSpec",
+        "authrole": "RoleSpec",
+        "owner": "RoleSpec",
+        "viewQuery": "SelectStmt",
+    }
+)
+"""Fields whose value is a node without its kind around it, as the protocol of libpg_query has them."""
+
+
+def child(fields: Node, name: str) -> tuple[str, Node]:
+    """Return the node in the field `name` with its kind, wrapped or bare; `("", {})` where there is none."""
+    value = fields.get(name)
+    kind, inner = kind_of(value)
+    if kind or not isinstance(value, dict):
+        return kind, inner
+    return _BARE_KINDS.get(name, f"?{name}"), value
+
+
+def children(fields: Node) -> list[tuple[str, Node]]:
+    """Return the nodes directly below `fields`, in order; the kind of an unknown bare node starts with `?`."""
+    found: list[tuple[str, Node]] = []
+    for name, value in fields.items():
+        if isinstance(value, list):
+            for item in value:
+                kind, inner = kind_of(item)
+                if kind:
+                    found.append((kind, inner))
+                elif isinstance(item, dict) and item:
+                    found.append((f"?{name}", item))
+        elif isinstance(value, dict):
+            kind, inner = child(fields, name)
+            found.append((kind, inner))
+    return found
+
+
+LEAVES = frozenset({"A_Const"})
+"""Nodes whose fields are values, not nodes."""
+
+
+def below(kind: str, fields: Node) -> Iterator[tuple[str, Node]]:
+    """Yield the node (kind, fields) and every node below it, in the order of the text."""
+    stack = [(kind, fields)]
+    while stack:
+        here = stack.pop()
+        yield here
+        if here[0] not in LEAVES:
+            stack.extend(reversed(children(here[1])))
