@@ -64,7 +64,8 @@ SELECT p.relid, p.attnum
         UNION
         SELECT t.partrelid, unnest(t.partattrs::int2[]) FROM pg_partitioned_table t
         UNION
-        SELECT t.partrelid, d.refobjsubid
+        -- turned round: the columns of a key expression depend on their table, so that they are not dropped alone
+        SELECT t.partrelid, d.objsubid
           FROM pg_partitioned_table t
           JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = t.partrelid
                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.partrelid

@@ -8,6 +8,7 @@ that policy let through; user and database are always the connection's own.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -218,7 +219,8 @@ def _why(error: OSError) -> str:
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
     inner = cause if isinstance(cause, OSError) else error
-    return (inner.strerror or "no connection").lower()
+    words = os.strerror(inner.errno) if inner.errno and inner.errno > 0 else inner.strerror  # gaierror counts down
+    return (words or "no connection").lower()
 
 
 async def _secure(plain: PlainStream, address: TargetAddress) -> TlsStream:
