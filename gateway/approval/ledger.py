@@ -355,7 +355,8 @@ def _expired(approval: Approval, now: Micros) -> Approval:
 
 
 def _closed(approval: Approval, state: HoldState, now: Micros, why: str) -> Approval:
-    return replace(approval, state=state, waiting=False, decided=now, reason=why)
+    """Closed by the gateway itself, so by nobody's name, whoever had approved before."""
+    return replace(approval, state=state, waiting=False, approver=None, assurance=None, decided=now, reason=why)
 
 
 def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effect, ...]]:

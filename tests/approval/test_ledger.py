@@ -1,0 +1,219 @@
+"""The ledger, as tables: (what happened before, event) -> (state, what came of it)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from holds import DANA, HASH, NOON, SECOND, hold
+
+from gateway.approval import ledger as rules
+from gateway.approval.ledger import (
+    Abandoned,
+    Approver,
+    Cancelled,
+    Changed,
+    Decided,
+    Event,
+    Finished,
+    HoldState,
+    Ledger,
+    Left,
+    Opened,
+    Ran,
+    Rejected,
+    Shut,
+    Ticked,
+    Used,
+    may_decide,
+    step,
+)
+from gateway.model import ApprovalId, DecisionKind, Micros, OperationHash
+
+A1 = ApprovalId("a1")
+ISSUER, SUBJECT = "https://idp.example/realms/prod", "agent-7"
+APPROVE = Decided(A1, DecisionKind.APPROVED, DANA, "fine", "deadbeef")
+DENY = Decided(A1, DecisionKind.REFUSED, DANA, "not today")
+USE = Used(A1, HASH, ISSUER, SUBJECT)
+FINISH = Finished(A1, Ran(HASH, "ok", 1, 1500))
+CANCEL = Cancelled(A1, "the session was killed")
+ABANDON = Abandoned(A1, "changed while waiting")
+STAY, GO = Left(A1, 300 * SECOND), Left(A1, 0)
+SHUT = Shut("stopping")
+
+
+def play(*events: Event, waiting: bool = True, now: int = NOON) -> tuple[Ledger, list[rules.Effect]]:
+    """One open request, then the events in turn."""
+    ledger, _ = step(Ledger(), Opened(hold(), waiting), Micros(now))
+    effects: list[rules.Effect] = []
+    for event in events:
+        ledger, came = step(ledger, event, Micros(now))
+        effects = list(came)
+    return ledger, effects
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        ([], "pending"),
+        ([APPROVE], "approved"),
+        ([DENY], "refused"),
+        ([CANCEL], "cancelled"),
+        ([GO], "cancelled"),
+        ([STAY], "pending"),
+        ([SHUT], "refused"),
+        ([APPROVE, USE], "approved"),
+        ([APPROVE, USE, FINISH], "executed"),
+        ([APPROVE, USE, ABANDON], "cancelled"),
+        ([APPROVE, CANCEL], "cancelled"),
+        ([APPROVE, GO], "cancelled"),
+        ([APPROVE, STAY, USE, FINISH], "executed"),
+        ([STAY, APPROVE, USE, FINISH], "executed"),
+        ([APPROVE, SHUT], "refused"),
+    ],
+)
+def test_what_fits_changes_the_state(events: list[Event], state: str) -> None:
+    ledger, effects = play(*events)
+    assert ledger.approvals[A1].state == state
+    assert all(isinstance(effect, Changed) for effect in effects)
+
+
+@pytest.mark.parametrize(
+    ("events", "code"),
+    [
+        ([replace(APPROVE, approval=ApprovalId("a2"))], "not_found"),
+        ([replace(APPROVE, hash_prefix=None)], "bad_request"),
+        ([replace(APPROVE, hash_prefix="deadbee")], "bad_request"),
+        ([replace(APPROVE, hash_prefix="")], "bad_request"),
+        ([replace(APPROVE, hash_prefix="deadbeeX")], "bad_request"),
+        ([replace(APPROVE, hash_prefix="deadbee0")], "stale_hash"),
+        ([replace(APPROVE, hash_prefix=HASH + "0")], "stale_hash"),
+        ([replace(DENY, hash_prefix="00000000")], "stale_hash"),
+        ([replace(APPROVE, reason="")], "bad_request"),
+        ([replace(APPROVE, kind=DecisionKind.EXPIRED)], "bad_request"),
+        ([replace(APPROVE, approver=replace(DANA, groups=("sales",)))], "forbidden"),
+        ([APPROVE, APPROVE], "already_decided"),
+        ([APPROVE, DENY], "already_decided"),
+        ([DENY, APPROVE], "already_decided"),
+        ([CANCEL, APPROVE], "already_decided"),
+        ([SHUT, APPROVE], "already_decided"),
+        ([USE], "already_decided"),
+        ([DENY, USE], "already_decided"),
+        ([CANCEL, USE], "already_decided"),
+        ([APPROVE, USE, USE], "already_decided"),
+        ([APPROVE, USE, FINISH, USE], "already_decided"),
+        ([APPROVE, USE, ABANDON, USE], "already_decided"),
+        ([APPROVE, replace(USE, operation_hash=OperationHash("0" * 64))], "stale_hash"),
+        ([APPROVE, replace(USE, subject="agent-8")], "forbidden"),
+        ([APPROVE, replace(USE, issuer="https://evil.example")], "forbidden"),
+        ([APPROVE, FINISH], "already_decided"),
+        ([APPROVE, USE, FINISH, FINISH], "already_decided"),
+        ([APPROVE, USE, CANCEL], "already_decided"),
+        ([APPROVE, USE, Finished(A1, Ran(OperationHash("0" * 64), "ok", 1, 1))], "stale_hash"),
+        ([Opened(hold(), waiting=True)], "bad_request"),
+        ([STAY, STAY], "already_decided"),
+    ],
+)
+def test_what_does_not_fit_is_rejected_and_changes_nothing(events: list[Event], code: str) -> None:
+    before, _ = play(*events[:-1])
+    after, effects = step(before, events[-1], NOON)
+    assert after == before
+    assert [effect.code for effect in effects if isinstance(effect, Rejected)] == [code]
+
+
+@pytest.mark.parametrize(
+    "late", [APPROVE, DENY, CANCEL, STAY, GO], ids=["approve", "deny", "cancel", "linger", "hang up"]
+)
+def test_at_the_deadline_it_is_expired_whoever_comes(late: Event) -> None:
+    ledger, _ = play()
+    ledger, effects = step(ledger, late, Micros(NOON + 900 * SECOND))
+    assert ledger.approvals[A1].state is HoldState.EXPIRED
+    assert [effect.code for effect in effects if isinstance(effect, Rejected)] == ["expired"]
+
+
+def test_an_approval_is_not_used_after_its_deadline() -> None:
+    ledger, _ = play(APPROVE)
+    ledger, effects = step(ledger, USE, Micros(NOON + 900 * SECOND))
+    assert ledger.approvals[A1].state is HoldState.EXPIRED
+    assert isinstance(effects[-1], Rejected)
+
+
+def test_a_hold_ends_with_the_token_of_who_asked() -> None:
+    ledger, _ = step(Ledger(), Opened(hold(seconds=900, token_seconds=60), waiting=True), NOON)
+    assert ledger.next_expiry() == NOON + 60 * SECOND
+
+
+def test_time_expires_what_is_pending_and_what_nobody_used() -> None:
+    for events in ([], [STAY, APPROVE]):
+        ledger, _ = play(*events)
+        due = ledger.next_expiry()
+        assert due is not None
+        same, nothing = step(ledger, Ticked(), Micros(due - 1))
+        assert (same, nothing) == (ledger, ())
+        ledger, effects = step(ledger, Ticked(), due)
+        assert ledger.approvals[A1].state is HoldState.EXPIRED
+        assert len(effects) == 1
+        assert ledger.next_expiry() is None
+
+
+def test_lingering_shortens_and_never_lengthens() -> None:
+    ledger, _ = play(STAY)
+    assert ledger.approvals[A1].expires == NOON + 300 * SECOND
+    ledger, _ = play(Left(A1, 9000 * SECOND))
+    assert ledger.approvals[A1].expires == NOON + 900 * SECOND
+
+
+def test_only_what_does_not_wait_can_be_taken_by_another_session() -> None:
+    waiting, _ = play(APPROVE)
+    assert waiting.usable(HASH, ISSUER, SUBJECT) is None
+    asked, _ = play(APPROVE, waiting=False)
+    assert asked.usable(HASH, ISSUER, SUBJECT) is not None
+    assert asked.usable(HASH, ISSUER, "agent-8") is None
+    assert asked.usable(OperationHash("0" * 64), ISSUER, SUBJECT) is None
+
+
+MAY = [
+    (DANA, None),
+    (Approver("dana", None, ("oncall",), "uid"), None),
+    (Approver("dana", None, ("/oncall",), "uid"), None),
+    (Approver("dana", None, (), "uid"), "only group:oncall, sub:sub-ruth may decide"),
+    (Approver("ruth", "sub-ruth", (), "uid"), None),
+    (Approver("root", None, (), "uid", for_all_groups=True), None),
+    (Approver("x", "agent-7", ("oncall",), "uid"), "you asked for this operation yourself"),
+    (Approver("agent-7", None, ("oncall",), "uid"), "you asked for this operation yourself"),
+    (Approver("olga", "sub-olga", ("oncall",), "uid"), "this agent acts for you"),
+    (Approver("sub-olga", None, (), "uid", for_all_groups=True), "this agent acts for you"),
+]
+
+
+@pytest.mark.parametrize(("approver", "words"), MAY)
+def test_who_may_decide(approver: Approver, words: str | None) -> None:
+    answer = may_decide(approver, hold(reviewers=("group:oncall", "sub:sub-ruth")))
+    assert (answer is None) == (words is None)
+    assert answer is None or answer.startswith(words or "")
+
+
+def test_an_agent_cannot_fill_memory_with_questions() -> None:
+    ledger = Ledger()
+    for number in range(rules.MAX_OPEN_PER_SUBJECT):
+        ledger, effects = step(ledger, Opened(hold(f"a{number}"), waiting=False), NOON)
+        assert isinstance(effects[0], Changed)
+    _, (effect,) = step(ledger, Opened(hold("more"), waiting=False), NOON)
+    assert isinstance(effect, Rejected)
+    assert effect.code == "unavailable"
+    _, (effect,) = step(ledger, Opened(hold("other", subject="agent-8"), waiting=False), NOON)
+    assert isinstance(effect, Changed)
+    long = "x" * (rules.MAX_OPEN_CHARACTERS - 100)
+    _, (effect,) = step(ledger, Opened(hold("long", subject="agent-8", statement=long), waiting=False), NOON)
+    assert isinstance(effect, Rejected)
+
+
+def test_what_is_closed_is_forgotten_oldest_first() -> None:
+    ledger = Ledger()
+    for number in range(rules.MAX_CLOSED + 10):
+        ledger, _ = step(ledger, Opened(hold(f"a{number}"), waiting=True), NOON)
+        closing = Cancelled(ApprovalId(f"a{number}"), "over")
+        ledger, _ = step(ledger, closing, Micros(NOON + number))
+    assert len(ledger.approvals) == rules.MAX_CLOSED
+    assert "a9" not in ledger.approvals
+    assert "a10" in ledger.approvals
