@@ -1,0 +1,124 @@
+"""`hoop-gateway evidence …`: check, query and re-point the evidence, from the gateway's directory or any copy."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from gateway.cli.output import print_rows, visible
+from gateway.model import Json
+
+if TYPE_CHECKING:
+    from gateway.evidence.verify import Report
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `evidence` and its commands."""
+    evidence = subparsers.add_parser("evidence", help="check and read what was recorded")
+    commands = evidence.add_subparsers(dest="evidence_command", required=True, metavar="COMMAND")
+
+    verify = commands.add_parser("verify", help="check the evidence; exit 0 intact, 1 tampered or incomplete")
+    verify.add_argument("directory", type=Path, metavar="DIR", help="state_dir/evidence, or a copy of it")
+    verify.add_argument("--quick", action="store_true", help="check chain and order, not each payload")
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    verify.set_defaults(run=_verify)
+
+    query = commands.add_parser("query", help="run one SELECT over the evidence views")
+    query.add_argument("directory", type=Path, metavar="DIR")
+    query.add_argument("sql", metavar="SQL")
+    query.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    query.set_defaults(run=_query)
+
+    views = commands.add_parser("views", help="write evidence.duckdb anew, after the directory was moved or copied")
+    views.add_argument("directory", type=Path, metavar="DIR")
+    views.set_defaults(run=_views)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from gateway.evidence.verify import verify
+
+    progress = _Progress(sys.stderr)
+    report = verify(args.directory, args.quick, progress if sys.stderr.isatty() and not args.json else None)
+    progress.done()
+    if args.json:
+        print(json.dumps(_summary(report)))
+    else:
+        for finding in report.findings:
+            print(visible(str(finding)))
+        heads = ", ".join(f"{log} {size} ({chain[:16]})" for log, (size, chain) in report.heads.items())
+        print(f"{'intact' if report.intact else 'NOT intact'}: {report.records} records; heads: {visible(heads)}")
+    return 0 if report.intact else 1
+
+
+def _summary(report: Report) -> Json:
+    return {
+        "intact": report.intact,
+        "records": report.records,
+        "heads": {log: {"size": size, "chain": chain} for log, (size, chain) in report.heads.items()},
+        "findings": [{"grade": one.grade, "log": one.log, "seq": one.seq, "what": one.what} for one in report.findings],
+    }
+
+
+def _query(args: argparse.Namespace) -> int:
+    from gateway.evidence.reader import plain, select
+
+    columns, rows = select(args.directory, args.sql)
+    if args.format == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_flat(plain(value)) for value in row] for row in rows)
+    else:
+        names = _distinct(columns)
+        print_rows(names, [dict(zip(names, map(plain, row), strict=True)) for row in rows], args.format == "json")
+    return 0
+
+
+def _flat(value: Json) -> str | int | None:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    """Return the column names, numbered where one stands twice, so that no value is lost."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 1
+        while name in names:
+            number += 1
+            name = f"{column}_{number}"
+        names.append(name)
+    return names
+
+
+def _views(args: argparse.Namespace) -> int:
+    from gateway.evidence.views import write_views
+
+    print(write_views(args.directory))
+    return 0
+
+
+class _Progress:
+    """A line on the terminal with how far, how fast and how long still; nothing where there is none."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._began, self._next, self._shown = stream, time.monotonic(), 0.0, False
+
+    def __call__(self, done: int, total: int) -> None:
+        spent = time.monotonic() - self._began
+        if spent < self._next:
+            return
+        self._next, self._shown = spent + 0.2, True
+        rate = done / spent if spent else 0.0
+        left = f"{(total - done) / rate:.0f} s left" if rate else ""
+        share = 100 * done // max(total, 1)
+        self._stream.write(f"\r\x1b[K{share:3} %  {rate / 1e6:.0f} MB/s  {left}")
+        self._stream.flush()
+
+    def done(self) -> None:
+        if self._shown:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

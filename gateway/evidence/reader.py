@@ -1,0 +1,197 @@
+"""Reading evidence for a console, in a short process of its own: one JSON request on stdin, one JSON answer on stdout.
+
+Promises to read only: statements that select, over the evidence directory alone, with bounded memory, pages and text.
+Never runs inside a process that carries traffic. An error is `{"error": …}` and exit code 2.
+
+Requests: `{"evidence": DIR, "method": "sessions", "params": {"limit", "before"}}`, `transcript {session_id, after_seq,
+limit}`, `query {sql, limit}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import duckdb
+
+from gateway.errors import ClientFault, EvidenceFault, GatewayError
+from gateway.evidence.entry import parse_time
+from gateway.evidence.reading import objection
+from gateway.evidence.views import view_sql
+from gateway.model import Json, format_time
+
+PAGE = 200
+"""Rows of a page, at most and unless told otherwise."""
+PAGE_BYTES = 700_000
+"""Bytes of a transcript page as JSON, which leaves room in the control socket's frame of 1 MiB."""
+ITEM_TEXT = 64_000
+"""Characters of one item's text; the rest is cut and the item says so."""
+MEMORY = "512MB"
+Row: TypeAlias = tuple[Any, ...]
+
+
+@contextlib.contextmanager
+def opened(evidence: Path, memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the views over `evidence` to read; nothing outside that directory is in reach. Raises `EvidenceFault`.
+
+    The views are made anew in memory: an `evidence.duckdb` that somebody replaced is not believed.
+    """
+    evidence = evidence.resolve()
+    if not any(evidence.glob("logs/*/journal/*.tsv")):
+        raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
+    with duckdb.connect() as database:
+        database.execute(view_sql(evidence))
+        database.execute("SET allowed_directories = [$1]", [f"{evidence}/logs/"])
+        database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
+        database.execute("SET threads = 2; SET temp_directory = ''")
+        if memory is not None:
+            database.execute(f"SET memory_limit = '{memory}'")
+        database.execute("SET enable_external_access = false; SET lock_configuration = true")
+        yield database
+
+
+def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str], list[Row]]:
+    """Run one SQL statement that reads the views; return column names and rows. Raises `ClientFault`, `EvidenceFault`.
+
+    SELECT and its relatives (WITH, VALUES, DESCRIBE, SUMMARIZE) only: COPY … TO could overwrite evidence.
+    """
+    with opened(evidence, None if limit is None else MEMORY) as database:
+        try:
+            (tree,) = database.execute("SELECT json_serialize_sql($1)", [sql]).fetchone() or (None,)
+            if (why := objection(json.loads(str(tree)))) is not None:
+                raise ClientFault(f"only a single SELECT may run here: {why}", "42501")
+            cursor = database.execute(sql)
+            columns = [str(one[0]) for one in cursor.description or ()]
+            rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+        except duckdb.Error as fault:
+            raise ClientFault(str(fault).split("\n\n")[0].strip(), "42601") from None
+        return columns, rows
+
+
+def plain(value: object) -> Json:
+    """Return a DuckDB value as JSON can hold it: times in the one form, what JSON lacks as text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, datetime):
+        return format_time(parse_time(value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")))
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    return str(value)
+
+
+_SESSIONS = """
+    SELECT session_id AS id, subject, issuer, owner, "connection", target, client_address,
+        agent_application AS application, started, ended, statements, denied, held, rows, end_reason
+    FROM sessions
+    WHERE $before IS NULL OR (started, session_id) < ($before_time::TIMESTAMP, $before)
+    ORDER BY started DESC, session_id DESC
+    LIMIT $limit
+"""
+_TRANSCRIPT = """
+    SELECT t.log, t.seq, t.session_id, t.n, t.ts, t.direction, r.kind, substr(t.text, 1, $cut + 1) AS text,
+        t.truncated, r.verdict, json_extract_string(r.entry, '$.outcome') AS outcome,
+        json_extract(r.entry, '$.rows')::BIGINT AS rows, json_extract(r.entry, '$.us')::BIGINT AS duration_us
+    FROM transcript AS t JOIN records AS r ON r.log = t.log AND r.seq = t.seq
+    WHERE t.session_id = $session AND r.session_id = $session AND t.seq > $after
+    ORDER BY t.seq
+    LIMIT $limit
+"""
+
+
+def sessions(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a page of sessions, newest first, as `{"items", "next_before"}`; `before` takes a `next_before`."""
+    limit, before = _limit(params), params.get("before")
+    at, _, name = before.partition(" ") if isinstance(before, str) else ("", "", "")
+    if isinstance(before, str):
+        parse_time(at)
+    items = _items(evidence, _SESSIONS, {"before": name or None, "before_time": at[:-1] or None, "limit": limit + 1})
+    page = items[:limit]
+    last = f"{page[-1]['started']} {page[-1]['id']}" if len(items) > limit else None
+    return {"items": [{**one, "state": "closed" if one["ended"] else "open"} for one in page], "next_before": last}
+
+
+def transcript(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
+    """Return a page of one session's transcript: `{"items", "next_after"}`; `next_after` is null on the last page."""
+    session, after = params.get("session_id"), params.get("after_seq")
+    if not isinstance(session, str):
+        raise ClientFault("transcript needs a session_id", "22023")
+    start = after if isinstance(after, int) else -1
+    limit = _limit(params)
+    bound: dict[str, Json] = {"session": session, "after": start, "limit": limit + 1, "cut": ITEM_TEXT}
+    items = _items(evidence, _TRANSCRIPT, bound)
+    page: list[Json] = []
+    room = PAGE_BYTES
+    for found in items[:limit]:
+        text = str(found["text"] or "")
+        item = found if len(text) <= ITEM_TEXT else {**found, "text": text[:ITEM_TEXT], "truncated": True}
+        room -= len(json.dumps(item))
+        if room < 0 and page:
+            break
+        page.append(item)
+    more = len(page) < len(items)
+    return {"items": page, "next_after": items[len(page) - 1]["seq"] if more else None}
+
+
+def query(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the rows of one reading SQL statement: `{"columns", "rows", "more"}`."""
+    sql = params.get("sql")
+    if not isinstance(sql, str):
+        raise ClientFault("query needs sql", "22023")
+    limit = _limit(params)
+    columns, rows = select(evidence, sql, limit + 1)
+    return {"columns": list(columns), "rows": [plain(row) for row in rows[:limit]], "more": len(rows) > limit}
+
+
+def _limit(params: Mapping[str, Json]) -> int:
+    limit = params.get("limit")
+    return limit if isinstance(limit, int) and 0 < limit <= PAGE else PAGE
+
+
+def _items(evidence: Path, sql: str, bound: Mapping[str, Json]) -> list[dict[str, Json]]:
+    with opened(evidence, MEMORY) as database:
+        cursor = database.execute(sql, dict(bound))
+        names = [str(one[0]) for one in cursor.description or ()]
+        return [dict(zip(names, map(plain, row), strict=True)) for row in cursor.fetchall()]
+
+
+METHODS: Mapping[str, Callable[[Path, Mapping[str, Json]], dict[str, Json]]] = {
+    "sessions": sessions,
+    "transcript": transcript,
+    "query": query,
+}
+
+
+def answer(request: object) -> dict[str, Json]:
+    """Answer one request. Raises `GatewayError`."""
+    if not isinstance(request, dict) or not isinstance(directory := request.get("evidence"), str):
+        raise ClientFault("a request is an object with evidence, method and params", "22023")
+    method, params = METHODS.get(str(request.get("method"))), request.get("params", {})
+    if method is None or not isinstance(params, dict):
+        raise ClientFault(f"no method {request.get('method')!r}; there are {', '.join(METHODS)}", "22023")
+    return method(Path(directory), params)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Answer the request on stdin, at low priority."""
+    if arguments:
+        sys.stderr.write("usage: python -m gateway.evidence.reader < REQUEST\n")
+        return 2
+    os.nice(10)
+    try:
+        found: dict[str, Json] = {"result": answer(json.load(sys.stdin))}
+    except (GatewayError, duckdb.Error, ValueError, RecursionError) as fault:
+        found = {"error": str(fault).split("\n\n")[0]}
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    return 0 if "result" in found else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
