@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from holds import DANA, HASH, NOON, SECOND, hold
+from approving import DANA, HASH, NOON, SECOND, hold
 
 from gateway.approval import ledger as rules
 from gateway.approval.ledger import (
