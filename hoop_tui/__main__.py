@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--socket: longer than {MOST_PATH} bytes: use a shorter path, or one relative to here")
     if socket.exists() and not socket.is_socket():
         parser.error(f"--socket: {socket} is no socket")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on stderr
         parser.error("a terminal is needed; without one, use hoop-gateway")
     _log_to_file()
     from hoop_tui.app import HoopApp

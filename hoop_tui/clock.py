@@ -80,6 +80,8 @@ def duration(micros: int | None) -> str:
         tenths = micros // 100_000
         return f"{tenths // 10}.{tenths % 10} s"
     seconds = micros // SECOND
-    if seconds < 3600:
+    if seconds < 600:
         return f"{seconds // 60} min {seconds % 60} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min"
     return f"{seconds // 3600} h {seconds // 60 % 60} min"

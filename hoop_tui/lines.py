@@ -105,26 +105,18 @@ def wrap(text: str, width: int, role: str = "text") -> list[Line]:
 
 
 def _pieces(source: str, width: int) -> Iterator[str]:
-    if source.isascii():
-        yield from _ascii_pieces(source, width)
-        return
     start = cells = 0
+    space = space_cells = 0  # where the newest space of the last third ends, and the cells up to there
     for place, character in enumerate(source):
-        size = get_character_cell_size(character)
+        size = 1 if character.isascii() else get_character_cell_size(character)
         if cells + size > width and place > start:
-            yield source[start:place]
-            start, cells = place, 0
+            end = space if space > start else place
+            yield source[start:end]
+            cells = cells - space_cells if space > start else 0
+            start, space, space_cells = end, 0, 0
         cells += size
-    yield source[start:]
-
-
-def _ascii_pieces(source: str, width: int) -> Iterator[str]:
-    start = 0
-    while len(source) - start > width:
-        space = source.rfind(" ", start + width * 2 // 3, start + width)
-        end = space + 1 if space > start else start + width
-        yield source[start:end]
-        start = end
+        if character == " " and cells * 3 >= width * 2:
+            space, space_cells = place + 1, cells
     yield source[start:]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.model import Micros
 from hoop_tui.clock import SECOND, countdown, duration, time_of_day
 from hoop_tui.glyphs import Glyphs
-from hoop_tui.lines import BLANK, Line, Span, spread, wrap
+from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.risk import high_risk
 from hoop_tui.state import Approval, Attempt, Gateway
@@ -30,7 +30,7 @@ class Surroundings:
     gateway: Gateway | None
     attempt: Attempt | None
     live: bool
-    lately: Sequence[str] = ()
+    lately: Sequence[Line] = ()
     earlier: Sequence[Approval] = ()
 
 
@@ -64,7 +64,7 @@ def paint_card(
 def paint_context(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs) -> list[Line]:
     """Paint what this agent did lately and earlier decisions on the same text, as far as this console saw."""
     lines = [BLANK, section("lately", width, glyphs, approval.subject)]
-    lines += [row for text in around.lately for row in wrap(text, width - 2, "dim")] or [
+    lines += [crop(one, width, glyphs.ellipsis) for one in around.lately] or [
         (Span("nothing seen in this tail", "faint"),)
     ]
     lines += [BLANK, section("same text before", width, glyphs)]

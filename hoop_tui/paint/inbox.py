@@ -16,7 +16,7 @@ from hoop_tui.paint.answer import WORDS, by_whom
 from hoop_tui.paint.card import remaining, section
 from hoop_tui.state import Approval, Attempt, AttemptPhase, Gateway, State
 
-NARROW = 60
+NARROW = 56
 
 
 class Inbox(NamedTuple):

@@ -54,7 +54,7 @@ def paint_status(state: State, now: Micros | None, monotonic: int, width: int, g
     ]
     right = (Span(f" {_who(state)} ", "bar"),)
     for part in parts:
-        if part.text and width_of((*left, *right)) + len(part.text) + 3 <= width:
+        if part.text and width_of((*left, *right)) + len(part.text) + 4 <= width:
             left += [Span(f" {glyphs.bar} ", "bar-faint"), part]
     return _filled(spread(tuple(left), right, width, glyphs.ellipsis))
 
@@ -85,8 +85,8 @@ def _who(state: State) -> str:
     if gateway is None:
         return "nobody yet"
     who = gateway.operator or gateway.subject or "unnamed operator"
-    may = "watch, decide" if gateway.decides else "watch only"
-    return f"{who} ({may}) {gateway.assurance}".strip()
+    how = f" ({gateway.assurance})" if gateway.assurance else ""
+    return f"{who} {'decides' if gateway.decides else 'watches'}{how}"
 
 
 def _filled(content: Line) -> Line:

@@ -16,13 +16,14 @@ from textual.containers import Horizontal
 from gateway.model import ApprovalId
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import time_of_day
+from hoop_tui.glyphs import of_verdict
 from hoop_tui.lines import Line, Span, one_line
 from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context, section
 from hoop_tui.paint.inbox import paint_inbox, sort_inbox
-from hoop_tui.paint.tail import counts
 from hoop_tui.screens.dialogs import ApproveDialog, DecisionDialog, DenyDialog
 from hoop_tui.screens.frame import WIDE, Frame
 from hoop_tui.state import Approval, Attempt, AttemptPhase, Tail
+from hoop_tui.theme import role_of_verdict
 from hoop_tui.widgets.bar import Bar
 from hoop_tui.widgets.keyed import KeyedList
 from hoop_tui.widgets.virtual import Lines, VirtualView
@@ -110,6 +111,10 @@ class ApprovalsScreen(Frame):
         else:
             self._wanted = ""
         self.flush()
+
+    def offers(self, hint: str) -> bool:
+        """The inbox opens, the card decides."""
+        return hint not in ({"open"} if self.card_in_sight else {"approve", "deny"})
 
     def selected_id(self) -> str | None:
         """The selected request's id."""
@@ -236,10 +241,12 @@ class ApprovalsScreen(Frame):
             earlier=self.store.earlier(approval),
         )
 
-    def _lately(self, item: Tail) -> str:
-        came = counts(item.rows, item.duration_us)
-        text = one_line(item.text, self.glyphs.newline)[:120]
-        return f"{time_of_day(item.ts)} {item.verdict} {text}" + (f" ({came})" if came else "")
+    def _lately(self, item: Tail) -> Line:
+        return (
+            Span(f"{time_of_day(item.ts)} ", "faint"),
+            Span(f"{of_verdict(self.glyphs, item.verdict)} {item.verdict:<7} ", role_of_verdict(item.verdict)),
+            Span(one_line(item.text, self.glyphs.newline), "dim"),
+        )
 
     def _fetch_whole(self, approval: Approval) -> None:
         """Lists carry a statement's beginning only; ask for all of it, once."""

@@ -107,6 +107,10 @@ class Frame(Screen[None], inherit_bindings=False):
         self.query_one("#too-small", Static).update(words)
         self.call_after_refresh(self.flush)
 
+    def offers(self, hint: str) -> bool:  # noqa: ARG002  for screens that have several states
+        """Say whether an action, by its word in the hint line, is of use right now."""
+        return True
+
     def say(self, text: str, role: str = "wait") -> None:
         """Put a word in the hint line until the next key."""
         self._note = Span(text, role)
@@ -168,7 +172,10 @@ class Frame(Screen[None], inherit_bindings=False):
         return paint_tabs(self.store.state, self.NAME, width, self.glyphs)
 
     def _paint_hints(self, width: int) -> Line:
-        return paint_hints(hints(self.PLACE), self._note, width, self.glyphs)
+        return paint_hints(filter(self._offered, hints(self.PLACE)), self._note, width, self.glyphs)
+
+    def _offered(self, hint: tuple[str, str]) -> bool:
+        return self.offers(hint[1])
 
     def _paint_status(self, width: int) -> Line:
         return paint_status(self.store.state, self.store.now(), self.store.clock.monotonic(), width, self.glyphs)

@@ -17,6 +17,7 @@ from textual.timer import Timer
 from hoop_tui import intake, player
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import SECOND, parse_time
+from hoop_tui.glyphs import RICH, Glyphs
 from hoop_tui.lines import BLANK, Line, Row, Span, text_of
 from hoop_tui.paint.card import section
 from hoop_tui.paint.recordings import Recording, paint_recording, recordings_heading
@@ -35,7 +36,8 @@ FRAMES: Final = 10
 class TranscriptRows:
     """A transcript's lines, the played ones bright."""
 
-    def __init__(self) -> None:
+    def __init__(self, glyphs: Glyphs = RICH) -> None:
+        self._glyphs = glyphs
         self.lines: list[Line] = []
         self.starts: list[int] = []
         """For each record: the number of its first line."""
@@ -55,7 +57,7 @@ class TranscriptRows:
         record = bisect_right(self.starts, number) - 1
         content = self.lines[number]
         content = content if record <= self.record else faded(content)
-        sign = Span("> " if record == self.record else "  ", "head")
+        sign = Span(f"{self._glyphs.selected} " if record == self.record else "  ", "head")
         return (sign, *(found_in(content, self.wanted) if self.wanted else content))
 
     def selectable(self, number: int) -> bool:  # noqa: ARG002  a text has no cursor
@@ -142,6 +144,10 @@ class ReplayScreen(Frame):
             self.listing.focus()
             self.console.load_recordings()
 
+    def offers(self, hint: str) -> bool:
+        """The list opens, the transcript plays."""
+        return (hint in {"open", "help", "filter"}) if self.opened is None else hint != "open"
+
     def selected_id(self) -> str | None:
         """The open or selected session's id."""
         return self.opened or self.listing.selected
@@ -158,7 +164,7 @@ class ReplayScreen(Frame):
         """Open a session's transcript and let the console load it."""
         self.opened = session_id
         self.items, self.score, self.player = [], Score(), Player()
-        self._rows, self._wanted = TranscriptRows(), ""
+        self._rows, self._wanted = TranscriptRows(self.glyphs), ""
         self.progress = "loading"
         self.add_class("-open")
         self.transcript.show(self._rows)

@@ -327,7 +327,7 @@ async def perform(path: Path) -> None:
          "connection": "docs", "client_address": "10.0.0.8", "statements": 2201, "denied": 0, "held": 0,
          "rows": 993_120, "end_reason": "client closed"},
     ]  # fmt: skip
-    table = " id |   email    | total\n----+------------+-------\n  1 | ***        | 12.50\n  2 | ***        | 99.00\n(2 rows)"
+    table = " id | email | total\n----+-------+-------\n  1 | ***   | 12.50\n  2 | ***   | 99.00\n(2 rows)"
     items: list[dict[str, Any]] = []
     moment = -400.0
     for number in range(60):
