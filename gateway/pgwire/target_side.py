@@ -164,7 +164,10 @@ class TargetSide:
         plan = operation.plan
         if plan is None:
             raise TargetFault("a row without a plan was to be masked")
-        row = mask_row(decode_data_row(body), plan)
+        values = decode_data_row(body)
+        if len(values) != len(plan.columns):
+            raise TargetFault("the target sent a row that does not fit its description")
+        row = mask_row(values, plan)
         operation.seen += 1
         collector = operation.collector
         for index in row.replaced:
