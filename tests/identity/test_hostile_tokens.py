@@ -91,6 +91,13 @@ def der_signature() -> str:
     return f"{signed}.{b64(EC_KEY.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))}"
 
 
+def stretched_signature() -> str:
+    """An ECDSA signature with a zero between its two numbers: the same numbers, another spelling."""
+    signed, _, signature = token(kid="ec", key=EC_KEY, algorithm="ES256").rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    return f"{signed}.{b64(raw[:32] + bytes(1) + raw[32:])}"
+
+
 def json_serialization(*, signatures: int) -> str:
     """The JSON serialization (RFC 7515 §7.2), in which one token may hold several signatures."""
     protected, payload, signature = token().split(".")
@@ -144,6 +151,7 @@ HOSTILE: list[tuple[str, str, str]] = [
     ("short signature", short_signature(token()), SIGNATURE),
     ("altered claims", foreign_payload(token()), SIGNATURE),
     ("ECDSA in DER", der_signature(), SIGNATURE),
+    ("ECDSA with a zero between", stretched_signature(), SIGNATURE),
     ("ECDSA of zeros", token(kid="ec", key=EC_KEY, algorithm="ES256").rpartition(".")[0] + "." + "A" * 86, SIGNATURE),
     ("Ed25519, short", short_signature(token(kid="ed", key=ED_KEY, algorithm="EdDSA")), SIGNATURE),
     ("unknown kid", token(kid="nobody"), UNKNOWN_KEY),

@@ -276,9 +276,6 @@ def only_certs(body: bytes) -> Callable[[str, str], bytes]:
     return lambda url, path: honest(url, path) if "well-known" in path else http(body)
 
 
-ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b"[" * (MAX_ANSWER_BYTES * 8)
-
-
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -296,7 +293,6 @@ ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" + b"[" * 
         pytest.param(answering(b"{}"), "another name", id="no-issuer"),
         pytest.param(lambda _url, _path: b"SSH-2.0-OpenSSH\r\n", "could not be reached", id="not-http"),
         pytest.param(lambda _url, _path: b"", "could not be reached", id="hangs-up"),
-        pytest.param(lambda _url, _path: ENDLESS, "could not be reached", id="endless"),
         pytest.param(
             answering(gzip.compress(b"{}"), "200 OK", "Content-Encoding: gzip"), "could not be reached", id="compressed"
         ),
@@ -341,6 +337,56 @@ async def test_an_issuer_that_stalls_is_given_up_and_nothing_stays_open(
             await IssuerKeys(keycloak_fetch(url), HandClock()).check()
         with trio.fail_after(5):
             await hung_up.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_issuer_without_end_is_read_no_further_than_stated() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    listener.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 64 * 1024)
+    sent = 0
+
+    async def pour(stream: trio.SocketStream) -> None:
+        nonlocal sent
+        async with stream:
+            try:
+                await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    await stream.send_all(b"[" * 65536)
+                    sent += 65536
+            except trio.BrokenResourceError:
+                return
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, pour, [listener])
+        url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/realms/hoop"
+        with pytest.raises(IssuerFault, match="could not be reached"):
+            await IssuerKeys(keycloak_fetch(url), HandClock()).check()
+        nursery.cancel_scope.cancel()
+    assert sent < MAX_ANSWER_BYTES + 16 * 1024 * 1024, "what the kernel's buffers hold beyond it, and no more"
+
+
+async def test_no_connection_to_the_issuer_outlives_a_fetch() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/realms/hoop"
+    open_now = 0
+    hung_up = trio.Event()
+
+    async def keep_alive(stream: trio.SocketStream) -> None:
+        nonlocal open_now
+        open_now += 1
+        async with stream:
+            while head := await stream.receive_some():
+                answer = honest(url, head.split(b" ")[1].decode())
+                await stream.send_all(answer.replace(b"Connection: close", b"Connection: keep-alive"))
+        open_now -= 1
+        hung_up.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, keep_alive, [listener])
+        assert await keycloak_fetch(url)()
+        with trio.fail_after(5):
+            await hung_up.wait()
+        assert open_now == 0
         nursery.cancel_scope.cancel()
 
 
