@@ -158,6 +158,7 @@ class Supervisor:
                 listening = trio.CancelScope()
                 bound = await nursery.start(self._listen, worker, tls, sessions, listening)
                 host, port = bound[0]
+                logger.info("listening on %s:%d", host, port)
                 on_ready(Ready(host, port, issuer.issuer_url))
                 await self.stop.wait()
                 logger.info("stopping: %d sessions", len(self.live))

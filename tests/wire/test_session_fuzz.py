@@ -7,6 +7,7 @@ never lets a masked value through, and does not care how the bytes were cut.
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 from driving import Drive, allow, by_words, hold, kinds
 from hypothesis import given
@@ -195,7 +196,7 @@ CONVERSATION_TARGET = b"".join(
 
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+    return [data[start:stop] for start, stop in pairwise(edges)]
 
 
 @given(st.lists(st.integers(0, 1 << 16), max_size=12), st.lists(st.integers(0, 1 << 16), max_size=12))
