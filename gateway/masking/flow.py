@@ -59,7 +59,11 @@ def join(flows: Iterable[Flow]) -> Flow:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One result column by lineage: its name and what flows into it."""
+    """One result column by lineage: its name (empty: not known) and what flows into it.
+
+    `many`: stands for a number of columns that is not known, each with this flow.
+    """
 
     name: str
     flow: Flow = CLEAN
+    many: bool = False

@@ -1,11 +1,304 @@
-"""Lineage."""
+"""Which marked columns flow into each column of a result: own lineage over PostgreSQL's syntax tree.
+
+Knows SELECT lists, stars, aliases, joins with USING and NATURAL, subqueries, LATERAL, table expressions (also recursive),
+set operations, VALUES, functions in FROM, whole rows and RETURNING. What it does not know is unknown, and so masked; what
+it cannot count is open. Views were traced when the catalog was bound (`marks`). Pure.
+"""
 
 from __future__ import annotations
-from gateway.masking.flow import Output
+
+from dataclasses import dataclass, replace
+
+from gateway.masking.expression import expression, row_star, star
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
+from gateway.masking.naming import output_name
+from gateway.masking.scope import (
+    Columns,
+    Scope,
+    Source,
+    is_open,
+    merged,
+    natural,
+    open_source,
+    renamed,
+    united,
+    whole,
+)
 from gateway.policy.catalog import Catalog
-from gateway.policy.tree import Node
+from gateway.policy.tree import Node, child, items, kind_of, strings
+
+_MOST_COLUMNS = 1664
+"""PostgreSQL's own limit of a target list; beyond it the target answers with an error."""
+_MOST_ROUNDS = 12
+_OPEN: Columns = (Output("", UNKNOWN, many=True),)
+
+SCALAR = frozenset(
+    {
+        "generate_series", "generate_subscripts", "unnest", "regexp_split_to_table", "string_to_table", "regexp_matches",
+        "json_object_keys", "jsonb_object_keys", "jsonb_path_query", "pg_sleep", "now", "random", "current_setting",
+        "set_config", "version",
+    }
+)  # fmt: skip
+"""Functions that give one column, named by the alias or the function (unnest: one for each argument)."""
 
 
-def outputs(kind: str, fields: Node, catalog: Catalog) -> tuple[Output, ...] | None:
-    """Unknown."""
-    return None
+class TooWideError(Exception):
+    """A list of columns grew beyond what PostgreSQL accepts."""
+
+
+def outputs(kind: str, fields: Node, catalog: Catalog) -> Columns | None:
+    """Return the result columns of a query or data-changing statement; None where they cannot be told at all."""
+    try:
+        return Lineage(catalog).query(kind, fields, Scope())
+    except (RecursionError, TooWideError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Traces columns in one catalog."""
+
+    catalog: Catalog
+
+    def query(self, kind: str, fields: Node, outer: Scope) -> Columns:
+        """Return the columns of a query within `outer`."""
+        if kind == "SelectStmt":
+            return self._select(fields, outer)
+        if kind in {"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}:
+            return self._returning(kind, fields, outer)
+        return _OPEN
+
+    # --- SELECT
+
+    def _select(self, fields: Node, outer: Scope) -> Columns:
+        """A set operation is left-deep, so its branches are collected without recursion."""
+        branches: list[Columns] = []
+        stack = [(fields, outer)]
+        while stack:
+            node, scope = stack.pop()
+            scope = self._expressions(node, scope)
+            if "larg" in node or "rarg" in node:
+                stack.append((child(node, "rarg")[1], scope))
+                stack.append((child(node, "larg")[1], scope))
+            else:
+                branches.append(self._branch(node, scope))
+        return united(branches)
+
+    def _branch(self, fields: Node, scope: Scope) -> Columns:
+        if "valuesLists" in fields:
+            return self._values(fields, scope)
+        inner = Scope(self._from(fields.get("fromClause"), scope), scope, scope.expressions)
+        return self._targets(fields.get("targetList"), inner)
+
+    def _values(self, fields: Node, scope: Scope) -> Columns:
+        rows = [items(kind_of(row)[1].get("items")) for row in items(fields.get("valuesLists"))]
+        width = max((len(row) for row in rows), default=0)
+        if any(len(row) != width for row in rows):
+            return _OPEN
+        flows = [join(self._flow(row[place], scope) for row in rows) for place in range(width)]
+        return tuple(Output(f"column{place + 1}", flow) for place, flow in enumerate(flows))
+
+    def _targets(self, targets: object, scope: Scope) -> Columns:
+        found: list[Output] = []
+        for item in items(targets):
+            _, target = kind_of(item)
+            kind, value = child(target, "val")
+            expanded = star(value, scope) if kind == "ColumnRef" else None
+            if expanded is None:
+                expanded = row_star(kind, value, scope, self.catalog, self.query)
+            if expanded is not None:
+                found.extend(expanded)
+            else:
+                found.append(Output(output_name(target), self._flow(target.get("val"), scope)))
+            if len(found) > _MOST_COLUMNS:
+                raise TooWideError
+        return tuple(found)
+
+    def _flow(self, node: object, scope: Scope) -> Flow:
+        kind, fields = kind_of(node)
+        if not kind:
+            return UNKNOWN
+        return expression(kind, fields, scope, self.catalog, self.query)
+
+    # --- table expressions
+
+    def _expressions(self, fields: Node, scope: Scope) -> Scope:
+        _, clause = child(fields, "withClause")
+        listed = [kind_of(item)[1] for item in items(clause.get("ctes"))]
+        if not listed:
+            return scope
+        known = dict(scope.expressions)
+        recursive = bool(clause.get("recursive"))
+        if recursive:
+            # a name of the clause hides a relation even before it is traced
+            known.update({str(item.get("ctename")): _OPEN for item in listed})
+        for item in listed:
+            name = str(item.get("ctename"))
+            around = replace(scope, expressions=dict(known))
+            columns = self._recursive(item, name, around) if recursive else self._common(item, around)
+            known[name] = columns
+        return replace(scope, expressions=known)
+
+    def _common(self, item: Node, scope: Scope) -> Columns:
+        columns = self.query(*child(item, "ctequery"), scope)
+        columns = renamed(columns, strings(item.get("aliascolnames")))
+        extra = self._search_columns(item)
+        return columns + tuple(Output(name, whole(columns)) for name in extra)
+
+    def _recursive(self, item: Node, name: str, scope: Scope) -> Columns:
+        """Join rounds of the whole query, beginning with its first branch, until nothing changes."""
+        kind, query = child(item, "ctequery")
+        if kind != "SelectStmt" or "larg" not in query:
+            return self._common(item, scope)
+        names = strings(item.get("aliascolnames"))
+        inner = self._expressions(query, scope)
+        start = renamed(self.query(*child(query, "larg"), inner), names)
+        for _ in range(_MOST_ROUNDS):
+            around = replace(scope, expressions={**scope.expressions, name: start})
+            columns = united((start, self._common(item, around)[: len(start)]))
+            if columns == start:
+                return self._common(item, around) if self._search_columns(item) else columns
+            start = columns
+        return _OPEN
+
+    def _search_columns(self, item: Node) -> list[str]:
+        found = []
+        for clause, keys in (("search_clause", ("search_seq_column",)),
+                             ("cycle_clause", ("cycle_mark_column", "cycle_path_column"))):  # fmt: skip
+            _, node = child(item, clause)
+            found += [str(node[key]) for key in keys if key in node]
+        return found
+
+    # --- FROM
+
+    def _from(self, clause: object, scope: Scope) -> tuple[Source, ...]:
+        sources: tuple[Source, ...] = ()
+        for item in items(clause):
+            sources = (*sources, self._source(*kind_of(item), Scope(sources, scope, scope.expressions)))
+        return sources
+
+    def _source(self, kind: str, fields: Node, beside: Scope) -> Source:
+        """Return an item of FROM; `beside` holds the items to its left, which only LATERAL sees."""
+        if kind == "RangeVar":
+            return self._relation(fields, beside)
+        if kind == "RangeSubselect":
+            around = beside if fields.get("lateral") else self._outer(beside)
+            columns = self.query(*child(fields, "subquery"), around)
+            return self._aliased(columns, fields, "")
+        if kind == "JoinExpr":
+            return self._join(fields, beside)
+        if kind == "RangeFunction":
+            return self._functions(fields, beside)
+        if kind == "RangeTableSample":
+            return self._source(*child(fields, "relation"), beside)
+        if kind in {"RangeTableFunc", "JsonTable"}:
+            flow = expression(kind, {k: v for k, v in fields.items() if k != "alias"}, beside, self.catalog, self.query)
+            return open_source(flow, str(fields.get("alias", {}).get("aliasname", "")))
+        return open_source(UNKNOWN, str(fields.get("alias", {}).get("aliasname", "")))
+
+    def _outer(self, beside: Scope) -> Scope:
+        return replace(beside.outer or Scope(), expressions=beside.expressions)
+
+    def _relation(self, fields: Node, scope: Scope) -> Source:
+        name = str(fields.get("relname", ""))
+        schema = fields.get("schemaname")
+        if schema is None and name in scope.expressions:
+            return self._aliased(scope.expressions[name], fields, name)
+        return self._aliased(self._columns_of(fields), fields, name)
+
+    def _columns_of(self, fields: Node) -> Columns:
+        name, schema = str(fields.get("relname", "")), fields.get("schemaname")
+        relation = self.catalog.resolve(schema, name)
+        if relation is None or (schema is None and self.catalog.hidden_by_temporary(name)):
+            return _OPEN
+        flows = self.catalog.flows.get(relation.oid, {})
+        return tuple(Output(column.name, flows.get(column.number, CLEAN)) for column in relation.columns)
+
+    def _aliased(self, columns: Columns, fields: Node, name: str) -> Source:
+        alias = fields.get("alias") or {}
+        shown = str(alias.get("aliasname") or name)
+        columns = renamed(columns, strings(alias.get("colnames")))
+        return Source(columns, {shown: columns} if shown else {})
+
+    def _join(self, fields: Node, beside: Scope) -> Source:
+        """Joins nest to the left, so the chain is unrolled without recursion."""
+        chain = []
+        node: Node = fields
+        while True:
+            chain.append(node)
+            kind, inner = kind_of(node.get("larg"))
+            if kind != "JoinExpr":
+                break
+            node = inner
+        source = self._source(*kind_of(chain[-1].get("larg")), beside)
+        for join_node in reversed(chain):
+            seen = Scope((*beside.sources, source), beside.outer, beside.expressions)
+            right = self._source(*kind_of(join_node.get("rarg")), seen)
+            source = self._joined(join_node, source, right)
+        return source
+
+    def _joined(self, fields: Node, left: Source, right: Source) -> Source:
+        using: list[str] | None = list(strings(fields.get("usingClause")))
+        if fields.get("isNatural"):
+            using = natural(left, right)
+        alias = fields.get("alias") or {}
+        if using is None:
+            flow = join(column.flow for side in (left, right) for column in side.columns)
+            source = Source((Output("", flow, many=True),), {**left.tables, **right.tables})
+        else:
+            merged_name = str((fields.get("join_using_alias") or {}).get("aliasname", ""))
+            source = merged(left, right, using, merged_name, full=fields.get("jointype") == "JOIN_FULL")
+        return self._aliased(source.columns, fields, "") if alias else source
+
+    def _functions(self, fields: Node, beside: Scope) -> Source:
+        alias = fields.get("alias") or {}
+        found: list[Output] = []
+        calls = [items(kind_of(item)[1].get("items")) for item in items(fields.get("functions"))]
+        for call in calls:
+            if not call:
+                return open_source(UNKNOWN, str(alias.get("aliasname", "")))
+            defined = fields.get("coldeflist") or (call[1:2] and kind_of(call[1])[1].get("items"))
+            found.extend(
+                self._function(call[0], defined, str(alias.get("aliasname", "")), beside, alone=len(calls) == 1)
+            )
+        if fields.get("ordinality"):
+            found.append(Output("ordinality"))
+        name = str(alias.get("aliasname") or (found[0].name if found else ""))
+        return self._aliased(tuple(found), fields, name)
+
+    def _function(self, node: object, defined: object, alias: str, beside: Scope, *, alone: bool) -> Columns:
+        flow = self._flow(node, beside).derived()
+        names = [str(kind_of(column)[1].get("colname", "")) for column in items(defined)]
+        if names:
+            return tuple(Output(name, flow) for name in names)
+        kind, call = kind_of(node)
+        called = strings(call.get("funcname"))[-1:] if kind == "FuncCall" else ()
+        if called and called[0] in SCALAR:
+            count = len(items(call.get("args"))) if called[0] == "unnest" else 1
+            label = alias if alone and alias and count == 1 else called[0]
+            return tuple(Output(label, flow) for _ in range(max(count, 1)))
+        return (Output("", flow, many=True),)
+
+    # --- RETURNING
+
+    def _returning(self, kind: str, fields: Node, outer: Scope) -> Columns:
+        if not fields.get("returningList"):
+            return ()
+        scope = self._expressions(fields, outer)
+        relation = fields.get("relation", {})
+        target = self._aliased(self._columns_of(relation), relation, str(relation.get("relname", "")))
+        others: tuple[Source, ...] = ()
+        beside = Scope((target,), scope, scope.expressions)
+        if kind in {"UpdateStmt", "DeleteStmt"}:
+            for item in items(fields.get("fromClause") or fields.get("usingClause")):
+                seen = replace(beside, sources=(target, *others))
+                others = (*others, self._source(*kind_of(item), seen))
+        elif kind == "MergeStmt":
+            others = (self._source(*kind_of(fields.get("sourceRelation")), replace(beside, sources=())),)
+        sources = (*others, target) if kind == "MergeStmt" else (target, *others)
+        return self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
+
+
+def leaks(columns: Columns | None) -> bool:
+    """Say whether some column is not clean."""
+    return columns is None or is_open(columns) or any(not column.flow.clean for column in columns)

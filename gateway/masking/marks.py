@@ -1,17 +1,26 @@
 """Binding a connection's marks to a catalog snapshot: which columns of which relations hold marked values.
 
 A mark is a name in the configuration and, from first sight on, a (relation oid, column number) that it keeps through
-renames. Marks spread to inheritance children and partitions, to the parents that read them, and by lineage to the columns
-of views. Pure; called whenever a snapshot is loaded.
+renames. Marks spread to inheritance children and partitions, to the parents that read them, by lineage to the columns
+of views, and to what the catalog prints of sampled values. Pure; called whenever a snapshot is loaded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from gateway.masking.flow import Flow, Level, join
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, join
+from gateway.masking.lineage import outputs
+from gateway.masking.plan import spread
 from gateway.model import Connection, Mark
-from gateway.policy.catalog import Catalog
+from gateway.policy.catalog import Catalog, Relation
+from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, SyntaxFaultError, parse
+from gateway.policy.startup import observes_freely
+from gateway.policy.system import ALWAYS_PRIVATE, DEFINITIONS, STATISTICS
+from gateway.policy.tree import kind_of
+
+_SYSTEM = frozenset({"pg_catalog", "information_schema"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +42,16 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
             unmatched.append(mark)
         for oid, number in found:
             bound.add((oid, number, str(mark)))
-            flow = Flow(Level.DIRECT, frozenset({str(mark)}), mark.style)
-            flows.setdefault(oid, {})[number] = join((flow, flows.get(oid, {}).get(number, Flow())))
-    known = replace(
-        catalog, flows=flows, bound=frozenset(bound), has_marks=bool(connection.marks),
-        reach={oid: frozenset(source for flow in columns.values() for source in flow.sources)
-               for oid, columns in flows.items()},
-    )  # fmt: skip
-    return Binding(known, tuple(unmatched))
+            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style))
+    known = replace(catalog, bound=frozenset(bound), has_marks=bool(connection.marks),
+                    listed=frozenset(connection.functions), definitions_print=_printed(catalog, bound))  # fmt: skip
+    _inherit(known, flows)
+    if not observes_freely(connection):
+        _private(known, flows)
+    known = replace(known, flows=flows)
+    if connection.marks:
+        known = _views(known, flows)
+    return Binding(replace(known, flows=flows, reach=_reach(known, flows)), tuple(unmatched))
 
 
 def _places(catalog: Catalog, mark: Mark, previous: Catalog | None) -> set[tuple[int, int]]:
@@ -54,3 +65,127 @@ def _places(catalog: Catalog, mark: Mark, previous: Catalog | None) -> set[tuple
         if name == str(mark) and held is not None and any(column.number == number for column in held.columns):
             found.add((oid, number))
     return found
+
+
+def _add(flows: dict[int, dict[int, Flow]], oid: int, number: int, flow: Flow) -> None:
+    columns = flows.setdefault(oid, {})
+    columns[number] = join((flow, columns.get(number, CLEAN)))
+
+
+def _printed(catalog: Catalog, bound: Iterable[tuple[int, int, str]]) -> bool:
+    """Say whether the catalog may print constants beside a marked column: checks, defaults, partial indexes, bounds."""
+    for oid, number, _ in bound:
+        printed = catalog.relations[oid].printed
+        if printed is None or number in printed:
+            return True
+    return False
+
+
+def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
+    """Children hold what their parents mark; reading a parent reads its children."""
+    marked = [(oid, number, flow) for oid, columns in flows.items() for number, flow in columns.items()]
+    for oid, number, flow in marked:
+        relation = catalog.relations[oid]
+        name = next(column.name for column in relation.columns if column.number == number)
+        downward = [oid, *_relatives(catalog, oid, down=True)]
+        upward = [found for below in downward for found in _relatives(catalog, below, down=False)]
+        for other in dict.fromkeys((*downward[1:], *upward)):
+            for column in catalog.relations[other].columns:
+                if column.name == name:
+                    _add(flows, other, column.number, flow)
+
+
+def _relatives(catalog: Catalog, oid: int, *, down: bool) -> list[int]:
+    seen = {oid}
+    stack = [oid]
+    while stack:
+        relation = catalog.relations.get(stack.pop())
+        if relation is None:
+            continue
+        for other in relation.children if down else relation.parents:
+            if other not in seen and other in catalog.relations:
+                seen.add(other)
+                stack.append(other)
+    return [found for found in seen if found != oid]
+
+
+def _private(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
+    """Mark what the catalog itself prints: others' statements always, sampled values and constants where marks are."""
+    tables: list[Mapping[str, frozenset[str]]] = [ALWAYS_PRIVATE]
+    if catalog.has_marks:
+        tables.append(STATISTICS)
+    if catalog.definitions_print:
+        tables.append(DEFINITIONS)
+    for relation in catalog.relations.values():
+        if relation.schema not in _SYSTEM and relation.name not in ALWAYS_PRIVATE:
+            continue
+        for names in (table.get(relation.name, frozenset()) for table in tables):
+            for column in relation.columns:
+                if column.name in names:
+                    source = f"{relation.schema}.{relation.name}.{column.name}"
+                    _add(flows, relation.oid, column.number, Flow(Level.DIRECT, frozenset({source})))
+
+
+def _views(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> Catalog:
+    """Trace the columns of every view that is not PostgreSQL's own, what it reads first; `flows` grows in place."""
+    done: set[int] = set()
+    for oid in catalog.relations:
+        stack = [(oid, False)]
+        while stack:
+            here, ready = stack.pop()
+            relation = catalog.relations.get(here)
+            if relation is None or (here in done and not ready) or relation.kind not in {"v", "m"}:
+                continue
+            if relation.schema in _SYSTEM:
+                continue
+            if ready:
+                _trace(catalog, relation, flows)
+                continue
+            done.add(here)
+            stack.append((here, True))
+            stack.extend((read, False) for read in relation.reads)
+    return catalog
+
+
+def _trace(catalog: Catalog, view: Relation, flows: dict[int, dict[int, Flow]]) -> None:
+    found = _definition_flows(catalog, view)
+    for place, column in enumerate(view.columns):
+        flow = UNKNOWN if found is None else found[place]
+        if flow.level is Level.UNKNOWN and not flow.sources:
+            flow = Flow(Level.UNKNOWN, frozenset({f"{view.schema}.{view.name}.{column.name}"}))
+        if not flow.clean:
+            _add(flows, view.oid, column.number, flow)
+
+
+def _definition_flows(catalog: Catalog, view: Relation) -> tuple[Flow, ...] | None:
+    text = (view.definition or "").encode()
+    if not text or len(text) > INLINE_LIMIT:
+        return None
+    try:
+        tree = parse(text)
+    except (NotUnderstoodError, SyntaxFaultError):
+        return None
+    if len(tree.statements) != 1:
+        return None
+    return spread(outputs(*kind_of(tree.statements[0].node), catalog), len(view.columns))
+
+
+def _reach(catalog: Catalog, flows: Mapping[int, Mapping[int, Flow]]) -> dict[int, frozenset[str]]:
+    """Return for each relation the marked columns that reading it can lead to, through views and inheritance."""
+    own = {oid: frozenset(source for flow in columns.values() for source in flow.sources)
+           for oid, columns in flows.items()}  # fmt: skip
+    reach = dict(own)
+    readers: dict[int, set[int]] = {}
+    for relation in catalog.relations.values():
+        if relation.schema not in _SYSTEM:
+            for read in (*relation.reads, *relation.children):
+                readers.setdefault(read, set()).add(relation.oid)
+    stack = [oid for oid, sources in own.items() if sources]
+    while stack:
+        oid = stack.pop()
+        for reader in readers.get(oid, ()):
+            wider = reach.get(reader, frozenset()) | reach[oid]
+            if wider != reach.get(reader):
+                reach[reader] = wider
+                stack.append(reader)
+    return reach

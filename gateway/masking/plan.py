@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.masking.flow import CLEAN, UNKNOWN, Flow, join
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 from gateway.masking.styles import replacement
 from gateway.model import MaskStyle
 from gateway.pgwire.backend import ColumnDescription
@@ -43,7 +43,7 @@ class MaskPlan:
 def plan(facts: Facts, index: int, row: Sequence[ColumnDescription]) -> MaskPlan:
     """Return the mask plan for the result of statement `index` of the string, described by `row`."""
     catalog = facts.catalog
-    if catalog is None or not catalog.has_marks:
+    if catalog is None or not catalog.flows:
         return MaskPlan((None,) * len(row))
     flows = _by_lineage(facts, index, len(row))
     masks: list[ColumnMask | None] = []
@@ -65,18 +65,35 @@ def _disagreement(names: list[str]) -> str:
 
 def _by_lineage(facts: Facts, index: int, width: int) -> tuple[Flow, ...] | None:
     if facts.not_understood is not None or not 0 <= index < len(facts.statements):
+        return None if facts.catalog is not None and facts.catalog.has_marks else (CLEAN,) * width
+    statement = facts.statements[index]
+    if not statement.touches_marks:
+        return (CLEAN,) * width
+    return spread(statement.outputs, width)
+
+
+def spread(outputs: Sequence[Output] | None, width: int) -> tuple[Flow, ...] | None:
+    """Return a flow for each of `width` columns; None where lineage and the target count columns differently."""
+    if outputs is None:
         return None
-    outputs = facts.statements[index].outputs
-    if outputs is None or len(outputs) != width:
+    open_places = [place for place, output in enumerate(outputs) if output.many]
+    if not open_places:
+        return tuple(output.flow for output in outputs) if len(outputs) == width else None
+    first, last = open_places[0], len(outputs) - open_places[-1] - 1
+    between = width - first - last
+    if between < 0:
         return None
-    return tuple(output.flow for output in outputs)
+    middle = join(output.flow for output in outputs[first : len(outputs) - last])
+    head = tuple(output.flow for output in outputs[:first])
+    tail = tuple(output.flow for output in outputs[len(outputs) - last :])
+    return (*head, *(middle,) * between, *tail)
 
 
 def _by_origin(catalog: Catalog, column: ColumnDescription) -> Flow:
     if column.table_oid == 0:
         return CLEAN
     if column.table_oid not in catalog.relations:
-        return UNKNOWN
+        return UNKNOWN if catalog.has_marks else CLEAN
     return catalog.flows.get(column.table_oid, {}).get(column.column_number, CLEAN)
 
 

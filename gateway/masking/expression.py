@@ -1,0 +1,147 @@
+"""What flows into an expression: the join of everything it mentions, derived unless it is one bare column.
+
+Walks without recursion, but for subqueries. A function that is not listed, a user's operator or type, an unresolved name:
+unknown. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, Output, join
+from gateway.masking.scope import Columns, Scope, whole
+from gateway.policy.builtins import PRINTING
+from gateway.policy.catalog import Catalog
+from gateway.policy.functions import classify, field_call, operator_call, type_call
+from gateway.policy.tree import LEAVES, Node, child, children, items, kind_of, string, strings
+
+Query = Callable[[str, Node, Scope], Columns]
+"""Gives a subquery's columns within a scope."""
+
+_QUIET = frozenset({"function", "set", "show", "sequence", "notify"})
+
+
+def expression(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Query) -> Flow:
+    """Return what flows into the expression (kind, fields)."""
+    if kind == "ColumnRef":
+        return reference(fields, scope)
+    if kind == "SubLink" and fields.get("subLinkType") == "EXPR_SUBLINK":
+        return join(column.flow for column in query(*child(fields, "subselect"), scope))
+    if kind == "A_Indirection":
+        found = _field(fields, scope, catalog)
+        if found is not None:
+            return found
+    flows: list[Flow] = []
+    stack = [(kind, fields)]
+    while stack:
+        here, node = stack.pop()
+        if here == "ColumnRef":
+            flows.append(reference(node, scope))
+        elif here == "SubLink":
+            flows += [column.flow for column in query(*child(node, "subselect"), scope)]
+            flows.append(_existence(node, scope, catalog, query))
+            stack.extend(pair for pair in children(node) if pair[0] != "SelectStmt")
+        elif here.startswith("?"):
+            flows.append(UNKNOWN)
+        elif here not in LEAVES:
+            flows.append(_called(here, node, catalog))
+            stack.extend(children(node))
+    return join(flows).derived()
+
+
+def reference(fields: Node, scope: Scope) -> Flow:
+    """Return what a column reference holds; a star counts as the whole row."""
+    parts = items(fields.get("fields"))
+    names = strings(parts)
+    if parts and kind_of(parts[-1])[0] == "A_Star":
+        if not names:
+            return whole(scope.star())
+        columns = scope.table(names[-1])
+        return UNKNOWN if columns is None else whole(columns)
+    if not names or len(names) != len(parts):
+        return UNKNOWN
+    if len(names) == 1:
+        return scope.column(names[0])
+    return scope.qualified(names[-2], names[-1])
+
+
+def star(fields: Node, scope: Scope) -> Columns | None:
+    """Return what `*` or `t.*` expands to; None for what is no star."""
+    parts = items(fields.get("fields"))
+    if not parts or kind_of(parts[-1])[0] != "A_Star":
+        return None
+    names = strings(parts)
+    if not names:
+        return scope.star()
+    columns = scope.table(names[-1])
+    return (Output("", UNKNOWN, many=True),) if columns is None else columns
+
+
+def row_star(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Query) -> Columns | None:
+    """Return what `(x).*` expands to; None for what is no row's star."""
+    steps = items(fields.get("indirection")) if kind == "A_Indirection" else ()
+    if not steps or kind_of(steps[-1])[0] != "A_Star":
+        return None
+    inner, reference_fields = child(fields, "arg")
+    if len(steps) == 1 and inner == "ColumnRef":
+        names = strings(reference_fields.get("fields"))
+        columns = scope.table(names[-1]) if len(names) == 1 else None
+        if columns is not None:
+            return columns
+    flow = expression(inner, reference_fields, scope, catalog, query).derived()
+    return (Output("", flow, many=True),)
+
+
+def _field(fields: Node, scope: Scope, catalog: Catalog) -> Flow | None:
+    """`(t).column` of a table in scope is that column; any other selection is derived from what it selects from."""
+    inner, node = child(fields, "arg")
+    steps = items(fields.get("indirection"))
+    if any((name := string(step)) is not None and field_call(name, catalog) is not None for step in steps):
+        return UNKNOWN
+    names = strings(node.get("fields")) if inner == "ColumnRef" else ()
+    field = string(steps[0]) if len(steps) == 1 else None
+    if field is None or len(names) != 1 or scope.table(names[0]) is None:
+        return None
+    plain = scope.column(names[0])
+    return join((scope.qualified(names[0], field), CLEAN if plain.level is not Level.UNKNOWN else plain))
+
+
+def _called(kind: str, node: Node, catalog: Catalog) -> Flow:
+    """Return what a node itself may reveal, whatever it is given."""
+    if kind == "FuncCall":
+        return _function(strings(node.get("funcname")), catalog)
+    if kind in {"A_Expr", "SortBy"}:
+        names = strings(node.get("name") or node.get("useOp"))
+        return UNKNOWN if names and operator_call(names, catalog) is not None else CLEAN
+    if kind == "TypeName":
+        names = strings(node.get("names"))
+        return UNKNOWN if names and type_call(names, catalog) is not None else CLEAN
+    if kind == "A_Indirection":
+        called = (field_call(name, catalog) for name in strings(node.get("indirection")))
+        return UNKNOWN if any(call is not None for call in called) else CLEAN
+    return CLEAN
+
+
+def _function(names: tuple[str, ...], catalog: Catalog) -> Flow:
+    if not names:
+        return UNKNOWN
+    for call in classify(names, catalog):
+        if call.what == "user-function" and call.name in catalog.listed:
+            continue
+        if call.what not in _QUIET:
+            return UNKNOWN
+    if catalog.definitions_print and names[-1] in PRINTING:
+        return Flow(Level.DERIVED, frozenset({f"pg_catalog.{names[-1]}"}))
+    return CLEAN
+
+
+def _existence(node: Node, scope: Scope, catalog: Catalog, query: Query) -> Flow:
+    """EXISTS and ANY tell by their rows: what the subquery's WHERE compares flows into the answer."""
+    kind, select = child(node, "subselect")
+    condition = select.get("whereClause")
+    if kind != "SelectStmt" or condition is None:
+        return CLEAN
+    probe = {**select, "targetList": [{"ResTarget": {"val": condition}}]}
+    for part in ("groupClause", "havingClause", "distinctClause", "sortClause", "op", "larg", "rarg"):
+        probe.pop(part, None)
+    return join(column.flow for column in query("SelectStmt", probe, scope))
