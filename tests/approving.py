@@ -1,4 +1,4 @@
-"""Held operations, approvers, and approvals that run over a real journal: for every test that needs people to decide."""
+"""Held operations, approvers, and approvals over a real journal: for every test in which people decide."""
 
 from __future__ import annotations
 
@@ -88,13 +88,16 @@ def of(request: HoldRequest, **principal: object) -> HoldRequest:
 
 
 class TrioClock:
-    """The wall clock follows Trio's."""
+    """A wall clock that stands at NOON when it is made and follows Trio's."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
 
     def now(self) -> Micros:
         return Micros(NOON + self.monotonic())
 
     def monotonic(self) -> int:
-        return round(trio.current_time() * 1_000_000)
+        return round((trio.current_time() - self._began) * 1_000_000)
 
 
 class _BadFile:
