@@ -120,25 +120,26 @@ async def test_a_failed_sync_reaches_every_waiter_and_everyone_after(
 
 async def test_a_leader_that_is_cancelled_leaves_nobody_waiting(journal: Journal, tmp_path: Path) -> None:
     group = GroupCommit(journal)
+    tickets = [group.append(request(n)) for n in (1, 2, 3)]
     cancelled = trio.CancelScope()
     done: list[int] = []
 
     async def leader() -> None:
         with cancelled:
-            await group.record(request(1))
+            cancelled.cancel()  # strikes where it lets the others append
+            await group.durable(tickets[0])
 
     async def follower(n: int) -> None:
-        await group.record(request(n))
+        await group.durable(tickets[n - 1])
         done.append(n)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(leader)
-        await trio.lowlevel.checkpoint()
-        nursery.start_soon(follower, 2)
-        nursery.start_soon(follower, 3)
-        cancelled.cancel()
+        for task, *arguments in [(leader,), (follower, 2), (follower, 3)]:
+            nursery.start_soon(task, *arguments)
     assert sorted(done) == [2, 3]
+    assert cancelled.cancelled_caught or journal.durable == 3
     journal.close()
+    assert verify(tmp_path).records == 4
     assert verify(tmp_path).intact
 
 
