@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
-from gateway.settings.tables import ConnectionTable, Settings
+from gateway.settings.tables import KEY, ConnectionTable, Settings
 
 PREFIX = "HOOP_"
 DELIMITER = "__"
@@ -153,8 +153,7 @@ def _words(fault: ValidationError) -> list[str]:
         words = {"extra_forbidden": "unknown key", "missing": "missing"}.get(
             error["type"], error["msg"].removeprefix("Value error, ")
         )
-        inner = error["type"] == "value_error" and ":" in words.partition(" ")[0]
-        lines.append(f"{key}{'.' if inner else ': '}{words}" if key else words)
+        lines.append(f"{key}{'.' if error['type'] == KEY else ': '}{words}" if key else words)
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import model
@@ -95,6 +96,8 @@ def _setting(value: str) -> str:
     return value.lower()
 
 
+KEY = "key"
+"""Type of the errors that name a key themselves."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -108,6 +111,11 @@ Target: TypeAlias = Annotated[model.TargetAddress, BeforeValidator(lambda value:
 Reference: TypeAlias = Annotated[str, AfterValidator(check_reference)]
 Agent: TypeAlias = Annotated[str, AfterValidator(_agent)]
 Reviewer: TypeAlias = Annotated[str, AfterValidator(_reviewer)]
+
+
+def wrong(key: str, words: str) -> PydanticCustomError:
+    """Return what a table's own check raises: `load` puts `key` behind the table's path."""
+    return PydanticCustomError(KEY, "{key}: {words}", {"key": key, "words": words})
 
 
 class _Table(BaseModel):
@@ -125,7 +133,7 @@ class GatewayTable(_Table):
     @model_validator(mode="after")
     def _one_worker(self) -> GatewayTable:
         if self.workers != 1:
-            raise ValueError("workers: more than one worker is not built yet; use 1")
+            raise wrong("workers", "more than one worker is not built yet; use 1")
         return self
 
 
@@ -156,13 +164,13 @@ class IdentityTable(_Table):
     def _issuer_fits(self) -> IdentityTable:
         if self.issuer is None:
             if not self.development:
-                raise ValueError("issuer: missing; name the OIDC issuer, or set identity.development = true")
+                raise wrong("issuer", "missing; name the OIDC issuer, or set identity.development = true")
             return self
         try:
             url = urlsplit(self.issuer)
             loopback = url.hostname in _LOOPBACK and url.port is not None
         except ValueError:
-            raise ValueError("issuer: write a URL such as https://idp.example/realms/prod") from None
+            raise wrong("issuer", "write a URL such as https://idp.example/realms/prod") from None
         if (
             url.username is not None
             or url.query
@@ -170,11 +178,11 @@ class IdentityTable(_Table):
             or url.scheme not in {"http", "https"}
             or not url.hostname
         ):
-            raise ValueError("issuer: write a URL such as https://idp.example/realms/prod")
+            raise wrong("issuer", "write a URL such as https://idp.example/realms/prod")
         if self.development and not (loopback and url.scheme == "http"):
-            raise ValueError("issuer: the development issuer is loopback only: http://127.0.0.1:PORT/realms/hoop")
+            raise wrong("issuer", "the development issuer is loopback only: http://127.0.0.1:PORT/realms/hoop")
         if url.scheme != "https" and url.hostname not in _LOOPBACK:
-            raise ValueError("issuer: https only, except on this machine")
+            raise wrong("issuer", "https only, except on this machine")
         return self
 
 
@@ -191,7 +199,7 @@ class ApprovalsTable(_Table):
     @model_validator(mode="after")
     def _assurance_is_built(self) -> ApprovalsTable:
         if self.assurance in {"oidc", "signed"}:
-            raise ValueError(f"assurance: {self.assurance} is not built yet; use uid, in development")
+            raise wrong("assurance", f"{self.assurance} is not built yet; use uid, in development")
         return self
 
 
@@ -207,9 +215,9 @@ class EvidenceTable(_Table):
     @model_validator(mode="after")
     def _originals_are_built(self) -> EvidenceTable:
         if not re.fullmatch(r"all|none|first:[1-9]\d{0,9}", self.originals, re.ASCII):
-            raise ValueError("originals: one of all, none, first:N")
+            raise wrong("originals", "one of all, none, first:N")
         if self.originals not in {"none", "first:1000"}:
-            raise ValueError('originals: keeping originals is not built yet; leave this key out or write "none"')
+            raise wrong("originals", 'keeping originals is not built yet; leave this key out or write "none"')
         return self
 
 
@@ -237,9 +245,9 @@ class OperatorTable(_Table):
     @model_validator(mode="after")
     def _can_be_recognised(self) -> OperatorTable:
         if self.groups_from == "token":
-            raise ValueError("groups_from: the login of operators is not built yet; use file")
+            raise wrong("groups_from", "the login of operators is not built yet; use file")
         if self.uid is None and self.subject is None:
-            raise ValueError("uid: missing; without it (or subject) nobody is recognised as this operator")
+            raise wrong("uid", "missing; without it (or subject) nobody is recognised as this operator")
         return self
 
 
@@ -253,7 +261,7 @@ class MaskTable(_Table):
     def _style_is_built(self) -> MaskTable:
         parse_name(self.column, 3, "schema.table.column")
         if self.style not in {model.MaskStyle.REDACT, model.MaskStyle.NULL}:
-            raise ValueError(f"style: {self.style} is not built yet; use redact or null")
+            raise wrong("style", f"{self.style} is not built yet; use redact or null")
         return self
 
     def mark(self) -> model.Mark:
@@ -287,12 +295,12 @@ class ConnectionTable(_Table):
     @model_validator(mode="after")
     def _is_built(self) -> ConnectionTable:
         if self.kind == "ssh":
-            raise ValueError("kind: ssh is not built yet; use postgres")
+            raise wrong("kind", "ssh is not built yet; use postgres")
         if self.policy in {"read-only", "migrations"}:
-            raise ValueError(f"policy: {self.policy} is not built yet; use standard or observe")
+            raise wrong("policy", f"{self.policy} is not built yet; use standard or observe")
         marks = [(mark.schema, mark.relation, mark.column) for mark in self.marks()]
         if len(set(marks)) != len(marks):
-            raise ValueError("mask: the same column stands there twice")
+            raise wrong("mask", "the same column stands there twice")
         return self
 
     def marks(self) -> tuple[model.Mark, ...]:
@@ -318,7 +326,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if self.approvals.assurance == "uid" and not self.identity.development:
-            raise ValueError("approvals.assurance: uid is for identity.development = true only")
+            raise wrong("approvals.assurance", "uid is for identity.development = true only")
         for key, names in (
             ("connection.name", [entry.name for entry in self.connection]),
             ("operator.name", [entry.name for entry in self.operator]),
@@ -326,7 +334,7 @@ class Settings(BaseSettings):
             ("operator.subject", [entry.subject for entry in self.operator if entry.subject is not None]),
         ):
             if len(set(names)) != len(names):
-                raise ValueError(f"{key}: the same one stands there twice")
+                raise wrong(key, "the same one stands there twice")
         return self
 
     @property
