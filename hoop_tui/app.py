@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -80,7 +81,7 @@ class HoopApp(App[None]):
         """Take the theme, begin to talk to the gateway."""
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
-        self.run_worker(self.client.run(), exclusive=True, group="line", exit_on_error=True)
+        self.run_worker(self.client.run, exclusive=True, group="line", exit_on_error=True)
         self.set_interval(1.0, self._tick)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -147,23 +148,23 @@ class HoopApp(App[None]):
 
     def decide(self, approval: Approval, reason: str, *, approve: bool) -> None:
         """Send a decision; what becomes of it comes back through the store."""
-        self.run_worker(self._decide(approval, reason, approve), group="decisions")
+        self.run_worker(partial(self._decide, approval, reason, approve), group="decisions")
 
     def fetch(self, id_: ApprovalId) -> None:
         """Ask for a request with its whole statement."""
-        self.run_worker(self._fetch(id_), group="decisions")
+        self.run_worker(partial(self._fetch, id_), group="decisions")
 
     def kill(self, id_: SessionId, reason: str) -> None:
         """Ask for a session's end and show the gateway's answer."""
-        self.run_worker(self._kill(id_, reason), group="decisions")
+        self.run_worker(partial(self._kill, id_, reason), group="decisions")
 
     def load_recordings(self) -> None:
         """Ask for the recorded sessions."""
-        self.run_worker(self._load_recordings(), group="recordings", exclusive=True)
+        self.run_worker(self._load_recordings, group="recordings", exclusive=True)
 
     def load_transcript(self, session_id: str) -> None:
         """Ask for a transcript, page by page."""
-        self.run_worker(self._load_transcript(session_id), group="transcript", exclusive=True)
+        self.run_worker(partial(self._load_transcript, session_id), group="transcript", exclusive=True)
 
     async def _decide(self, approval: Approval, reason: str, approve: bool) -> None:
         def told(phase: AttemptPhase, message: str = "") -> None:
@@ -273,7 +274,7 @@ class HoopApp(App[None]):
         for id_, attempt in self.store.state.attempts.items():
             if attempt.phase is AttemptPhase.UNKNOWN and id_ not in self._asking:
                 self._asking.add(id_)
-                self.run_worker(self._settle(id_, attempt), group="decisions")
+                self.run_worker(partial(self._settle, id_, attempt), group="decisions")
 
     def _say(self, words: str, role: str) -> None:
         for screen in self.screen_stack:

@@ -225,11 +225,8 @@ class ApprovalsScreen(Frame):
         self._note_reading()
         if self.wide:
             pane = self.query_one("#context", VirtualView)
-            pane.show(
-                Lines(
-                    [(Span(" "), *line) for line in paint_context(approval, around, pane.text_width - 1, self.glyphs)]
-                )
-            )
+            context = paint_context(approval, around, pane.text_width - 1, self.glyphs)
+            pane.show(Lines([(Span(" "), *line) for line in context[1:]]))
 
     def _around(self, approval: Approval, attempt: Attempt | None) -> Surroundings:
         return Surroundings(

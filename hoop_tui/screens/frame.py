@@ -93,6 +93,7 @@ class Frame(Screen[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Begin at the home pane."""
+        self.set_class(self.glyphs.name == "plain", "-plain")
         self.home_pane().focus()
 
     def on_screen_resume(self) -> None:
