@@ -19,6 +19,7 @@ from typing import Protocol
 import trio
 
 from gateway.evidence.journal import Recorded, Ticket
+from gateway.model import Decision, HoldRequest
 from gateway.pgwire.actions import (
     Action,
     Analyse,
@@ -52,6 +53,16 @@ class HoldEnds:
     gone: trio.Event = field(default_factory=trio.Event)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A held operation whose request has its place in the journal; `claimed` where it was approved before."""
+
+    action: Hold
+    request: HoldRequest
+    ticket: Ticket
+    claimed: Decision | None = None
+
+
 class Stages(Protocol):
     """What the pipeline calls: one object for each session (`gateway.worker.agent_session`)."""
 
@@ -61,8 +72,11 @@ class Stages(Protocol):
     async def analyse(self, action: Analyse) -> Judgement:
         """Policy, for what cannot be judged at once."""
 
-    async def hold(self, action: Hold, ends: HoldEnds) -> Granted | Refused:
-        """Approval: record the request, ask people, judge again, record the release."""
+    def ask(self, action: Hold) -> Asked:
+        """Approval: give the request of what is held its place in the journal."""
+
+    async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
+        """Approval: ask people, judge again, record the release."""
 
     def record(self, note: Note) -> Ticket:
         """Evidence: give the note its place in the journal."""
@@ -118,7 +132,7 @@ class Pipeline:
                         queue.extend(self._session.resume(token, judgement))
                 case Hold() as action:
                     self._holds[action.token] = HoldEnds()
-                    self._nursery.start_soon(self._hold, action)
+                    self._nursery.start_soon(self._hold, action.token, self._stages.ask(action))
                 case EndHold(token, _, gone):
                     ends = self._holds.get(token, HoldEnds())
                     (ends.gone if gone else ends.cancelled).set()
@@ -158,13 +172,13 @@ class Pipeline:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))
         await self.drain()
 
-    async def _hold(self, action: Hold) -> None:
+    async def _hold(self, token: Token, asked: Asked) -> None:
         try:
-            answer = await self._stages.hold(action, self._holds[action.token])
+            answer = await self._stages.hold(asked, self._holds[token])
         finally:
-            del self._holds[action.token]
+            del self._holds[token]
             self._wake()
-        self.perform(self._session.resume(action.token, answer))
+        self.perform(self._session.resume(token, answer))
         await self.drain()
 
     async def _cancel(self) -> None:

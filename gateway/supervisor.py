@@ -83,6 +83,7 @@ class Supervisor:
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
         self._started = self._clock.now()
+        self._bound = ""
         self.live = LiveSessions()
         self.stop = trio.Event()
 
@@ -158,7 +159,8 @@ class Supervisor:
                 listening = trio.CancelScope()
                 bound = await nursery.start(self._listen, worker, tls, sessions, listening)
                 host, port = bound[0]
-                logger.info("listening on %s:%d", host, port)
+                self._bound = f"{host}:{port}"
+                logger.info("listening on %s", self._bound)
                 on_ready(Ready(host, port, issuer.issuer_url))
                 await self.stop.wait()
                 logger.info("stopping: %d sessions", len(self.live))
@@ -284,6 +286,7 @@ class Supervisor:
             "gateway": self._settings.gateway.name,
             "version": __version__,
             "started": format_time(self._started),
+            "listen": self._bound,
             "development": self._settings.identity.development,
             "sessions": len(self.live),
             "pending": len(self._approvals.pending()),

@@ -125,6 +125,11 @@ class Approvals:
         await self._settling.until(lambda: self._settling.state(approval) is not None)
         return self.get(approval)
 
+    def open_for(self, operation_hash: OperationHash, principal: Principal) -> ApprovalId | None:
+        """Return the approval that this very question of this identity has already, pending or not yet used."""
+        known = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)
+        return None if known is None else known.id
+
     def claim(self, operation_hash: OperationHash, principal: Principal) -> Decision | None:
         """Use up an approval that this identity was given for this very operation without waiting, if there is one."""
         found = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)

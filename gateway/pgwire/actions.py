@@ -174,6 +174,7 @@ class CopyChunk:
 class MaskedColumn:
     """One masked output column of a result and how many values of it were replaced."""
 
+    n: int
     column_name: str
     source_columns: tuple[str, ...]
     style: str

@@ -5,7 +5,7 @@ Promises bounded memory: text is kept up to `limit` bytes, everything else is on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -101,10 +101,11 @@ class Collector:
         """A notice was sent to the agent."""
         self.line(f"{notice.severity}: {notice.get('M')}")
 
-    def answer(self, n: int, of: int, outcome: Outcome, now: int, *, touches_marks: bool) -> Answer:
-        """Build the note of how it ended; `now` is monotonic microseconds."""
+    def answer(self, next_n: Callable[[], int], of: int, outcome: Outcome, now: int, *, touches_marks: bool) -> Answer:
+        """Build the note of how it ended; `now` is monotonic microseconds. Its masked columns are numbered first."""
+        masked = tuple(MaskedColumn(next_n(), *key, count) for key, count in self._masked.items())
         return Answer(
-            n=n,
+            n=next_n(),
             of=of,
             outcome=outcome,
             sqlstate=self.sqlstate,
@@ -112,7 +113,7 @@ class Collector:
             rows=self.rows,
             size=self.size,
             duration_us=max(0, now - self.started),
-            masked=tuple(MaskedColumn(*key, count) for key, count in self._masked.items()),
+            masked=masked,
             text="".join(line + "\n" for line in self._lines).encode("utf-8", "replace").decode(),
             truncated=self.truncated,
             digest=self._hasher.hexdigest(),

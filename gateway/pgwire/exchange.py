@@ -122,5 +122,5 @@ class Exchange:
 
     def answer(self, of: int, collector: Collector, outcome: Outcome, *, touches_marks: bool) -> None:
         """Record an answer, before the message that ends the operation; durable with the next group."""
-        note = collector.answer(self.next_n(), of, outcome, self.monotonic(), touches_marks=touches_marks)
+        note = collector.answer(self.next_n, of, outcome, self.monotonic(), touches_marks=touches_marks)
         self.actions.append(Record(note, wait=False))

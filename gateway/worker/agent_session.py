@@ -30,7 +30,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.session import Session
-from gateway.pipeline import HoldEnds, Pipeline, forward
+from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
 from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
@@ -228,10 +228,14 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         return await self._judge.analyse(action, self.info.principal)
 
-    async def hold(self, action: Hold, ends: HoldEnds) -> Granted | Refused:
+    def ask(self, action: Hold) -> Asked:
         """See `gateway.pipeline.Stages`."""
         self.live.current = _shown(action.statement.sql)
-        return await self._holding.hold(action, ends)
+        return self._holding.ask(action)
+
+    async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
+        """See `gateway.pipeline.Stages`."""
+        return await self._holding.hold(asked, ends)
 
     async def notify(self, notice: Report) -> None:
         """Send a notice while an operation is held."""
@@ -243,7 +247,7 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         around = self._around
         ticket = None
-        for draft in drafts(self.info, note, self.session.next_n, around.entropy, around.limits.payload):
+        for draft in drafts(self.info, note, around.entropy, around.limits.payload):
             ticket = around.log.append(draft)
         assert ticket is not None  # noqa: S101  every note has a record
         match note:

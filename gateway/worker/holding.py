@@ -8,7 +8,7 @@ before the operation may be forwarded.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -37,7 +37,7 @@ from gateway.pgwire.actions import Analyse, Granted, Hold, Judgement, Refused, T
 from gateway.pgwire.backend import Report, report
 from gateway.pgwire.session import Session
 from gateway.pgwire.transcript import show_value
-from gateway.pipeline import HoldEnds
+from gateway.pipeline import Asked, HoldEnds
 
 _REMIND_SECONDS = 60
 
@@ -73,17 +73,27 @@ class Holding:
         self._clock, self._entropy = clock, entropy
         self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
 
-    async def hold(self, action: Hold, ends: HoldEnds) -> Granted | Refused:
-        """Ask, wait, judge again. Raises `EvidenceFault` where something cannot be recorded."""
-        asked_hash = self._hash(action)
-        claimed = self._approvals.claim(asked_hash, self._info.principal)
+    def ask(self, action: Hold) -> Asked:
+        """Give the request its place in the journal, at once, so that records stand in the order of their numbers."""
+        principal = self._info.principal
+        request = self._hold_request(action, self._hash(action))
+        claimed = self._approvals.claim(request.operation_hash, principal)
         if claimed is not None:
-            await self._log.record(self._request(action, claimed.approval, asked_hash))
-            return await self._release(action, claimed)
-        request = self._hold_request(action, asked_hash)
+            request = replace(request, approval=claimed.approval)
+        elif not self._options.waits:
+            known = self._approvals.open_for(request.operation_hash, principal)
+            request = replace(request, approval=known or request.approval)
+        ticket = self._log.append(self._request(action, request.approval, request.operation_hash))
+        return Asked(action, request, ticket, claimed)
+
+    async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
+        """Ask, wait, judge again. Raises `EvidenceFault` where something cannot be recorded."""
+        action, request = asked.action, asked.request
+        await self._log.durable(asked.ticket)
+        if asked.claimed is not None:
+            return await self._release(action, asked.claimed)
         if not self._options.waits:
-            return await self._ask(action, request)
-        await self._log.record(self._request(action, request.approval, asked_hash))
+            return await self._send_away(request)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._remind, request)
             decision = await self._approvals.hold(request, ends.cancelled, ends.gone)
@@ -104,14 +114,12 @@ class Holding:
             self._approvals.abandoned(approval, "the session ended before its result was known")
         self._released.clear()
 
-    async def _ask(self, action: Hold, request: HoldRequest) -> Refused:
+    async def _send_away(self, request: HoldRequest) -> Refused:
         """The agent does not wait: it is told the approval's id, and sends the same statement again later."""
         try:
             approval = await self._approvals.ask(request)
         except Refusal as why_not:
-            await self._log.record(self._request(action, request.approval, request.operation_hash))
-            return Refused(Outcome.REFUSED, report("ERROR", "42501", f"hoop: refused: {why_not}"))
-        await self._log.record(self._request(action, approval.id, request.operation_hash))
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=str(why_not)))
         hint = (
             f"Wait with `hoop-gateway approvals wait {approval.id}`, then send the same statement again; "
             f"it runs once, until {format_time(approval.expires)}."

@@ -6,7 +6,7 @@ than the record does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from gateway.evidence import record
 from gateway.evidence.journal import Ticket
@@ -26,9 +26,7 @@ _TEXT = 2000
 """Characters of an event's text at most."""
 
 
-def drafts(
-    session: SessionInfo, note: Note, next_n: Callable[[], int], entropy: Entropy, payload_limit: int
-) -> Iterator[Draft]:
+def drafts(session: SessionInfo, note: Note, entropy: Entropy, payload_limit: int) -> Iterator[Draft]:
     """Yield the records of a note, in order; the note's own record is the last."""
     match note:
         case Preparation(n, statement, judgement):
@@ -54,7 +52,7 @@ def drafts(
             for column in note.masked:
                 yield record.masked(
                     session,
-                    next_n(),
+                    column.n,
                     note.of,
                     column.column_name,
                     column.source_columns,
