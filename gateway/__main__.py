@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import io
 import os
 import sys
@@ -40,8 +39,6 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"hoop-gateway {__version__}")
     subparsers = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
-        if importlib.util.find_spec(f"gateway.cli.{command}") is None:
-            continue
         importlib.import_module(f"gateway.cli.{command}").register(subparsers)
     return root
 

@@ -1,149 +1,15 @@
-"""A control server over real approvals, and clients that speak raw lines to it."""
+"""A control server for each test."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
-from approving import Desk, TrioClock, open_desk
-
-from gateway.control.events import Events
-from gateway.control.framing import Lines
-from gateway.control.messages import Hello, Refusal, Request, ServerMessage, Welcome, decode_server, encode
-from gateway.control.operators import Operator
-from gateway.control.server import ControlServer
-from gateway.errors import TargetFault
-from gateway.model import Json, SessionId
+from controlling import OpenHouse, open_house
 
 
-@dataclass
-class Backend:
-    """The rest of the gateway, as far as the socket asks."""
-
-    live: list[dict[str, Json]] = field(default_factory=list)
-    killed: list[tuple[str, str, str]] = field(default_factory=list)
-
-    async def status(self) -> dict[str, Json]:
-        return {"healthy": True, "version": "0.1.0"}
-
-    async def sessions(self) -> list[dict[str, Json]]:
-        return self.live
-
-    async def kill(self, session: SessionId, by: str, reason: str) -> None:
-        if session == "crash":
-            raise ZeroDivisionError("secret detail")
-        if session not in {each["id"] for each in self.live}:
-            raise Refusal("not_found", "no such session")
-        self.killed.append((session, by, reason))
-
-    async def replay_sessions(self, limit: int, before: str | None) -> Json:
-        if before == "huge":
-            return "x" * 2**20
-        if before == "fault":
-            raise TargetFault("the reader failed")
-        return {"limit": limit, "before": before}
-
-    async def replay_transcript(self, session: SessionId, after_seq: int | None, limit: int) -> Json:
-        return {"items": [session, after_seq, limit], "next_after": None}
-
-
-class Raw:
-    """One client that says exactly what it is told to."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self.stream = stream
-        self._lines = Lines()
-        self._inbox: list[bytes] = []
-
-    async def say(self, data: bytes) -> None:
-        await self.stream.send_all(data)
-
-    async def hear(self) -> ServerMessage | None:
-        """The next message, None at the end."""
-        with trio.fail_after(5):
-            while not self._inbox:
-                try:
-                    data = await self.stream.receive_some(65_536)
-                except trio.BrokenResourceError:
-                    return None
-                if not data:
-                    return None
-                self._inbox = self._lines.feed(bytes(data))[::-1]
-        return decode_server(self._inbox.pop())
-
-    async def greet(self, resume: int | None = None) -> Welcome:
-        await self.say(encode(Hello("test", resume)))
-        welcome = await self.hear()
-        assert isinstance(welcome, Welcome)
-        return welcome
-
-    async def ask(self, method: str, number: int = 1, **params: Any) -> ServerMessage | None:
-        await self.say(encode(Request(number, method, params)))
-        return await self.hear()
-
-
-@dataclass
-class House:
-    """A running server."""
-
-    path: Path
-    server: ControlServer
-    events: Events
-    desk: Desk
-    backend: Backend
-    clients: list[Raw] = field(default_factory=list)
-
-    async def connect(self) -> Raw:
-        self.clients.append(Raw(await trio.open_unix_socket(str(self.path))))
-        return self.clients[-1]
-
-    async def client(self) -> Raw:
-        raw = await self.connect()
-        await raw.greet()
-        return raw
-
-
-OpenHouse = Callable[..., AbstractAsyncContextManager[House]]
-ME = Operator("dana", os.geteuid(), "sub-dana", ("oncall",), ("watch", "decide"))
-
-
-@pytest.fixture
-def open_house(tmp_path: Path) -> OpenHouse:
-    """Start a server; `operators` and `development` as in the configuration."""
-
-    @asynccontextmanager
-    async def opened(operators: tuple[Operator, ...] = (ME,), *, development: bool = True) -> AsyncIterator[House]:
-        path = tmp_path / "run" / "control.sock"
-        clock = TrioClock()
-        async with open_desk(tmp_path / "log") as desk:
-            events, backend = Events(clock), Backend()
-            desk.listeners.append(events.publish)
-            server = ControlServer(
-                path,
-                backend,
-                desk.approvals,
-                events,
-                gateway="gw-1",
-                version="0.1.0",
-                operators=operators,
-                development=development,
-                assurance="uid",
-                clock=clock,
-            )
-            async with trio.open_nursery() as nursery:
-                await nursery.start(server.serve)
-                house = House(path, server, events, desk, backend)
-                try:
-                    yield house
-                finally:
-                    for client in house.clients:
-                        await trio.aclose_forcefully(client.stream)
-                nursery.cancel_scope.cancel()
-
-    return opened
+@pytest.fixture(name="open_house")
+def fixture_open_house(tmp_path: Path) -> OpenHouse:
+    """Start a server in this test's own directory."""
+    return partial(open_house, tmp_path)

@@ -7,11 +7,12 @@ import socket
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
 from approving import DANA, HASH, hold
+from controlling import OpenHouse
 
 from gateway.control import peer, server
 from gateway.control.client import Unreachable, connect
@@ -19,9 +20,6 @@ from gateway.control.messages import MAX_FRAME, Event, Failure, Hello, Refusal, 
 from gateway.control.operators import Operator, recognise
 from gateway.errors import ConfigurationFault
 from gateway.model import DecisionKind
-
-if TYPE_CHECKING:
-    from conftest import OpenHouse
 
 UID = os.geteuid()
 
