@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Final
 from textual.app import App
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.worker import WorkType
 
 from gateway.control.messages import Malformed, Refusal
 from gateway.model import ApprovalId, Clock, SessionId
@@ -37,8 +38,9 @@ from hoop_tui.theme import NIGHT
 
 FLUSH_SECONDS: Final = 0.1
 FLUSH_SECONDS_SSH: Final = 0.22
-RECORDINGS: Final = 200
-PAGE: Final = 500
+RECORDINGS: Final = 1000
+"""Sessions listed at most; older ones are for `hoop-gateway evidence query`."""
+PAGE: Final = 200
 
 
 class HoopApp(App[None]):
@@ -81,7 +83,7 @@ class HoopApp(App[None]):
         """Take the theme, begin to talk to the gateway."""
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
-        self.run_worker(self.client.run, exclusive=True, group="line", exit_on_error=True)
+        self._work(self.client.run, group="line", exclusive=True)
         self.set_interval(1.0, self._tick)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -148,23 +150,28 @@ class HoopApp(App[None]):
 
     def decide(self, approval: Approval, reason: str, *, approve: bool) -> None:
         """Send a decision; what becomes of it comes back through the store."""
-        self.run_worker(partial(self._decide, approval, reason, approve), group="decisions")
+        self._work(partial(self._decide, approval, reason, approve), group="decisions")
 
     def fetch(self, id_: ApprovalId) -> None:
         """Ask for a request with its whole statement."""
-        self.run_worker(partial(self._fetch, id_), group="decisions")
+        self._work(partial(self._fetch, id_), group="decisions")
 
     def kill(self, id_: SessionId, reason: str) -> None:
         """Ask for a session's end and show the gateway's answer."""
-        self.run_worker(partial(self._kill, id_, reason), group="decisions")
+        self._work(partial(self._kill, id_, reason), group="decisions")
 
     def load_recordings(self) -> None:
         """Ask for the recorded sessions."""
-        self.run_worker(self._load_recordings, group="recordings", exclusive=True)
+        self._work(self._load_recordings, group="recordings", exclusive=True)
 
     def load_transcript(self, session_id: str) -> None:
         """Ask for a transcript, page by page."""
-        self.run_worker(partial(self._load_transcript, session_id), group="transcript", exclusive=True)
+        self._work(partial(self._load_transcript, session_id), group="transcript", exclusive=True)
+
+    def _work(self, job: Callable[[], Coroutine[None, None, None]], *, group: str, exclusive: bool = False) -> None:
+        """Start a worker. A job is started by the worker itself, so that one replaced at once leaves nothing behind."""
+        work: WorkType[None] = job
+        self.run_worker(work, group=group, exclusive=exclusive)
 
     async def _decide(self, approval: Approval, reason: str, approve: bool) -> None:
         def told(phase: AttemptPhase, message: str = "") -> None:
@@ -226,7 +233,15 @@ class HoopApp(App[None]):
         if screen is None:
             return
         try:
-            screen.take_recordings(await self.client.request("replay.sessions", limit=RECORDINGS))
+            found: list[Any] = []
+            before: dict[str, str] = {}
+            while len(found) < RECORDINGS:
+                page = await self.client.request("replay.sessions", limit=PAGE, **before)
+                found += page["items"] if isinstance(page, dict) and isinstance(page.get("items"), list) else []
+                screen.take_recordings(found)
+                if not isinstance(page, dict) or not isinstance(page.get("next_before"), str):
+                    break
+                before = {"before": page["next_before"]}
         except (Refusal, Malformed, LineLost) as error:
             screen.fail(f"the gateway did not list them: {error}")
 
@@ -274,7 +289,7 @@ class HoopApp(App[None]):
         for id_, attempt in self.store.state.attempts.items():
             if attempt.phase is AttemptPhase.UNKNOWN and id_ not in self._asking:
                 self._asking.add(id_)
-                self.run_worker(partial(self._settle, id_, attempt), group="decisions")
+                self._work(partial(self._settle, id_, attempt), group="decisions")
 
     def _say(self, words: str, role: str) -> None:
         for screen in self.screen_stack:

@@ -41,7 +41,6 @@ from hoop_tui.state import (
     Gap,
     Greeted,
     Happening,
-    HeadSeen,
     Lost,
     SessionsListed,
     TailSeen,
@@ -234,7 +233,7 @@ class ControlClient:
             if number % PULSE_EVERY == 0:
                 # A line that only looks open is found out here.
                 status = await self._ask(self.request("status"))
-                self._deliver(HeadSeen(intake.head(status)))
+                self._deliver(intake.health(status))
             await self._pause(REFRESH_SECONDS)
 
     async def _ask(self, question: Awaitable[Any]) -> Any:

@@ -19,6 +19,7 @@ from hoop_tui.state import (
     Gap,
     Gateway,
     Happening,
+    HealthSeen,
     Ran,
     Session,
     SessionChanged,
@@ -163,15 +164,19 @@ def happening(event: str, data: Raw) -> Happening | None:
             return None
 
 
-def head(raw: object) -> str:
-    """Return the head of the evidence from the gateway's status, as `log:seq`; empty where it tells none."""
+def health(raw: object) -> HealthSeen:
+    """Read the gateway's status: the head of each of its logs, as `w1:48211`, and what is broken."""
     if not isinstance(raw, Mapping):
-        return ""
+        return HealthSeen("", "")
     evidence = raw.get("evidence")
-    found = evidence.get("head") if isinstance(evidence, Mapping) else raw.get("head")
-    if isinstance(found, Mapping):
-        return f"{text(found, 'log')}:{count(found, 'seq')}".lstrip(":")
-    return found if isinstance(found, str) else ""
+    logs = evidence if isinstance(evidence, Mapping) else {}
+    heads = [
+        f"{str(name).rpartition('/')[2]}:{count(head, 'seq')}"
+        for name, head in logs.items()
+        if isinstance(head, Mapping) and name != HIDDEN_KEY
+    ]
+    fault = text(raw, "fault") or "no reason told" if raw.get("healthy") is False else ""
+    return HealthSeen(" ".join(heads), fault)
 
 
 def text(raw: Raw, key: str) -> str:

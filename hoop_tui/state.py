@@ -190,6 +190,7 @@ class State:
     link: Link = Link()
     gateway: Gateway | None = None
     head: str = ""
+    fault: str = ""
     sessions: Mapping[SessionId, Session] = field(default_factory=lambda: MappingProxyType({}))
     approvals: Mapping[ApprovalId, Approval] = field(default_factory=lambda: MappingProxyType({}))
     attempts: Mapping[ApprovalId, Attempt] = field(default_factory=lambda: MappingProxyType({}))
@@ -273,10 +274,11 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadSeen:
-    """The gateway told the head of its evidence."""
+class HealthSeen:
+    """The gateway told the heads of its logs, and what is broken."""
 
     head: str
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +298,7 @@ Happening: TypeAlias = (
     | ApprovalsListed
     | ApprovalChanged
     | Attempted
-    | HeadSeen
+    | HealthSeen
     | TailSeen
 )
 
@@ -326,8 +328,8 @@ def reduce(state: State, happening: Happening) -> State:
             return replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
         case Attempted(id=id_, attempt=attempt):
             return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
-        case HeadSeen(head=head):
-            return replace(state, head=head)
+        case HealthSeen(head=head, fault=fault):
+            return replace(state, head=head, fault=fault)
         case TailSeen():
             return state
 

@@ -48,13 +48,15 @@ def paint_status(state: State, now: Micros | None, monotonic: int, width: int, g
     """Paint the status line."""
     left: list[Span] = [_link(state, monotonic, glyphs)]
     parts = [
+        Span(f"NOTHING IS FORWARDED: {state.fault}" if state.fault else "", "bar-bad"),
         Span(_waiting(state, now), "bar-wait" if state.pending else "bar"),
         Span(f"{len(state.sessions)} session{'' if len(state.sessions) == 1 else 's'}", "bar"),
         Span(f"head {state.head}" if state.head else "", "bar-faint"),
     ]
     right = (Span(f" {_who(state)} ", "bar"),)
     for part in parts:
-        if part.text and width_of((*left, *right)) + len(part.text) + 4 <= width:
+        fits = width_of((*left, *right)) + len(part.text) + 4 <= width
+        if part.text and (fits or part.role == "bar-bad"):
             left += [Span(f" {glyphs.bar} ", "bar-faint"), part]
     return _filled(spread(tuple(left), right, width, glyphs.ellipsis))
 

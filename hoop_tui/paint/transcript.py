@@ -66,9 +66,7 @@ def paint_item(item: Item, idle: int, width: int, glyphs: Glyphs) -> list[Line]:
         role = "sql" if item.inward else "text"
         lines += [(Span("  "), *row) for row in wrap(item.text.rstrip("\n"), width - 3, role)]
     if item.truncated:
-        lines.append(
-            (Span(f"  {glyphs.ellipsis} the record keeps no more of this answer; its digest covers all", "wait"),)
-        )
+        lines.append((Span(f"  {glyphs.ellipsis} cut here; the digest covers all of it", "wait"),))
     return lines
 
 

@@ -152,10 +152,9 @@ class ReplayScreen(Frame):
         """The open or selected session's id."""
         return self.opened or self.listing.selected
 
-    def take_recordings(self, raw: object) -> None:
+    def take_recordings(self, items: list[Any]) -> None:
         """Show the list that the gateway answered."""
-        items: Any = raw.get("items") if isinstance(raw, dict) else raw
-        found = [Recording.read(item) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+        found = [Recording.read(item) for item in items if isinstance(item, dict)]
         self.recordings = {one.id: one for one in found if one.id}
         self.progress = ""
         self.flush()

@@ -241,7 +241,7 @@ class FakeGateway:
             case "subscribe":
                 return {"topics": params["topics"]}
             case "status":
-                return {"healthy": True, "evidence": {"head": {"log": "gw-1/w1", "seq": 48_211}}}
+                return {"healthy": True, "fault": None, "evidence": {"gw-1/w1": {"seq": 48_211, "chain": "ab"}}}
             case "sessions.list":
                 return list(self.sessions.values())
             case "approvals.list":
@@ -255,7 +255,7 @@ class FakeGateway:
                 self.publish("session.closed", session)
                 return {"id": params["id"], "killed": True}
             case "replay.sessions":
-                return {"items": self.recordings, "next": None}
+                return {"items": self.recordings, "next_before": None}
             case "replay.transcript":
                 items = [i for i in self.transcripts[params["session_id"]] if i["seq"] > (params["after_seq"] or -1)]
                 page, rest = items[: params["limit"]], items[params["limit"] :]

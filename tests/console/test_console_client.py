@@ -18,7 +18,7 @@ from hoop_tui.state import (
     Gap,
     Greeted,
     Happening,
-    HeadSeen,
+    HealthSeen,
     Lost,
     SessionsListed,
     Tail,
@@ -68,18 +68,18 @@ async def test_greets_subscribes_and_lists(fake: FakeGateway) -> None:
     fake.sessions["s-1"] = make_session("s-1")
     fake.approvals = {"a": make_approval("a"), "b": make_approval("b", state="refused")}
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         assert line.of(Greeted)[0].gateway.operator == "dana"
         assert {one.id for one in line.of(ApprovalsListed)[0].approvals} == {"a", "b"}
         assert [one.id for one in line.of(SessionsListed)[0].sessions] == ["s-1"]
-        assert line.of(HeadSeen)[0].head == "gw-1/w1:48211"
+        assert line.of(HealthSeen)[0].head == "w1:48211"
         assert fake.called("subscribe") == [{"topics": ["sessions", "records", "approvals"]}]
         assert fake.hellos[0].resume is None
 
 
 async def test_events_come_scrubbed_and_in_order(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         for seq in range(500):
             fake.publish("record", make_record(seq, text=f"{seq} \x1b[2J"))
         await line.until(lambda: len(line.of(TailSeen)) == 500)
@@ -90,7 +90,7 @@ async def test_events_come_scrubbed_and_in_order(fake: FakeGateway) -> None:
 
 async def test_comes_back_with_the_last_number_and_shows_the_gap(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         fake.publish("record", make_record(1))
         await line.until(lambda: line.of(TailSeen))
         fake.gap = (1001, 1040)
@@ -106,7 +106,7 @@ async def test_comes_back_with_the_last_number_and_shows_the_gap(fake: FakeGatew
 
 async def test_a_dropped_tail_is_a_gap_and_holes_in_numbers_are_not(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         next(fake.numbers)
         fake.publish("record", make_record(1))
         fake.publish("gap", {"from": 1002, "to": 1010})
@@ -127,7 +127,7 @@ async def test_waits_longer_each_time(tmp_path: Path) -> None:
 
 async def test_an_answer_comes_to_its_question(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         fake.approvals["a"] = make_approval("a")
         got = await asyncio.gather(line.client.request("approvals.get", id="a"), line.client.request("status"))
         assert got[0]["id"] == "a"
@@ -139,7 +139,7 @@ async def test_an_answer_comes_to_its_question(fake: FakeGateway) -> None:
 
 async def test_a_lost_answer_is_unknown_not_assumed(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         fake.mute = {"approvals.approve"}
         question = asyncio.create_task(line.client.request("approvals.approve", id="a", hash="f", reason="r"))
         await line.until(lambda: fake.called("approvals.approve"))
@@ -166,7 +166,7 @@ async def test_a_lost_answer_is_unknown_not_assumed(fake: FakeGateway) -> None:
 )
 async def test_a_peer_that_talks_nonsense_is_hung_up_on(fake: FakeGateway, frame: bytes) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         fake.write_raw(frame)
         await line.until(lambda: line.of(Lost))
         line.go_on()
@@ -175,7 +175,7 @@ async def test_a_peer_that_talks_nonsense_is_hung_up_on(fake: FakeGateway, frame
 
 async def test_unknown_events_and_answers_are_left_out(fake: FakeGateway) -> None:
     async with running(fake.path) as line:
-        await line.until(lambda: line.of(HeadSeen))
+        await line.until(lambda: line.of(HealthSeen))
         fake.publish("weather.changed", {"x": 1})
         fake.write_raw(b'{"type":"response","id":99999,"result":1}\n')
         fake.publish("approval.pending", make_approval("a"))

@@ -23,7 +23,7 @@ from hoop_tui.state import (
     Connecting,
     Gateway,
     Greeted,
-    HeadSeen,
+    HealthSeen,
     Lost,
     Phase,
     SessionChanged,
@@ -143,7 +143,7 @@ def test_pending_ones_stand_by_expiry_and_without_expiry_last() -> None:
 def test_the_tail_and_the_head() -> None:
     state = State()
     assert reduce(state, TailSeen(intake.tail(make_record(1)))) is state
-    assert reduce(state, HeadSeen("gw-1/w1:5")).head == "gw-1/w1:5"
+    assert reduce(state, HealthSeen("w1:5", "")).head == "w1:5"
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_no_event_breaks_the_intake(name: str, data: dict[str, object]) -> None:
         reduce(State(), told)
     intake.sessions(data)
     intake.approvals([data])
-    intake.head(data)
+    intake.health(data)
 
 
 def test_numbers_that_are_none_are_none() -> None:
