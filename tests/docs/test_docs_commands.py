@@ -96,15 +96,15 @@ def check(words: list[str]) -> None:
 
 
 def check_gateway(arguments: list[str]) -> None:
-    from gateway.__main__ import build_parser
+    from gateway.__main__ import parser
 
-    _parse(build_parser(), arguments)
+    _parse(parser(), arguments)
 
 
 def check_console(arguments: list[str]) -> None:
-    from hoop_tui.__main__ import build_parser
+    from hoop_tui.__main__ import parser
 
-    _parse(build_parser(), arguments)
+    _parse(parser(), arguments)
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
