@@ -135,16 +135,17 @@ class _Door:
         """Serve one client from accept to close; a session's border: nothing but cancellation leaves it."""
         talk = Conversation(plain, _format(address), self._options)
         try:
-            arrival = await self._at_the_door(talk, address[0])
-            if arrival is not None:
-                await self._hand_over(arrival)
+            try:
+                arrival = await self._at_the_door(talk, address[0])
+                if arrival is not None:
+                    await self._hand_over(arrival)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await talk.stream.aclose()
         except* (HungUp, trio.BrokenResourceError, trio.ClosedResourceError):
             logger.debug("%s left", talk.client_address)
         except* Exception as errors:  # noqa: BLE001  a session's border
             _log(talk.client_address, errors)
-        finally:
-            with trio.CancelScope(shield=True):
-                await talk.stream.aclose()
 
     async def _at_the_door(self, talk: Conversation, host: str) -> Arrival | None:
         """Return who may go in; None where the client wanted no session, may have none, or had to make room."""

@@ -8,6 +8,8 @@ Source: PostgreSQL 18, "libpq: SSL Support"; RFC 5929, section 4.
 from __future__ import annotations
 
 import ssl
+from functools import lru_cache
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -36,25 +38,37 @@ def is_local(address: TargetAddress) -> bool:
 
 
 def client_context(address: TargetAddress) -> ssl.SSLContext:
-    """Make the context for one target; it verifies what its sslmode asks for."""
+    """Return the context for one target; verifying as its sslmode says; a changed `sslrootcert` is read anew."""
+    root = address.sslrootcert
+    if root == "system" and address.sslmode != "verify-full":
+        raise ConfigurationFault("target: sslrootcert=system goes with sslmode=verify-full only, as in libpq")
+    if root is None or root == "system":
+        return _context(address.sslmode, None, 0)
+    try:
+        changed = Path(root).stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigurationFault(f"target: sslrootcert {root}: {error.strerror}") from None
+    return _context(address.sslmode, root, changed)
+
+
+@lru_cache(maxsize=64)  # reading the system's store takes tens of milliseconds, and every session needs it
+def _context(sslmode: str, root: str | None, _changed: int) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # "require" with a root certificate verifies it, as libpq does and documents.
-    verifies = address.sslmode in ("verify-ca", "verify-full") or (
-        address.sslmode == "require" and address.sslrootcert is not None
-    )
-    context.check_hostname = address.sslmode == "verify-full"
+    verifies = sslmode in ("verify-ca", "verify-full") or (sslmode == "require" and root is not None)
+    context.check_hostname = sslmode == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
     if not verifies:
         return context
-    if address.sslrootcert in (None, "system"):
+    if root is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         return context
     try:
-        context.load_verify_locations(cafile=address.sslrootcert)
-    except (OSError, ssl.SSLError) as error:
+        context.load_verify_locations(cafile=root)
+    except OSError as error:  # SSLError is one
         reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-        raise ConfigurationFault(f"target: sslrootcert {address.sslrootcert}: {reason}") from None
+        raise ConfigurationFault(f"target: sslrootcert {root}: {reason or 'not a certificate in PEM form'}") from None
     return context
 
 

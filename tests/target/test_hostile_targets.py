@@ -231,6 +231,28 @@ async def test_a_root_certificate_that_is_missing(tmp_path: Path) -> None:
         for name in ("absent.pem", "empty.pem"):
             with pytest.raises(ConfigurationFault, match=f"sslrootcert.*{name}"):
                 await connect(port, "verify-full", tmp_path / name)
+        with pytest.raises(ConfigurationFault, match="goes with sslmode=verify-full"):
+            await connect(port, "require", Path("system"))
+
+
+async def test_a_root_certificate_that_is_replaced(tmp_path: Path) -> None:
+    authority = Authority.new()
+    context = authority.server_context(tmp_path, ["localhost"])
+    root = Authority.new("stranger").save(tmp_path / "root.pem")
+
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some(8)
+        await stream.send_all(b"S")
+        inside = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        await inside.receive_some()
+        await inside.send_all(error_response("53300", "inside", severity="FATAL"))
+
+    async with fake_target(serve) as port:
+        with pytest.raises(TargetFault, match="verification failed"):
+            await connect(port, "verify-full", root)
+        authority.save(root)
+        with pytest.raises(TargetFault, match="inside"):
+            await connect(port, "verify-full", root)
 
 
 async def test_an_unknown_sslmode() -> None:
