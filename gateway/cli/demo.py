@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from gateway.demo.world import build
 
     headless = args.headless or not (sys.stdin.isatty() and sys.stdout.isatty())
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _stop)
     try:
         if not headless:
@@ -86,7 +86,7 @@ class _Stopped(BaseException):
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # taking down must not be cut short
     raise _Stopped
 

@@ -52,6 +52,14 @@ def encode_row_description(columns: Sequence[ColumnDescription]) -> bytes:
     return message(b"T", body)
 
 
+def decode_parameter_description(body: bytes) -> tuple[int, ...]:
+    """Decode a ParameterDescription body into the parameters' type oids."""
+    reader = BodyReader(body)
+    types = tuple(reader.uint32() for _ in range(reader.uint16()))
+    reader.end()
+    return types
+
+
 def decode_data_row(body: bytes) -> list[bytes | None]:
     """Decode a DataRow body into its values; None is NULL."""
     reader = BodyReader(body)

@@ -118,7 +118,9 @@ class ClientSide:
     def _query(self, found: Message) -> Steps:
         x = self._x
         sql = decode_query(found.body)
-        yield Wait.QUIET
+        yield from self._settle()
+        if x.skip_until_sync:
+            return
         statement = Statement(sql, WireProtocol.SIMPLE)
         admitted = yield from self._admit(statement)
         if admitted is None:
@@ -134,7 +136,6 @@ class ClientSide:
             yield from self._copy_in(operation)
 
     def _function_call(self, _found: Message) -> Steps:
-        yield Wait.QUIET
         statement = Statement(b"-- FunctionCall (the fast-path interface)", WireProtocol.SIMPLE)
         verdict = Verdict(
             VerdictKind.DENY,
@@ -151,6 +152,9 @@ class ClientSide:
         x = self._x
         parse = Parse.decode(found.body)
         statement = Statement(parse.sql, WireProtocol.EXTENDED, name=parse.name.decode("utf-8", "replace"))
+        if len(parse.sql) > x.limits.statement:
+            yield from self._too_long(statement)
+            return
         judgement = yield from self._judge(statement)
         if judgement is None:
             return
@@ -168,7 +172,7 @@ class ClientSide:
     def _bind(self, found: Message) -> Steps:
         x = self._x
         bind = Bind.decode(found.body)
-        if self._names_in_flight():
+        if self._is_uncertain(Await.PARSE, bind.statement):
             yield from self._settle()
             if x.skip_until_sync:
                 return
@@ -204,12 +208,11 @@ class ClientSide:
     def _execute(self, found: Message) -> Steps:
         x = self._x
         wanted = Execute.decode(found.body)
-        operation = self._portal(wanted.portal)
-        if operation is None:
+        if self._is_uncertain(Await.BIND, wanted.portal) or self._portal(wanted.portal) is None:
             yield from self._settle()
             if x.skip_until_sync:
                 return
-            operation = self._portal(wanted.portal)
+        operation = self._portal(wanted.portal)
         if operation is None and wanted.portal in x.names.cursors:
             operation = yield from self._cursor(wanted)
             if operation is None:
@@ -243,10 +246,13 @@ class ClientSide:
 
     def _describe(self, found: Message) -> Steps:
         wanted = Named.decode(found.body)
+        if wanted.target == b"P" and self._is_uncertain(Await.BIND, wanted.name):
+            yield from self._settle()
+            if self._x.skip_until_sync:
+                return
         operation = self._portal(wanted.name) if wanted.target == b"P" else None
         self._forward(found.encode())
         self._x.flight.push(Expected(Await.DESCRIBE, operation, target=wanted.target, name=wanted.name))
-        yield from ()
 
     def _close(self, found: Message) -> Steps:
         wanted = Named.decode(found.body)
@@ -481,9 +487,21 @@ class ClientSide:
                 found = entry.operation
         return found
 
-    def _names_in_flight(self) -> bool:
-        """Whether a statement on its way may change what a name stands for."""
-        return any(entry.operation is not None and entry.operation.judgement.effects for entry in self._x.flight)
+    def _is_uncertain(self, kind: Await, name: bytes) -> bool:
+        """Whether it is not yet known what `name` stands for.
+
+        A statement on its way may change it; and a Parse or Bind of it that fails (PARSE, BIND: `kind`) leaves the
+        name as it was, for whatever comes after the next Sync.
+        """
+        named = False
+        for entry in self._x.flight:
+            if entry.operation is not None and entry.operation.judgement.effects:
+                return True
+            if entry.kind is kind:
+                named = named or (entry.preparing.name if entry.preparing is not None else entry.name) == name
+            elif named and entry.kind is Await.SYNC:
+                return True
+        return False
 
 
 def _denial(verdict: Verdict) -> Report:

@@ -16,7 +16,7 @@ from gateway.pgwire.flight import Operation
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a prepared statement's name stands for; `types` are those its Parse gave (0: left to the target)."""
+    """What a prepared statement's name stands for; `types` are its parameters' (0: not known yet)."""
 
     sql: bytes
     types: tuple[int, ...] = ()
@@ -50,6 +50,12 @@ class NameTable:
         if known is not None:
             self.prepared[name] = replace(known, columns=columns)
 
+    def takes(self, name: bytes, types: tuple[int, ...]) -> None:
+        """The target told the types of a prepared statement's parameters."""
+        known = self.prepared.get(name)
+        if known is not None:
+            self.prepared[name] = replace(known, types=types)
+
     def apply(self, effect: NameEffect) -> None:
         """A statement with this effect succeeded."""
         match effect:
@@ -58,7 +64,7 @@ class NameTable:
             case Declared(name):
                 self.cursors[name.encode()] = effect
             case Deallocated(None):
-                self.prepared.clear()
+                self.prepared = {name: known for name, known in self.prepared.items() if not name}
             case Deallocated(str() as name):
                 self.prepared.pop(name.encode(), None)
             case Closed(None):

@@ -17,6 +17,7 @@ from gateway.pgwire.backend import (
     ColumnDescription,
     Report,
     decode_data_row,
+    decode_parameter_description,
     decode_row_description,
     encode_data_row,
 )
@@ -145,7 +146,7 @@ class TargetSide:
             case b"Z":
                 self._ready(head, body, raw)
             case b"1" | b"2" | b"3" | b"t":
-                self._acknowledged(head, kind, raw)
+                self._acknowledged(head, kind, body, raw)
             case b"E":
                 self._failed(head, Report.decode(body))
             case b"N":
@@ -213,12 +214,14 @@ class TargetSide:
             self._x.tainted = True
             self._x.alarm("votes-differ", f"the statement read clean, the target names marked columns: {names}")
 
-    def _acknowledged(self, head: Expected | None, kind: bytes, raw: bytes) -> None:
+    def _acknowledged(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
         wanted = {b"1": Await.PARSE, b"2": Await.BIND, b"3": Await.CLOSE, b"t": Await.DESCRIBE}[kind]
         if head is None or head.kind is not wanted:
             raise TargetFault("the target acknowledged what nobody sent")
-        if kind != b"t":
+        if kind == b"t":
+            x.names.takes(head.name, decode_parameter_description(body))
+        else:
             x.flight.pop()
         if kind == b"1" and head.preparing is not None:
             x.names.parsed(head.preparing.name, head.preparing.statement, head.preparing.types)

@@ -68,9 +68,8 @@ def show_value(value: bytes | None, type_oid: int, wire_format: int) -> str:
     """Return one value on one line."""
     if value is None:
         return "\\N"
-    if wire_format == 0:
-        return _text(value).translate(_ESCAPES)
-    return _BINARY.get(type_oid, _hex)(value).translate(_ESCAPES)
+    shown = (_text if wire_format == 0 else _BINARY.get(type_oid, _hex))(value)
+    return shown if shown == _hex(value) else shown.translate(_ESCAPES)
 
 
 def show_row(values: Sequence[bytes | None], columns: Sequence[ColumnDescription]) -> str:
