@@ -139,7 +139,8 @@ class _Check:
             log.known = False
             return
         self._report.records += 1
-        self._order(log, line, loose)
+        if not self._order(log, line, loose):
+            return
         if len(raw) >= MAX_LINE:
             self._find("tampered", log, log.expected - 1, f"a line of {len(raw)} bytes, longer than any of ours")
         try:
@@ -149,8 +150,11 @@ class _Check:
         except Malformed as fault:
             self._find("tampered", log, log.expected - 1, f"an entry that is not of the format: {fault}")
 
-    def _order(self, log: _Log, line: Line, entry: dict[str, Json]) -> None:
-        """Check chain and sequence. Goes on from what the line itself says, so that one fault is one finding."""
+    def _order(self, log: _Log, line: Line, entry: dict[str, Json]) -> bool:
+        """Check chain and sequence; say whether the line stands in its place.
+
+        Goes on from what the line itself says, so that one fault is one finding; a line out of place changes nothing.
+        """
         seq = entry.get("seq")
         if not isinstance(seq, int) or isinstance(seq, bool):
             seq = log.expected
@@ -163,12 +167,14 @@ class _Check:
             self._find("tampered", log, seq, what)
         elif seq < log.expected:
             self._find("tampered", log, seq, "a record repeated or out of order")
+            return False
         linked = log.chain.link(line.entry)
         if linked != line.chain and log.known and not missing:
             self._find("tampered", log, seq, "its chain value does not follow from the entry before and its bytes")
         log.known = True
         log.chain.value = line.chain
         log.expected = seq + 1
+        return True
 
     def _entry(self, log: _Log, entry: dict[str, Json], seq: int, line: Line) -> None:
         kind, sid, n = entry.get("kind"), entry.get("sid"), entry.get("n")
