@@ -12,7 +12,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gateway import __version__
 from gateway.cli.output import visible
@@ -22,7 +22,10 @@ COMMANDS = ("demo", "init", "check", "serve", "token", "status", "sessions", "ap
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line and whose options are never abbreviated: scripts last."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where to read on; exit 2."""

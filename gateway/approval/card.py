@@ -27,7 +27,7 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
     """Return the approval object; `whole` asks for as much of the statement as a frame holds."""
     request, session = approval.request, approval.request.session
     principal = session.principal
-    statement = _cut(_plain(request.statement), WHOLE) if whole else _plain(request.statement[:STATEMENT_IN_LISTS])
+    statement = _cut(request.statement, WHOLE) if whole else request.statement[:STATEMENT_IN_LISTS]
     cut = len(statement) < len(request.statement)
     parameters = request.parameters[: PARAMETERS if whole else 10]
     limit = PARAMETER_CHARACTERS if whole else 200
@@ -39,7 +39,7 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
             "duration_us": approval.ran.duration_us,
             "executed_hash": approval.ran.executed_hash,
         }
-    return {
+    shown: dict[str, Json] = {
         "id": approval.id,
         "hash": request.operation_hash,
         "state": approval.state.value,
@@ -50,18 +50,18 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "target": session.target,
         "role": session.target_role,
         "session_id": session.id,
-        "user": _plain(session.user[:TEXT]),
-        "application": _plain(session.application[:TEXT]),
+        "user": session.user[:TEXT],
+        "application": session.application[:TEXT],
         "statement": statement,
         "statement_length": len(request.statement),
         "statement_cut": cut,
-        "parameters": [None if each is None else _plain(each[:limit]) for each in parameters],
+        "parameters": [None if each is None else each[:limit] for each in parameters],
         "parameters_count": len(request.parameters),
         "operation": request.operation,
         "rule": request.rule,
-        "reason": _plain(request.reason[:TEXT]),
+        "reason": request.reason[:TEXT],
         "reviewers": list(request.reviewers[:ITEMS]),
-        "relations": [_plain(each[:200]) for each in request.relations[:ITEMS]],
+        "relations": [each[:200] for each in request.relations[:ITEMS]],
         "requested": format_time(request.requested),
         "expires": format_time(approval.expires),
         "waiting": approval.waiting,
@@ -76,6 +76,7 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "result": result,
         "warnings": list(_warnings(approval, cut=cut and whole)),
     }
+    return {name: _plain(value) for name, value in shown.items()}
 
 
 def _warnings(approval: Approval, *, cut: bool) -> list[str]:
@@ -105,12 +106,18 @@ def _is_local(address: str) -> bool:
 
 
 def _cut(text: str, limit: int) -> str:
-    """Return the longest head of `text` whose JSON has at most `limit` bytes."""
-    while len(json.dumps(text, ensure_ascii=False).encode()) > limit:
+    """Return the longest head of `text` whose JSON has at most `limit` bytes, to a quarter."""
+    while len(json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")) > limit:
         text = text[: len(text) * 3 // 4]
     return text
 
 
-def _plain(text: str) -> str:
-    """Return `text` with lone surrogates, which no UTF-8 can carry, replaced."""
-    return text.encode("utf-8", "replace").decode()
+def _plain(value: Json) -> Json:
+    """Return `value` with lone surrogates, which no UTF-8 can carry, replaced."""
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list():
+            return [_plain(item) for item in value]
+        case _:
+            return value

@@ -267,7 +267,9 @@ def may_decide(approver: Approver, request: HoldRequest) -> str | None:
         return "this agent acts for you; somebody else must decide"
     if not request.reviewers or approver.for_all_groups:
         return None
-    mine = {f"group:{group.removeprefix('/')}" for group in approver.groups} | {f"sub:{approver.subject}"}
+    mine = {f"group:{group.removeprefix('/')}" for group in approver.groups}
+    if approver.subject is not None:
+        mine.add(f"sub:{approver.subject}")
     if mine.isdisjoint(request.reviewers):
         return f"only {', '.join(request.reviewers)} may decide about this operation"
     return None

@@ -61,7 +61,7 @@ def print_fields(fields: Sequence[tuple[str, Json]]) -> None:
     """Print names and values one below the other; a value of several lines is set apart."""
     width = max(len(name) for name, _ in fields)
     for name, value in fields:
-        text = visible(_words(value), lines=True)
+        text = visible("\n".join(map(_words, value)) if isinstance(value, list) else _words(value), lines=True) or "-"
         if "\n" in text:
             print(f"{name}:")
             for line in text.split("\n"):

@@ -131,7 +131,9 @@ async def _farewell(stream: trio.SocketStream, failure: Failure) -> None:
 def _listen(path: Path) -> trio.socket.SocketType:
     """Make the socket: its mode is set before it listens, so that there is no moment in which others may connect."""
     try:
-        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(0o750)  # whatever the umask says: operators reach the socket by their group
         _remove_stale(path)
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:

@@ -79,13 +79,18 @@ def test_json_is_printable_and_whole(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_fields_set_long_text_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    print_fields([("id", "x"), ("statement", "SELECT 1\n--\x1b\nhash: fake"), ("list", ["a", "b"]), ("none", [])])
+    print_fields(
+        [("id", "x"), ("statement", "SELECT 1\n--\x1b\nhash: fake"), ("list", ["a", "b"]), ("one", ["a"]), ("none", [])]
+    )
     assert capsys.readouterr().out.splitlines() == [
         "id:        x",
         "statement:",
         "  | SELECT 1",
         "  | --<U+001B>",
         "  | hash: fake",
-        "list:      a, b",
+        "list:",
+        "  | a",
+        "  | b",
+        "one:       a",
         "none:      -",
     ]

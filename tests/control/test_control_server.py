@@ -289,6 +289,28 @@ async def test_requests_of_one_peer_are_bounded(open_house: OpenHouse) -> None:
         assert result(await client.ask("status"))["healthy"]
 
 
+async def test_who_says_nothing_is_disconnected(open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "HELLO_SECONDS", 0.05)
+    async with open_house() as house:
+        silent = await house.connect()
+        assert await silent.hear() is None
+
+
+async def test_who_takes_nothing_is_disconnected_in_the_end(
+    open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "SEND_SECONDS", 0.05)
+    async with open_house() as house:
+        client = await house.client()
+        assert result(await client.ask("subscribe"))
+        for number in range(4000):
+            house.events.publish("record", {"n": number, "text": "x" * 1000})
+        with trio.fail_after(5):
+            while house.server._peers:
+                await trio.sleep(0.01)
+        assert result(await (await house.client()).ask("status"))["healthy"]
+
+
 async def test_connections_are_bounded(open_house: OpenHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MAX_PEERS", 2)
     async with open_house() as house:
