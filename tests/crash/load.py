@@ -1,0 +1,125 @@
+"""Agents that insert rows by every way the wire has, each row with an id of its own, until their gateway is gone."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+SCHEMA = "CREATE TABLE written (id text PRIMARY KEY)"
+
+
+@dataclass
+class Load:
+    """What several agents did. `acknowledged` are the ids whose statement, or commit, was answered."""
+
+    round: str
+    acknowledged: set[str] = field(default_factory=set)
+    faults: list[Exception] = field(default_factory=list)
+    _told: threading.Condition = field(default_factory=threading.Condition, repr=False)
+    _threads: list[threading.Thread] = field(default_factory=list, repr=False)
+
+    def start(self, arguments: Mapping[str, Any]) -> None:
+        """Start one agent for each way."""
+        for way, run in WAYS.items():
+            thread = threading.Thread(target=self._agent, args=(way, run, arguments), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self, count: int, seconds: float = 30) -> None:
+        """Return once `count` ids were acknowledged."""
+        with self._told:
+            assert self._told.wait_for(lambda: len(self.acknowledged) >= count or self.faults, seconds), self
+            assert not self.faults, self.faults
+
+    def join(self) -> None:
+        """Return once every agent noticed that its gateway is gone."""
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive(), "an agent hangs although its gateway is gone"
+
+    def _agent(self, way: str, run: Way, arguments: Mapping[str, Any]) -> None:
+        ids = (f"<{self.round}.{way}.{n}>" for n in itertools.count())
+        try:
+            with psycopg.connect(**arguments, autocommit=True) as connection:
+                for done in run(connection, ids):
+                    with self._told:
+                        self.acknowledged.update(done)
+                        self._told.notify_all()
+        except psycopg.OperationalError:
+            return  # the gateway was killed
+        except Exception as fault:  # noqa: BLE001  told by `wait`
+            with self._told:
+                self.faults.append(fault)
+                self._told.notify_all()
+
+
+Way = Callable[[psycopg.Connection[Any], Iterator[str]], Iterator[list[str]]]
+
+_INSERT = "INSERT INTO written VALUES (%s)"
+
+
+def _simple(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(f"INSERT INTO written VALUES ('{each}')".encode())
+        yield [each]
+
+
+def _extended(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(_INSERT, (each,), prepare=False)
+        yield [each]
+
+
+def _prepared(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(_INSERT, (each,), prepare=True)
+        yield [each]
+
+
+def _binary(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute("INSERT INTO written VALUES (%b)", (each,), prepare=True)
+        yield [each]
+
+
+def _block(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        done = [each, next(ids)]
+        with connection.transaction():
+            for one in done:
+                connection.execute(_INSERT, (one,))
+        yield done
+
+
+def _pipeline(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        done = [each, *itertools.islice(ids, 4)]
+        with connection.pipeline():
+            for one in done:
+                connection.execute(_INSERT, (one,))
+        yield done
+
+
+def _copy(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        done = [each, *itertools.islice(ids, 19)]
+        with connection.cursor().copy("COPY written FROM STDIN") as copy:
+            for one in done:
+                copy.write_row((one,))
+        yield done
+
+
+WAYS: dict[str, Way] = {
+    "simple": _simple,
+    "extended": _extended,
+    "prepared": _prepared,
+    "binary": _binary,
+    "block": _block,
+    "pipeline": _pipeline,
+    "copy": _copy,
+}
