@@ -41,6 +41,8 @@ FLUSH_SECONDS_SSH: Final = 0.22
 RECORDINGS: Final = 1000
 """Sessions listed at most; older ones are for `hoop-gateway evidence query`."""
 PAGE: Final = 200
+READING_SECONDS: Final = 60.0
+"""Reading old evidence may take that long."""
 
 
 class HoopApp(App[None]):
@@ -236,7 +238,7 @@ class HoopApp(App[None]):
             found: list[Any] = []
             before: dict[str, str] = {}
             while len(found) < RECORDINGS:
-                page = await self.client.request("replay.sessions", limit=PAGE, **before)
+                page = await self.client.request("replay.sessions", patience=READING_SECONDS, limit=PAGE, **before)
                 found += page["items"] if isinstance(page, dict) and isinstance(page.get("items"), list) else []
                 screen.take_recordings(found)
                 if not isinstance(page, dict) or not isinstance(page.get("next_before"), str):
@@ -251,7 +253,7 @@ class HoopApp(App[None]):
         try:
             while screen is not None:
                 page = await self.client.request(
-                    "replay.transcript", session_id=session_id, after_seq=after, limit=PAGE
+                    "replay.transcript", patience=READING_SECONDS, session_id=session_id, after_seq=after, limit=PAGE
                 )
                 after = screen.take_page(session_id, page)
                 if after is None:

@@ -112,31 +112,31 @@ class ControlClient:
             log.info("line lost: %s; next try in %s s", why, wait)
             await self._pause(wait)
 
-    async def request(self, method: str, **params: Any) -> Any:
-        """Ask the gateway and return its answer, scrubbed.
+    async def request(self, method: str, /, *, patience: float = ANSWER_SECONDS, **params: Any) -> Any:
+        """Ask the gateway and return its answer, scrubbed; wait for it at most `patience` seconds.
 
         Raises Refusal where it answers that it did not do it, LineLost where it does not answer.
         """
-        return self._scrub((await self._call(method, params)).result)
+        return self._scrub((await self._call(method, params, patience)).result)
 
     async def listing(self, method: str, **params: Any) -> list[Any]:
         """Ask for a list and follow it to its end. Raises as `request` does."""
         items: list[Any] = []
         after: dict[str, Any] = {}
         for _ in range(MOST_PAGES):
-            page = await self._call(method, {**params, **after})
+            page = await self._call(method, {**params, **after}, ANSWER_SECONDS)
             items += page.result if isinstance(page.result, list) else []
             if page.next is None:
                 break
             after = {"after": page.next}
         return [self._scrub(item) for item in items]
 
-    async def _call(self, method: str, params: dict[str, Any]) -> Response:
+    async def _call(self, method: str, params: dict[str, Any], patience: float) -> Response:
         number, self._next_id = self._next_id, self._next_id + 1
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(patience):
                 await self._send(Request(number, method, params))
                 return await answer
         except OSError as error:

@@ -88,6 +88,7 @@ def one_line(text: str, newline: str) -> str:
     """Flatten a text to one line: each line break becomes `newline`, so that a comment's end stays visible."""
     if "\n" not in text and "\t" not in text:
         return text
+    text = text.strip()
     return f" {newline} ".join(part.strip() for part in text.replace("\t", " ").split("\n"))
 
 

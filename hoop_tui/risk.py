@@ -10,11 +10,10 @@ from typing import Final
 
 from hoop_tui.state import Approval
 
-MANY_ROWS: Final = 1000
-
 _DDL_OPERATION: Final = re.compile(r"\b(ddl|create|alter|drop|truncate|grant|revoke|comment|reindex|vacuum|refresh)\b")
 _DDL_TEXT: Final = re.compile(r"\b(create|alter|drop|truncate|grant|revoke|reindex|security\s+label)\s", re.IGNORECASE)
 _PRODUCTION: Final = re.compile(r"(?:^|[^a-z])(prod|prd|live)(?:uction)?(?:[^a-z]|$)", re.IGNORECASE)
+_GRAVE: Final = re.compile(r"restrict|revers|undo|undone|many rows|all rows|every row|[\d,]{4,} rows", re.IGNORECASE)
 
 
 def high_risk(approval: Approval) -> tuple[str, ...]:
@@ -24,8 +23,8 @@ def high_risk(approval: Approval) -> tuple[str, ...]:
         why.append("it changes definitions (DDL)")
     if _PRODUCTION.search(approval.connection) or _PRODUCTION.search(approval.target):
         why.append("production")
-    if approval.warnings:
-        why.append("the gateway warns")
+    if any(_GRAVE.search(warning) for warning in approval.warnings):
+        why.append("the gateway warns of its reach")
     if approval.hidden:
         why.append("hidden characters")
     return tuple(why)

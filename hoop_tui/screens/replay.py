@@ -18,7 +18,7 @@ from hoop_tui import intake, player
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import SECOND, parse_time
 from hoop_tui.glyphs import RICH, Glyphs
-from hoop_tui.lines import BLANK, Line, Row, Span, text_of
+from hoop_tui.lines import BLANK, Line, Row, Span, text_of, wrap
 from hoop_tui.paint.card import section
 from hoop_tui.paint.recordings import Recording, paint_recording, recordings_heading
 from hoop_tui.paint.transcript import Item, faded, found_in, paint_item, paint_timeline, starts_of
@@ -80,6 +80,7 @@ class ReplayScreen(Frame):
         self.score = Score()
         self.player = Player()
         self.progress = ""
+        self._failure = ""
         self._rows = TranscriptRows()
         self._wanted = ""
         self._timer: Timer | None = None
@@ -156,7 +157,7 @@ class ReplayScreen(Frame):
         """Show the list that the gateway answered."""
         found = [Recording.read(item) for item in items if isinstance(item, dict)]
         self.recordings = {one.id: one for one in found if one.id}
-        self.progress = ""
+        self.progress = self._failure = ""
         self.flush()
 
     def open(self, session_id: str) -> None:
@@ -189,7 +190,10 @@ class ReplayScreen(Frame):
 
     def fail(self, words: str) -> None:
         """Say that the gateway did not give it."""
-        self.progress = words
+        self.progress = ""
+        self.say(words, "bad")
+        if self.opened is None:
+            self._failure = words
         self.flush()
 
     def action_load(self) -> None:
@@ -305,9 +309,10 @@ class ReplayScreen(Frame):
 
     def _show_list(self) -> None:
         width = self.listing.text_width
+        failure = [Row(None, row) for row in wrap(self._failure, width, "bad")] if self._failure else []
         painted = [Row(one.id, paint_recording(one, width, self.glyphs)) for one in self.recordings.values()]
         wanted = self._wanted if self.opened is None else ""
-        self.listing.show_rows([row for row in painted if wanted in text_of(row.line).lower()])
+        self.listing.show_rows([*failure, *(row for row in painted if wanted in text_of(row.line).lower())])
 
     def _paint_title(self, width: int) -> Line:
         if self.opened is None:
