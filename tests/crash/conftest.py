@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -36,5 +35,5 @@ class Target:
 
 
 @pytest.fixture
-def target(postgres: PostgresServer, database: str) -> Iterator[Target]:
-    yield Target(postgres, database)
+def target(postgres: PostgresServer, database: str) -> Target:
+    return Target(postgres, database)

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from e2e.running import RunningGateway, connection_table, start, write_home
-
 from crash.conftest import Target
 from crash.load import SCHEMA, WAYS, Load
+from e2e.running import RunningGateway, connection_table, start, write_home
 
 ROUNDS = int(os.environ.get("HOOP_CRASH_ROUNDS", "12"))
 
