@@ -1,10 +1,10 @@
 """Reading evidence for a console, in a short process of its own: one JSON request on stdin, one JSON answer on stdout.
 
 Promises to read only: statements that select, over the evidence directory alone, with bounded memory, pages and text.
-Never runs inside a process that carries traffic. An error is `{"error": …}` and exit code 2.
+Never runs inside a process that carries traffic. An error is one line on stderr and exit code 2.
 
-Requests: `{"evidence": DIR, "method": "sessions", "params": {"limit", "before"}}`, `transcript {session_id, after_seq,
-limit}`, `query {sql, limit}`.
+`python -P -m gateway.evidence.reader DIR` takes `{"method": "sessions", "limit", "before"}`, `{"method": "transcript",
+"session_id", "after_seq", "limit"}` or `{"method": "query", "sql", "limit"}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gateway.evidence.reading import objection
 from gateway.evidence.views import view_sql
 from gateway.model import Json, format_time
 
-PAGE = 200
+PAGE = 500
 """Rows of a page, at most and unless told otherwise."""
 PAGE_BYTES = 700_000
 """Bytes of a transcript page as JSON, which leaves room in the control socket's frame of 1 MiB."""
@@ -169,28 +169,29 @@ METHODS: Mapping[str, Callable[[Path, Mapping[str, Json]], dict[str, Json]]] = {
 }
 
 
-def answer(request: object) -> dict[str, Json]:
+def answer(evidence: Path, request: object) -> dict[str, Json]:
     """Answer one request. Raises `GatewayError`."""
-    if not isinstance(request, dict) or not isinstance(directory := request.get("evidence"), str):
-        raise ClientFault("a request is an object with evidence, method and params", "22023")
-    method, params = METHODS.get(str(request.get("method"))), request.get("params", {})
-    if method is None or not isinstance(params, dict):
+    if not isinstance(request, dict):
+        raise ClientFault("a request is a JSON object with a method", "22023")
+    method = METHODS.get(str(request.get("method")))
+    if method is None:
         raise ClientFault(f"no method {request.get('method')!r}; there are {', '.join(METHODS)}", "22023")
-    return method(Path(directory), params)
+    return method(evidence, request)
 
 
-def main(arguments: Sequence[str] = ()) -> int:
-    """Answer the request on stdin, at low priority."""
-    if arguments:
-        sys.stderr.write("usage: python -m gateway.evidence.reader < REQUEST\n")
+def main(arguments: Sequence[str]) -> int:
+    """Answer the request on stdin about the evidence directory named by the one argument, at low priority."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -P -m gateway.evidence.reader DIR < REQUEST\n")
         return 2
     os.nice(10)
     try:
-        found: dict[str, Json] = {"result": answer(json.load(sys.stdin))}
+        found = answer(Path(arguments[0]), json.load(sys.stdin))
     except (GatewayError, duckdb.Error, ValueError, RecursionError) as fault:
-        found = {"error": str(fault).split("\n\n")[0]}
-    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-    return 0 if "result" in found else 2
+        sys.stderr.write(f"{' '.join(str(fault).split()) or type(fault).__name__}\n")
+        return 2
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
 
 
 if __name__ == "__main__":

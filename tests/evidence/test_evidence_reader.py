@@ -18,7 +18,7 @@ from gateway.model import Micros
 
 
 def ask(evidence: Path, method: str, **params: Any) -> Any:
-    return reader.answer({"evidence": str(evidence), "method": method, "params": params})
+    return reader.answer(evidence, {"method": method, **params})
 
 
 def test_sessions_come_newest_first_in_pages(tmp_path: Path) -> None:
@@ -123,27 +123,18 @@ def test_a_page_of_large_texts_fits_the_control_sockets_frame(tmp_path: Path) ->
 def test_the_process_answers_one_request_and_fails_in_one_line(tmp_path: Path) -> None:
     fill(tmp_path)
 
-    def run(request: str) -> tuple[int, Any]:
-        command = [sys.executable, "-I", "-m", "gateway.evidence.reader"]
+    def run(request: str, *arguments: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-P", "-m", "gateway.evidence.reader", *arguments]
         done = subprocess.run(command, input=request, capture_output=True, text=True, cwd="/")
-        assert done.stderr == ""
-        return done.returncode, json.loads(done.stdout)
+        return done.returncode, done.stdout, done.stderr
 
-    code, found = run(
-        json.dumps({"evidence": str(tmp_path), "method": "query", "params": {"sql": "SELECT count(*) c FROM records"}})
-    )
-    assert (code, found) == (0, {"result": {"columns": ["c"], "rows": [[10]], "more": False}})
-    for wrong in (
-        "",
-        "[]",
-        "{}",
-        '{"evidence": 1}',
-        json.dumps({"evidence": str(tmp_path), "method": "stroll"}),
-        "[" * 100_000,
-    ):
-        code, found = run(wrong)
-        assert code == 2
-        assert list(found) == ["error"]
+    counted = json.dumps({"method": "query", "sql": "SELECT count(*) c FROM records"})
+    code, out, err = run(counted, str(tmp_path))
+    assert (code, json.loads(out), err) == (0, {"columns": ["c"], "rows": [[10]], "more": False}, "")
+    for wrong in ("", "[]", "{}", '{"method": "stroll"}', "[" * 100_000, '{"method": "query", "sql": "SELEC"}'):
+        code, out, err = run(wrong, str(tmp_path))
+        assert (code, out, err.count("\n")) == (2, "", 1)
+    assert run(counted)[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ trio.run(main)
 def test_every_durable_record_survives_every_kill(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     promised: dict[int, str] = {}
-    environment = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}:{Path.cwd()}"}
+    environment = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}:{Path(__file__).parents[2]}"}
     for round_ in range(5):
         command = [sys.executable, "-c", WRITER, str(tmp_path), str(round_)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:
