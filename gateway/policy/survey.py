@@ -19,7 +19,7 @@ from gateway.policy.system import classify_relation
 from gateway.policy.tree import LEAVES, Node, child, children, constant_text, items, kind_of, string, strings
 from gateway.policy.words import words
 
-_MOST_NODES = 1_000_000
+_MOST_NODES = 100_000
 
 PLAIN = words(
     """
@@ -57,7 +57,7 @@ class Survey:
     """Collects what a statement does; `walk` may be called several times."""
 
     catalog: Catalog
-    acts: list[Act] = field(default_factory=list)
+    acts: dict[Act, None] = field(default_factory=dict)
     read: dict[str, Relation | None] = field(default_factory=dict)
     written: dict[str, Relation | None] = field(default_factory=dict)
     functions: set[str] = field(default_factory=set)
@@ -91,9 +91,7 @@ class Survey:
 
     def act(self, what: str, target: str, place: Place, value: str | None = None) -> None:
         """Note an act, once."""
-        act = Act(what, target, place.within, value)
-        if act not in self.acts:
-            self.acts.append(act)
+        self.acts.setdefault(Act(what, target, place.within, value))
 
     def call(self, call: Call, place: Place) -> None:
         """Note the call of a function."""
