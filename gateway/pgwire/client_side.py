@@ -160,6 +160,8 @@ class ClientSide:
             return
         if judgement.verdict.kind is VerdictKind.DENY:
             yield from self._deny(statement, judgement)
+            if not parse.name:  # PostgreSQL forgets the former unnamed statement before it reads the new one
+                x.names.prepared.pop(b"", None)
             return
         n = x.next_n()
         x.actions.append(Record(Preparation(n, statement, judgement)))

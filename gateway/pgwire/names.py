@@ -56,21 +56,34 @@ class NameTable:
         if known is not None:
             self.prepared[name] = replace(known, types=types)
 
-    def apply(self, effect: NameEffect) -> None:
-        """A statement with this effect succeeded."""
+    def apply(self, effect: NameEffect) -> list[Operation]:
+        """A statement with this effect succeeded. Returns the operations of portals that are gone by it.
+
+        CLOSE reaches portals too, and a DECLARE that succeeded proves that no portal has its name any more.
+        """
+        gone: list[Operation] = []
         match effect:
             case Prepared(name, sql):
                 self.prepared[name.encode()] = Known(sql)
             case Declared(name):
+                gone = self._without_portal(name.encode())
                 self.cursors[name.encode()] = effect
             case Deallocated(None):
                 self.prepared = {name: known for name, known in self.prepared.items() if not name}
             case Deallocated(str() as name):
                 self.prepared.pop(name.encode(), None)
             case Closed(None):
+                gone = list(self.portals.values())
+                self.portals.clear()
                 self.cursors.clear()
             case Closed(str() as name):
+                gone = self._without_portal(name.encode())
                 self.cursors.pop(name.encode(), None)
+        return gone
+
+    def _without_portal(self, name: bytes) -> list[Operation]:
+        found = self.portals.pop(name, None)
+        return [] if found is None else [found]
 
     def transaction_ended(self) -> list[Operation]:
         """No transaction is open: portals and most cursors are gone. Returns the portals' operations."""

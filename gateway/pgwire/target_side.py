@@ -256,7 +256,9 @@ class TargetSide:
             collector.completed(BodyReader(body).cstring(), operation.seen)
             for index, effect in operation.judgement.effects:
                 if index == operation.index:
-                    x.names.apply(effect)
+                    for gone in x.names.apply(effect):
+                        if gone is not operation:
+                            x.end(gone, Outcome.OK)
         operation.seen = 0
         if x.copy_in is operation:
             x.copy_in = None

@@ -111,10 +111,10 @@ def _resolve(act: Act, rules: RuleSet) -> Act:
 def _verdict(rule: Rule, act: Act, operation: str, rules: RuleSet) -> Verdict:
     target = act.target or "it"
     reason = rule.says.format(act=act.what, target=target)
-    if act.within:
+    sqlstate = _SQLSTATE.get(act.what, "42501")
+    if act.within and sqlstate == "42501":  # the others are PostgreSQL's own words
         reason = f"{reason} (inside {', '.join(act.within)})"
     reviewers = rules.reviewers if rule.action is VerdictKind.APPROVE else ()
-    sqlstate = _SQLSTATE.get(act.what, "42501")
     return Verdict(rule.action, rule.name, reason, operation, rule.hint, reviewers=reviewers, sqlstate=sqlstate)
 
 
