@@ -139,8 +139,8 @@ class Worker:
         plan = check_startup(arrival.startup_parameters, desk.connection)
         connection = desk.connection
         secret = fetch(connection.password) if connection.password else None
-        deadline = trio.current_time() + _CONNECT_SECONDS
         await desk.ready()
+        deadline = trio.current_time() + _CONNECT_SECONDS
         target = await connect_target(connection, plan.parameters, secret, deadline)
         try:
             info = self._info(arrival, principal, connection, target.role, target.pid)
