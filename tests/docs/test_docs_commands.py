@@ -43,8 +43,10 @@ def commands(page: Path) -> Iterator[str]:
 
 def simple_commands(line: str) -> Iterator[list[str]]:
     """Split a line at `&&`, `|` and `;`, and drop assignments in front, redirections and comments."""
+    for inside in re.findall(r"\$\(([^()]*)\)", line):
+        yield from simple_commands(inside)
     words: list[str] = []
-    for word in _tokens(line):
+    for word in _tokens(re.sub(r"\$\([^()]*\)", "SUBSTITUTED", line)):
         if word in {"&&", "|", ";", "||", "&"}:
             if words:
                 yield words
@@ -59,8 +61,17 @@ def _tokens(line: str) -> list[str]:
     return [*lexer, ";"]
 
 
+def mentioned(page: Path) -> Iterator[str]:
+    """Our own commands in running text; a bare name such as `hoop-gateway token` is asked for its help."""
+    for text in re.findall(r"`((?:hoop-gateway|just) [^`]+|hoop-tui -[^`]+)`", page.read_text()):
+        if "…" not in text and "|" not in text:
+            yield text if re.search(r" -|[A-Z]|^just", text) else f"{text} --help"
+
+
 ALL = [
-    pytest.param(page, line, id=f"{page.relative_to(ROOT)}:{line[:60]}") for page in PAGES for line in commands(page)
+    pytest.param(page, line, id=f"{page.relative_to(ROOT)}:{line[:60]}")
+    for page in PAGES
+    for line in dict.fromkeys([*commands(page), *mentioned(page)])
 ]
 
 
@@ -102,9 +113,11 @@ def check_gateway(arguments: list[str]) -> None:
 
 
 def check_console(arguments: list[str]) -> None:
-    from hoop_tui.__main__ import parser
-
-    _parse(parser(), arguments)
+    # It has nothing to say without a terminal, and says so once it has understood its arguments.
+    answer = subprocess.run(
+        [sys.executable, "-m", "hoop_tui", *arguments], stdin=subprocess.DEVNULL, capture_output=True
+    )
+    assert b"a terminal is needed" in answer.stderr or answer.returncode == 0, answer.stderr
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -163,6 +176,17 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", re.sub(r"`[^`]*`", "", page.read_text()))
     broken = [target for target in targets if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()]
     assert broken == []
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    promises = re.split(r"^### \d+\. ", text, flags=re.MULTILINE)[1:]
+    assert len(promises) == 10
+    for promise in promises:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", promise)
+        assert named, promise
+        for file, test in named:
+            assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
