@@ -289,7 +289,7 @@ def shown(found: Iterable[Message]) -> str:
 
 
 def comparable(found: Iterable[Message]) -> list[object]:
-    """Messages as they must be equal direct and through the gateway; an error of the gateway's own names no C source."""
+    """Messages as they must be equal both ways; an error of the gateway's own names no C source."""
     return [
         (each.kind, [(code, value) for code, value in Report.decode(each.body).fields if code not in "FLR"])
         if each.kind in (b"E", b"N")
