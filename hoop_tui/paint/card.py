@@ -118,7 +118,7 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     if approval.development:
         who.append("development identity")
     where = [approval.connection, approval.target, f"as {approval.role}" if approval.role else ""]
-    where.append("IN A TRANSACTION: its locks block others" if approval.in_transaction else "no transaction open")
+    where.append(_transaction(approval))
     impact = [
         approval.operation,
         "on " + ", ".join(approval.relations) if approval.relations else "relations not told",
@@ -130,6 +130,12 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     lines += _fact("rule", ": ".join(filter(None, rule)), width, "text")
     lines += _fact("impact", dot.join(impact), width, "text")
     return lines
+
+
+def _transaction(approval: Approval) -> str:
+    if not approval.in_transaction:
+        return "no transaction open"
+    return "IN A TRANSACTION: its locks block others" if approval.pending else "in a transaction"
 
 
 def _fact(label: str, text: str, width: int, role: str) -> list[Line]:

@@ -46,7 +46,7 @@ class ApprovalsScreen(Frame):
         self._card_since = 0
         self._card_width = 0
         self._read: set[tuple[str, str, int]] = set()
-        self._fetched: set[tuple[str, str]] = set()
+        self._fetched: set[tuple[str, str, int]] = set()
         self._wanted = ""
 
     def compose_body(self) -> ComposeResult:
@@ -246,8 +246,8 @@ class ApprovalsScreen(Frame):
         )
 
     def _fetch_whole(self, approval: Approval) -> None:
-        """Lists carry a statement's beginning only; ask for all of it, once."""
-        key = (approval.id, approval.hash)
+        """Lists carry a statement's beginning only; ask for all of it, once for each time the line is up."""
+        key = (approval.id, approval.hash, self.store.state.link.since)
         if approval.cut and self.store.state.live and key not in self._fetched:
             self._fetched.add(key)
             self.console.fetch(approval.id)
