@@ -16,6 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from gateway.evidence import record
+from gateway.evidence.journal import Journal
+from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.evidence.views import write_views
+from gateway.model import LogName
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
@@ -79,12 +85,37 @@ def test_there_are_commands() -> None:
     assert len(ALL) > 10
 
 
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Evidence of a gateway that started and stopped."""
+    directory = tmp_path_factory.mktemp("evidence")
+    log = LogName("gw-1/control")
+    journal = Journal.open(directory / "logs" / "control", log, DiskStorage(), SystemClock(), SystemEntropy())
+    journal.append(record.start("gw-1", "0.1.0"))
+    journal.flush()
+    journal.close()
+    write_views(directory)
+    return directory
+
+
 @pytest.mark.parametrize(("page", "line"), ALL)
-def test_command(page: Path, line: str) -> None:
+def test_command(page: Path, line: str, evidence: Path) -> None:
     syntax = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True)
     assert syntax.returncode == 0, syntax.stderr
     for words in simple_commands(line):
         check(words)
+        if words[0].endswith("hoop-gateway") and words[1:3] == ["evidence", "query"]:
+            check_sql(evidence, words[4])
+        elif words[0] == "duckdb" and " " in words[-1]:
+            check_sql(evidence, words[-1])
+
+
+def check_sql(evidence: Path, sql: str) -> None:
+    """Fail unless the views have what `sql` asks for."""
+    from gateway.evidence.reader import select
+
+    if sql != "SQL":
+        select(evidence, sql)
 
 
 def check(words: list[str]) -> None:
