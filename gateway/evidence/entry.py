@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from gateway.errors import EvidenceFault
 from gateway.model import Json, Micros
@@ -36,33 +37,31 @@ class Malformed(EvidenceFault):
 
 def canonical(value: Mapping[str, Json]) -> bytes:
     """Return the one encoding of `value`. Raises `Malformed` for what the format leaves out."""
-    for key, item in value.items():
-        if not key.isascii():
-            raise Malformed(f"key {key!r} is not ASCII")
-        if type(item) is not str:
-            _check(item)
     try:
+        _check(value)
         return _encode(value).encode()
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as fault:
         raise Malformed(f"cannot be encoded: {type(fault).__name__}") from None
 
 
-def _check(item: object) -> None:
-    if item is None or isinstance(item, str | bool):
-        return
-    if isinstance(item, int):
+def _check(item: Any) -> None:
+    """Refuse floats, large integers, foreign types and keys that are not ASCII; a hot path, so by exact type."""
+    kind = type(item)
+    if kind is dict:
+        if not "".join(item).isascii():  # raises TypeError for a key that is no text
+            raise Malformed("a key that is not ASCII")
+        for value in item.values():
+            if type(value) is not str:
+                _check(value)
+    elif kind is list:
+        for value in item:
+            if type(value) is not str:
+                _check(value)
+    elif kind is int:
         if not -_LARGEST < item < _LARGEST:
             raise Malformed("an integer of 2^53 or more")
-    elif isinstance(item, dict):
-        for key, value in item.items():
-            if not isinstance(key, str) or not key.isascii():
-                raise Malformed(f"key {key!r} is not ASCII text")
-            _check(value)
-    elif isinstance(item, list | tuple):
-        for value in item:
-            _check(value)
-    else:
-        raise Malformed(f"a value of type {type(item).__name__}")
+    elif kind is not bool and item is not None and not isinstance(item, str):
+        raise Malformed(f"a value of type {kind.__name__}")
 
 
 _decode = json.JSONDecoder().decode

@@ -17,7 +17,7 @@ from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, c
 from gateway.evidence.record import KINDS, Torn, session_fields
 from gateway.evidence.replay import OpenSession, Replay, journal_name, replay
 from gateway.evidence.storage import File, Storage
-from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, format_time
+from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, SessionInfo, format_time
 
 ROOM = 1 << 20
 """Journal files grow by so many zeros at a time: a sync that need not move the file's end is a third cheaper."""
@@ -25,6 +25,8 @@ ROTATE_RECORDS = 1 << 16
 ROTATE_BYTES = 256 << 20
 ROTATE_AFTER = 3_600_000_000
 """A journal file is closed at so many records, bytes or microseconds: it will become one segment."""
+_SESSIONS = 1000
+"""Sessions whose fields are kept ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Journal:
         )
         self._chain, self._seq, self._last_ts = state.chain, state.seq, state.last_ts
         self._lines: list[bytes] = []
+        self._known: dict[str, tuple[SessionInfo, dict[str, Json]]] = {}
         self._first_ts = Micros(0)
         self._number, self._end, self._records, self._file_ts = state.number, state.end, state.records, state.first_ts
         self._file: File | None = None
@@ -162,7 +165,7 @@ class Journal:
             "kind": draft.kind,
         }
         if draft.session is not None:
-            fields.update(session_fields(draft.session))
+            fields.update(self._session(draft.session))
         if draft.n is not None:
             fields["n"] = draft.n
         if now < self._last_ts:
@@ -178,6 +181,15 @@ class Journal:
                 fields.pop("clk", None)
         self._last_ts = now
         return Ticket(self.log, self._seq - 1, chain)
+
+    def _session(self, session: SessionInfo) -> dict[str, Json]:
+        """Return the fields of a session, made once while it is in use."""
+        known = self._known.get(session.id)
+        if known is None or known[0] is not session:
+            if len(self._known) >= _SESSIONS:
+                self._known.clear()
+            known = self._known[session.id] = (session, session_fields(session))
+        return known[1]
 
     def _line(self, fields: dict[str, Json], salt: bytes, payload: bytes) -> str:
         fields["seq"] = self._seq
