@@ -9,11 +9,12 @@ import pytest
 import trio
 from approving import DANA, HASH, NOON, SECOND, hold, of
 
-from gateway.approval.ledger import HoldState
+from gateway.approval.ledger import Approval, Decided, HoldState
 from gateway.approval.restart import left_pending
 from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
+from gateway.evidence import record
 from gateway.evidence.storage import DiskStorage
 from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, OperationHash, Outcome
 
@@ -47,10 +48,18 @@ class Session:
         return self.decision
 
 
+async def until(ready: Callable[[], bool]) -> None:
+    """Let the others run until `ready`, which must not take long."""
+    for _ in range(10_000):
+        if ready():
+            return
+        await trio.lowlevel.checkpoint()
+    raise AssertionError("it never happened")
+
+
 async def pending(approvals: Approvals, approval: ApprovalId = A1) -> None:
     """Return once people can see it."""
-    while not any(each.id == approval for each in approvals.pending()):
-        await trio.lowlevel.checkpoint()
+    await until(lambda: any(each.id == approval for each in approvals.pending()))
 
 
 async def approve(approvals: Approvals, approval: ApprovalId = A1, reason: str = "fine") -> None:
@@ -70,8 +79,7 @@ async def test_an_approved_operation_runs_once_and_quotes_its_record(open_desk: 
         assert line.startswith(decision.quote.chain.encode())
         assert b'"decision":"approved"' in line
         desk.approvals.executed(A1, HASH, Outcome.OK, 3, 1500)
-        while desk.approvals.get(A1).state is not HoldState.EXECUTED:
-            await trio.lowlevel.checkpoint()
+        await until(lambda: desk.approvals.get(A1).state is HoldState.EXECUTED)
         assert [(event, data["state"]) for event, data, _ in desk.published if data["state"] != "approved"] == [
             ("approval.pending", "pending"),
             ("approval.changed", "executed"),
@@ -213,8 +221,7 @@ async def test_two_people_at_once_and_one_outcome(open_desk: OpenDesk) -> None:
             nursery.start_soon(trio.sleep, 0)
             session.cancelled.set()
             decision = await session.told()
-            while len(answers) < 3:
-                await trio.lowlevel.checkpoint()
+            await until(lambda told=answers: len(told) == 3)
             ends = [line for line in desk.journal().split(b"\n") if b'"kind":"decision"' in line][1:]
             first = decision.kind.value.encode()
             assert b'"decision":"' + first in ends[0] or (len(ends) == 2 and b'"decision":"' + first in ends[1])
@@ -285,4 +292,50 @@ async def test_a_reason_is_a_line_of_text(open_desk: OpenDesk, reason: str) -> N
         with pytest.raises(Refusal) as refusal:
             await approve(desk.approvals, reason=reason)
         assert refusal.value.code == "bad_request"
+        assert desk.approvals.get(A1).state is HoldState.PENDING
+
+
+async def test_an_approval_that_reaches_no_session_is_spent(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_desk(linger=300 * SECOND) as desk, trio.open_nursery() as nursery:
+        session = Session(desk.approvals, hold())
+        use = desk.approvals._use
+
+        def cut_at_the_last_moment(approval: Approval) -> Decision | None:
+            session.scope.cancel()
+            return use(approval)
+
+        monkeypatch.setattr(desk.approvals, "_use", cut_at_the_last_moment)
+        nursery.start_soon(session.run)
+        await pending(desk.approvals)
+        await approve(desk.approvals)
+        await session.done.wait()
+        assert session.decision is None
+        await until(lambda: desk.approvals.get(A1).state is not HoldState.APPROVED)
+        assert (desk.approvals.get(A1).state, desk.approvals.get(A1).reason) == ("cancelled", "the session ended")
+        assert desk.approvals.claim(HASH, hold().session.principal) is None
+
+
+async def test_an_approval_is_not_taken_before_it_is_on_disk(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.approvals.ask(hold())
+        desk.approvals._settling.step(Decided(A1, DecisionKind.APPROVED, DANA, "fine", HASH))
+        assert desk.approvals.claim(HASH, hold().session.principal) is None
+        await desk.approvals.wait(A1)
+        assert desk.approvals.claim(HASH, hold().session.principal) is not None
+
+
+async def test_a_log_that_others_broke_ends_every_wait(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk, trio.open_nursery() as nursery:
+        session = Session(desk.approvals, hold())
+        nursery.start_soon(session.run)
+        await pending(desk.approvals)
+        desk.disk.full = True
+        with pytest.raises(EvidenceFault):
+            await desk.log.record(record.access("dana", "s1", "why not"))
+        with pytest.raises(EvidenceFault):
+            desk.approvals.cancel(A1, "killed")
+        await session.done.wait()
+        assert session.fault is not None
         assert desk.approvals.get(A1).state is HoldState.PENDING
