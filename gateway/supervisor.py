@@ -26,7 +26,7 @@ from gateway.approval.waiting import Approvals
 from gateway.control.events import Events
 from gateway.control.messages import Refusal
 from gateway.control.operators import Operator
-from gateway.control.server import ControlServer
+from gateway.control.server import ControlServer, make_socket_directory
 from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
@@ -95,6 +95,7 @@ class Supervisor:
         """
         settings = self._settings
         tls = server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+        make_socket_directory(settings.gateway.control_socket)
         with self._open_logs() as logs:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(logs.control.run)

@@ -131,9 +131,7 @@ async def _farewell(stream: trio.SocketStream, failure: Failure) -> None:
 def _listen(path: Path) -> trio.socket.SocketType:
     """Make the socket: its mode is set before it listens, so that there is no moment in which others may connect."""
     try:
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True)
-            path.parent.chmod(0o750)  # whatever the umask says: operators reach the socket by their group
+        make_socket_directory(path)
         _remove_stale(path)
         plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -147,6 +145,16 @@ def _listen(path: Path) -> trio.socket.SocketType:
             raise
     except OSError as fault:
         raise ConfigurationFault(f"gateway.control_socket: cannot listen on {path}: {fault.strerror}") from fault
+
+
+def make_socket_directory(path: Path) -> None:
+    """Make the directory of the socket `path`, 0750: operators reach the socket by their group. One that exists stays.
+
+    To be called before anything else is made beneath it, such as the evidence, whose directories are 0700.
+    """
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o750)  # whatever the umask says
 
 
 def _remove_stale(path: Path) -> None:
