@@ -98,9 +98,17 @@ class Pipeline:
     """Carries out one session's actions. `over` is set, with `reason`, once the machine closed the session."""
 
     def __init__(
-        self, session: Session, stages: Stages, client: Outbox, target: Outbox, started: Ticket, nursery: trio.Nursery
+        self,
+        session: Session,
+        stages: Stages,
+        client: Outbox,
+        target: Outbox,
+        started: Ticket,
+        nursery: trio.Nursery,
+        results_wait: bool = False,
     ) -> None:
         self._session, self._stages, self._nursery = session, stages, nursery
+        self._results_wait = results_wait
         self._client, self._target = client, target
         self._ticket = started
         self._holds: dict[Token, HoldEnds] = {}
@@ -138,7 +146,7 @@ class Pipeline:
                     (ends.gone if gone else ends.cancelled).set()
                 case Record(note, wait):
                     ticket = self._stages.record(note)
-                    self._ticket = ticket if wait else self._ticket
+                    self._ticket = ticket if wait or self._results_wait else self._ticket
                 case SendToTarget(data):
                     self._target.put(self._ticket, data)
                 case SendToClient(data):

@@ -54,6 +54,8 @@ class Wait(Enum):
     """A whole message; it is sent in."""
     QUIET = auto()
     """Everything that was forwarded is answered, and no cancel is on its way."""
+    TURN = auto()
+    """As QUIET, before something new begins: never, once the session is about to be cut."""
     COPY = auto()
     """The target wants COPY data, or the statement ended."""
     COPY_MESSAGE = auto()
@@ -464,7 +466,7 @@ class ClientSide:
         x = self._x
         if x.flight and x.segment_dirty:
             x.to_target(FLUSH)
-        yield Wait.QUIET
+        yield Wait.TURN
 
     def _forward(self, raw: bytes) -> None:
         self._x.segment_dirty = True

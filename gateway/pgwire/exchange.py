@@ -58,12 +58,24 @@ class Exchange:
     """Something was forwarded in the extended protocol since the last Sync."""
     copy_in: Operation | None = None
     cancelling: bool = False
+    stopping: bool = False
+    """Nothing more is taken from the client: the session is about to be cut."""
     held: Held | None = None
     closed: bool = False
     counts: Counts = field(default_factory=Counts)
     last: Operation | None = None
     """The operation that answered last: a failing commit at Sync is its error."""
     _n: int = 0
+
+    @property
+    def in_flight(self) -> int | None:
+        """The request that the target works on; where a commit is all it does, the one that answered last."""
+        head = self.flight.head
+        if head is not None and head.preparing is not None:
+            return head.preparing.n
+        if head is not None and head.operation is not None:
+            return head.operation.n
+        return self.last.n if self.last is not None else None
 
     def next_n(self) -> int:
         """Return the next number of a record of this session; 0 is the session's start."""

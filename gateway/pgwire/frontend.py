@@ -21,6 +21,7 @@ GSSENC_REQUEST = 1234 << 16 | 5680
 SYNC = message(b"S")
 FLUSH = message(b"H")
 TERMINATE = message(b"X")
+COPY_FAIL = message(b"f", b"the session is being ended\0")
 
 
 @dataclass(frozen=True, slots=True)

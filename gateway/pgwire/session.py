@@ -28,6 +28,7 @@ from gateway.pgwire.actions import (
 from gateway.pgwire.backend import Report, error_response
 from gateway.pgwire.client_side import ClientSide, Wait
 from gateway.pgwire.exchange import Exchange
+from gateway.pgwire.frontend import COPY_FAIL
 from gateway.pgwire.target_side import TargetSide
 
 
@@ -71,6 +72,8 @@ class Session:
         """Answer the question `token`; an answer that nobody waits for any more is dropped."""
         if self._x.closed or token != self._client.token or self._wait is not Wait.ANSWER:
             return []
+        if self._x.stopping and not isinstance(answer, Refused):
+            return []
         self._answer = answer
         try:
             self._advance()
@@ -87,14 +90,22 @@ class Session:
             x.actions.append(Record(Cancellation(x.next_n(), x.held.n, forwarded=False)))
             x.actions.append(EndHold(x.held.token, "cancelled by the client"))
             return self._take()
-        head = x.flight.head
-        running = head.operation if head is not None else None
-        if running is None or x.cancelling:
+        if not x.flight or x.cancelling:
             x.actions.append(Record(Cancellation(x.next_n(), None, forwarded=False), wait=False))
         else:
             x.cancelling = True
-            x.actions.append(Record(Cancellation(x.next_n(), running.n, forwarded=True)))
+            x.actions.append(Record(Cancellation(x.next_n(), x.in_flight, forwarded=True)))
             x.actions.append(CancelTarget())
+        return self._take()
+
+    def stop(self) -> list[Action]:
+        """Take nothing more from the client: the session is about to be cut. A COPY from it fails."""
+        x = self._x
+        x.stopping = True
+        if x.copy_in is not None and not x.closed:
+            x.copy_in = None
+            x.to_target(COPY_FAIL)
+            self._advance()
         return self._take()
 
     def cancel_delivered(self) -> list[Action]:
@@ -173,10 +184,11 @@ class Session:
         x = self._x
         match self._wait:
             case Wait.MESSAGE:
-                found = self._client.reader.next()
+                found = None if x.cancelling or x.stopping else self._client.reader.next()
                 return found is not None, found
-            case Wait.QUIET:
-                return not x.flight and not x.cancelling, None
+            case Wait.QUIET | Wait.TURN:
+                stopped = x.stopping and self._wait is Wait.TURN
+                return not (x.flight or x.cancelling or stopped), None
             case Wait.COPY:
                 return x.copy_in is not None or not x.flight, None
             case Wait.COPY_MESSAGE:

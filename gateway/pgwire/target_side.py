@@ -77,6 +77,8 @@ class TargetSide:
                     self._run(data, run, end)
                     self._streaming = stop - end
                     return end
+                if length > self._x.limits.message:
+                    raise TargetFault(f"the target sent a message of {length} bytes, too large to be looked at whole")
                 break
             if streams:
                 self._note_row(kind, data, position + 5, stop)

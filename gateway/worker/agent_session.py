@@ -106,7 +106,9 @@ class AgentSession:
         faults: list[Exception] = []
         try:
             async with trio.open_nursery() as nursery:
-                pipeline = Pipeline(self.session, self, self._client_out, self._target_out, started, nursery)
+                pipeline = Pipeline(
+                    self.session, self, self._client_out, self._target_out, started, nursery, self._around.results_wait
+                )
                 self._pipeline = pipeline
                 self._client_out.put(started, self._greeting())
                 await self._client_out.drain()
@@ -187,6 +189,7 @@ class AgentSession:
         pipeline = self._pipeline
         if pipeline is None or pipeline.over.is_set():
             return
+        pipeline.perform(self.session.stop())
         if self.session.running:
             await self._cancel()
             with trio.move_on_after(_CANCEL_SECONDS):
@@ -194,7 +197,10 @@ class AgentSession:
         pipeline.perform(self.session.cut("57P01", words, reason))
 
     async def _settle(self) -> None:
+        """Let what runs end, and nothing new begin."""
         if self._pipeline is not None:
+            self._pipeline.perform(self.session.stop())
+            await self._pipeline.drain()
             await self._pipeline.quiet()
 
     async def _cancel(self) -> None:

@@ -25,7 +25,7 @@ class LiveSession:
     cut: Callable[[str, str], Awaitable[None]]
     """Ends it with (what the agent is told, reason for the record); returns once its FATAL is queued."""
     settle: Callable[[], Awaitable[None]]
-    """Returns once the target owes it no answer."""
+    """Takes nothing more from its agent; returns once the target owes it no answer."""
     current: str | None = None
 
     def describe(self) -> dict[str, Json]:

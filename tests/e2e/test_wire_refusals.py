@@ -179,7 +179,7 @@ def test_a_copy_that_fails_behind_a_pipeline_swallows_its_data(agent: Callable[.
     assert ids(scratch) == []
 
 
-# --- names that a pipeline leaves in doubt ------------------------------------------------------------------------------
+# --- names that a pipeline leaves in doubt ---------------------------------------------------------------------------
 
 
 HELD = "DELETE FROM scratch WHERE id = 1"
