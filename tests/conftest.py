@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from gateway.demo.binaries import find_tls_binaries
 from gateway.demo.postgres import PostgresServer
 from requires import requires
 
-# `ci` is bounded and repeatable; `fuzz` (just fuzz) looks for new examples for as long as it is told.
+# `ci` is bounded and repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new
+# examples for as long as it is told.
 settings.register_profile(
-    "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+    "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)  # fmt: skip
 settings.register_profile(
     "fuzz", deadline=None, max_examples=int(os.environ.get("HOOP_FUZZ_EXAMPLES", "20000")),
     suppress_health_check=[HealthCheck.too_slow],
