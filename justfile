@@ -27,13 +27,13 @@ format:
 test *arguments:
     {{ python }} -m pytest {{ arguments }}
 
-# The property tests, with many more examples than CI takes.
-fuzz examples="20000":
-    HYPOTHESIS_PROFILE=fuzz HOOP_FUZZ_EXAMPLES={{ examples }} {{ python }} -m pytest -m fuzz
+# The property tests, with many more examples than CI takes; `just fuzz 100000 tests/wire` for longer, in one place.
+fuzz examples="5000" *arguments:
+    HYPOTHESIS_PROFILE=fuzz HOOP_FUZZ_EXAMPLES={{ examples }} {{ python }} -m pytest -o faulthandler_timeout=0 -m 'hypothesis or fuzz' {{ arguments }}
 
 # kill -9 under load, many times over.
 crash rounds="50":
-    HOOP_CRASH_ROUNDS={{ rounds }} {{ python }} -m pytest -m crash
+    HOOP_CRASH_ROUNDS={{ rounds }} {{ python }} -m pytest -o faulthandler_timeout=0 -m crash
 
 # pgbench direct, through PgBouncer and through the gateway; writes docs/benchmarks.md.
 bench *arguments:

@@ -18,16 +18,16 @@ from gateway.demo.binaries import find_tls_binaries
 from gateway.demo.postgres import PostgresServer
 from requires import requires
 
-# `ci` is bounded and repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new
-# examples for as long as it is told.
+# `ci` is repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new examples for as
+# long as it is told.
+_examples = os.environ.get("HOOP_FUZZ_EXAMPLES", "")
 settings.register_profile(
     "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow],
-    phases=[phase for phase in Phase if phase is not Phase.explain],
+    max_examples=int(_examples or 100), phases=[phase for phase in Phase if phase is not Phase.explain],
 )  # fmt: skip
 settings.register_profile(
-    "fuzz", deadline=None, max_examples=int(os.environ.get("HOOP_FUZZ_EXAMPLES", "20000")),
-    suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
+    "fuzz", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=int(_examples or 5000)
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 _numbers = itertools.count()
