@@ -18,8 +18,8 @@ from gateway.demo.binaries import find_tls_binaries
 from gateway.demo.postgres import PostgresServer
 from requires import requires
 
-# `ci` is repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new examples for as
-# long as it is told.
+# `ci` is repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new examples
+# for as long as it is told.
 _examples = os.environ.get("HOOP_FUZZ_EXAMPLES", "")
 settings.register_profile(
     "ci", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow],
