@@ -13,10 +13,12 @@ from pathlib import Path
 
 from gateway.errors import EvidenceFault, OurBug
 from gateway.evidence.chain import commitment
+from gateway.evidence.checkpoints import EVERY, Checkpoints, open_checkpoints
 from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
 from gateway.evidence.record import KINDS, Torn, session_fields
 from gateway.evidence.replay import OpenSession, Replay, journal_name, replay
 from gateway.evidence.storage import File, Storage
+from gateway.evidence.tree import TreeState
 from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, SessionInfo, format_time
 
 ROOM = 1 << 20
@@ -65,6 +67,7 @@ class Batch:
     count: int
     first_ts: Micros
     last: Quote
+    tree: TreeState
 
 
 class Journal:
@@ -98,6 +101,8 @@ class Journal:
             stack,
         )
         self._chain, self._seq, self._last_ts = state.chain, state.seq, state.last_ts
+        self._tree, self._durable_tree = state.tree, state.tree.state()
+        self._checkpoints: Checkpoints | None = None
         self._lines: list[bytes] = []
         self._known: dict[str, tuple[SessionInfo, dict[str, Json]]] = {}
         self._first_ts = Micros(0)
@@ -114,21 +119,27 @@ class Journal:
         clock: Clock,
         entropy: Entropy,
         *,
+        keys: Path | None = None,
         accept_loss: bool = False,
     ) -> Journal:
         """Open the log `origin` in `directory` (`evidence/logs/w1`), made where absent: lock, replay, repair.
+
+        With `keys`, the gateway's directory of private keys, which is never below the evidence, checkpoints are signed.
 
         Raises `EvidenceFault` where another process holds it, where a crash cannot explain what is found, or where
         the disk fails. `accept_loss` goes on past whole records after a broken one; the first records then say so.
         """
         with contextlib.ExitStack() as stack:
             try:
-                for place in (directory / "journal", directory / "torn"):
-                    storage.make_directory(place)
+                for place in ("journal", "checkpoints", "torn"):
+                    storage.make_directory(directory / place)
                 stack.enter_context(storage.lock(directory / "lock"))
-                storage.open(directory / "journal" / journal_name(0)).close()
+                for empty in (directory / "journal" / journal_name(0), directory / "checkpoints" / "0.note"):
+                    storage.open(empty).close()  # DuckDB refuses a pattern that matches no file
                 state = replay(storage, directory, origin, accept_loss=accept_loss)
                 journal = cls(directory, storage, clock, entropy, state, stack)
+                if keys is not None:
+                    journal._checkpoints = open_checkpoints(directory, storage, entropy, keys, origin)
                 journal._open_file()
             except OSError as fault:
                 raise EvidenceFault(f"evidence in {directory} cannot be opened: {fault.strerror or fault}") from fault
@@ -200,6 +211,7 @@ class Journal:
         if len(entry) > MAX_ENTRY:
             raise Malformed(f"an entry of {len(entry)} bytes; {MAX_ENTRY} is the limit")
         chain = self._chain.link(entry).hex()
+        self._tree.append(entry)
         if not self._lines:
             self._first_ts = self._clock.now()
         self._lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), salt.hex().encode(), entry, payload))
@@ -212,7 +224,7 @@ class Journal:
         if not self._lines:
             return None
         last = Quote(self.log, self._seq - 1, self._chain.value.hex())
-        batch = Batch(b"".join(self._lines), len(self._lines), self._first_ts, last)
+        batch = Batch(b"".join(self._lines), len(self._lines), self._first_ts, last, self._tree.state())
         self._lines = []
         return batch
 
@@ -230,7 +242,28 @@ class Journal:
         except BaseException:
             self.broken = "the record cannot be written: interrupted while writing"
             raise
-        self.durable, self.head = batch.last.seq, batch.last
+        self.durable, self.head, self._durable_tree = batch.last.seq, batch.last, batch.tree
+
+    @property
+    def signs(self) -> bool:
+        """Say whether this log has checkpoints."""
+        return self._checkpoints is not None
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Say whether enough is durable and not covered by a checkpoint."""
+        return self._checkpoints is not None and self._durable_tree.size - self._checkpoints.covered >= EVERY
+
+    def checkpoint(self) -> None:
+        """Sign what is durable, if anything is new; it may run in a thread. Raises `EvidenceFault`, then broken."""
+        self._must_work()
+        if self._checkpoints is None:
+            return
+        try:
+            self._checkpoints.write(self._durable_tree)
+        except OSError as fault:
+            self.broken = f"the checkpoint cannot be written: {fault.strerror or type(fault).__name__}"
+            raise EvidenceFault(self.broken) from fault
 
     def flush(self) -> None:
         """Make everything appended durable, with one write and one sync. Raises `EvidenceFault`."""
@@ -244,16 +277,19 @@ class Journal:
         return Recorded(ticket, _SEAL)
 
     def close(self) -> None:
-        """Flush, give back the room kept, close, and let go of the directory. Raises `EvidenceFault` if that fails."""
+        """Flush, sign, give back the room kept, close, let go of the directory. Raises `EvidenceFault`."""
         try:
             if self.broken is None:
                 self.flush()
+                self.checkpoint()
                 self._finish_file()
         except OSError as fault:
             raise EvidenceFault(f"the journal cannot be closed: {fault.strerror or fault}") from fault
         finally:
             self.broken = self.broken or "the journal is closed"
-            self._stack.close()
+            with self._stack:
+                if self._file is not None:
+                    self._file.close()
 
     def _must_work(self) -> None:
         if self.broken is not None:

@@ -89,22 +89,26 @@ class AgentSession:
 
     async def run(self) -> None:
         """Serve the session until it is over."""
+        reason = "error"
+        try:
+            reason = await self._serve()
+        finally:
+            self._around.live.remove(self.live)
+            with trio.CancelScope(shield=True):
+                await self._end(reason)
+
+    async def _begin(self) -> Ticket:
         around = self._around
         started = (await around.log.record(record.session_start(self.info))).ticket
         around.live.add(self.live)
         around.publish("session.opened", self.live.describe())
-        reason = "error"
-        try:
-            reason = await self._serve(started)
-        finally:
-            around.live.remove(self.live)
-            with trio.CancelScope(shield=True):
-                await self._end(reason)
+        return started
 
-    async def _serve(self, started: Ticket) -> str:
+    async def _serve(self) -> str:
         """Run the pipeline; every fault becomes what the agent is told, and the reason for the record."""
         faults: list[Exception] = []
         try:
+            started = await self._begin()
             async with trio.open_nursery() as nursery:
                 pipeline = Pipeline(
                     self.session, self, self._client_out, self._target_out, started, nursery, self._around.results_wait
@@ -139,7 +143,7 @@ class AgentSession:
                 place = "".join(traceback.format_tb(fault.__traceback__))
                 logger.error("session %s ended by %s%s at\n%s", self.info.id, type(fault).__name__, own, place)
             sqlstate, words, reason = "XX000", "hoop: internal error; the session was ended", "error"
-        if not self._client_out.sending:
+        if not self._client_out.cut:
             with trio.move_on_after(1), trio.CancelScope(shield=True):
                 try:
                     await self._arrival.stream.send_all(error_response(sqlstate, words, severity="FATAL"))
@@ -151,11 +155,12 @@ class AgentSession:
         """Close the target, and record the end."""
         around, counts = self._around, self.session.counts
         self._holding.abandon()
-        with trio.move_on_after(1):
-            try:
-                await self._target.stream.send_all(TERMINATE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-                logger.debug("session %s: the target was gone already", self.info.id)
+        if not self._target_out.cut:  # else it could complete the message that was cut
+            with trio.move_on_after(1):
+                try:
+                    await self._target.stream.send_all(TERMINATE)
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                    logger.debug("session %s: the target was gone already", self.info.id)
         await self._target.stream.aclose()
         draft = record.session_end(
             self.info,
@@ -222,6 +227,8 @@ class AgentSession:
         await self._arrival.stream.send_all(data)
 
     async def _to_target(self, recorded: Recorded, data: bytes) -> None:
+        if (broken := self._around.log.journal.broken) is not None:
+            raise EvidenceFault(broken)  # also what is recorded, or needs no record, as a Sync that commits
         await forward(recorded, self._target.stream.send_all, data)
 
     # --- stages --------------------------------------------------------------------------------------------------

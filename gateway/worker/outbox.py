@@ -33,11 +33,8 @@ class Outbox:
         self._emptied = trio.Event()
         self.broken = False
         """The other side is gone: what is queued is dropped."""
-
-    @property
-    def sending(self) -> bool:
-        """Whether a send is under way and may have been cut in the middle of a message."""
-        return self._busy
+        self.cut = False
+        """A send was given up, perhaps in the middle of a message: nothing may follow it."""
 
     def put(self, ticket: Ticket, data: bytes) -> None:
         """Queue bytes that may leave once `ticket` is durable."""
@@ -71,6 +68,9 @@ class Outbox:
             await self._send(recorded, data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.broken = True
+        except trio.Cancelled:
+            self.cut = True
+            raise
         self._size -= len(data)
         if self.broken:
             self._queue.clear()
