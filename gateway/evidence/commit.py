@@ -13,6 +13,7 @@ from collections.abc import Callable
 import trio
 
 from gateway.errors import EvidenceFault
+from gateway.evidence.checkpoints import AFTER
 from gateway.evidence.journal import Journal, Recorded, Ticket
 from gateway.model import Draft, LogName, Quote
 
@@ -31,6 +32,7 @@ class GroupCommit:
         self._flushing = False
         self._flushed = trio.Event()
         self._appended = trio.Event()
+        self._checkpoint_due = trio.Event()
         self._recent = FAST
         """Seconds that a sync took, smoothed; starts slow, so that an unknown disk cannot stall the loop."""
 
@@ -66,7 +68,25 @@ class GroupCommit:
         return await self.durable(self.append(draft))
 
     async def run(self) -> None:
-        """Flush what nobody waits for within 50 ms, until cancelled; returns once the journal is broken."""
+        """Flush what nobody waits for, and write checkpoints, until cancelled; returns once the journal is broken."""
+        async with trio.open_nursery() as nursery:
+            if self.journal.signs:
+                nursery.start_soon(self._sign)
+            await self._sweep()
+            nursery.cancel_scope.cancel()
+
+    async def _sign(self) -> None:
+        """Write a checkpoint every so many entries or seconds."""
+        while self.journal.broken is None:
+            with trio.move_on_after(AFTER):
+                await self._checkpoint_due.wait()
+            self._checkpoint_due = trio.Event()
+            try:
+                await trio.to_thread.run_sync(self.journal.checkpoint)
+            except EvidenceFault:
+                return  # the journal keeps the fault and tells it to everyone who appends or waits
+
+    async def _sweep(self) -> None:
         while self.journal.broken is None:
             await self._appended.wait()
             self._appended = trio.Event()
@@ -95,6 +115,8 @@ class GroupCommit:
                 with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it
                     await trio.to_thread.run_sync(self.journal.commit, batch)
             self._recent += (self._timer() - began - self._recent) / 4
+            if self.journal.checkpoint_due:
+                self._checkpoint_due.set()
         finally:
             self._flushing = False
             self._flushed.set()

@@ -14,9 +14,12 @@ from blake3 import blake3
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain
+from gateway.evidence.checkpoints import last_checkpoint, sizes
 from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, parse_time
+from gateway.evidence.note import Checkpoint
 from gateway.evidence.record import Torn, session_info
 from gateway.evidence.storage import Storage
+from gateway.evidence.tree import Tree
 from gateway.model import Json, LogName, Micros, SessionInfo
 
 _NEVER = Micros(0)
@@ -57,7 +60,10 @@ class Replay:
     """Where a log stands: the next sequence number and chain value, the last file's place and what is unfinished."""
 
     origin: LogName
+    checkpoint: Checkpoint | None = None
+    """The newest one: the log must be at least what it says."""
     chain: Chain = field(default_factory=Chain)
+    tree: Tree = field(default_factory=Tree)
     seq: int = 0
     last_ts: Micros = _NEVER
     number: int = 0
@@ -91,6 +97,12 @@ class Replay:
             )
         self.seq += 1
         self.records += 1
+        self.tree.append(line.entry)
+        if self.checkpoint is not None and self.seq == self.checkpoint.size and self.tree.root != self.checkpoint.root:
+            raise EvidenceFault(
+                f"log {self.origin}: its first {self.seq} records are not those of checkpoint {self.seq};"
+                " they were changed; restore them from a copy"
+            )
         self.last_ts = parse_time(str(entry["ts"]))
         if self.first_ts is None:
             self.first_ts = self.last_ts
@@ -138,7 +150,7 @@ def lines(storage: Storage, path: Path) -> Iterator[tuple[int, bytes]]:
 
 def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: bool = False) -> Replay:
     """Read the log in `directory` and repair its torn tail. Raises `EvidenceFault` where a crash cannot explain it."""
-    state = Replay(origin)
+    state = Replay(origin, last_checkpoint(storage, directory))
     journal = directory / "journal"
     files = [name for name in storage.names(journal) if name.endswith(".tsv") and name != journal_name(0)]
     for index, name in enumerate(files):
@@ -154,6 +166,7 @@ def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: b
                 break
             state.end = offset + len(raw) + 1
         _repair(storage, directory, state, last=index == len(files) - 1, accept_loss=accept_loss)
+    _reach_checkpoint(storage, directory, state, accept_loss=accept_loss)
     for name in storage.names(directory / "torn"):
         if not state.named(name) and not name.startswith("."):
             content = _all(storage, directory / "torn" / name, 0)
@@ -175,6 +188,7 @@ def _repair(storage: Storage, directory: Path, state: Replay, *, last: bool, acc
     where = f"log {state.origin}, record {state.seq} ({path.name}, byte {state.end})"
     if not last:
         raise EvidenceFault(f"{where} is broken and later files follow it: no crash does that; restore it from a copy")
+    _reach_checkpoint(storage, directory, state, accept_loss=accept_loss)
     if _whole_line_after(content, state.origin):
         if not accept_loss:
             raise EvidenceFault(
@@ -193,6 +207,24 @@ def _repair(storage: Storage, directory: Path, state: Replay, *, last: bool, acc
         file.sync()
     finally:
         file.close()
+
+
+def _reach_checkpoint(storage: Storage, directory: Path, state: Replay, *, accept_loss: bool) -> None:
+    """Refuse a log that is shorter than its last checkpoint; what a signature covers was on disk before."""
+    if state.checkpoint is None or state.seq >= state.checkpoint.size:
+        return
+    if not accept_loss:
+        raise EvidenceFault(
+            f"log {state.origin} holds {state.seq} good records, and its checkpoint covers {state.checkpoint.size}:"
+            " no crash does that; restore it from a copy, or start with --accept-loss to go on without the rest"
+        )
+    state.lost = f"checkpoint {state.checkpoint.size} covers more than is there"
+    place = directory / "checkpoints"
+    for size in sizes(storage, place):
+        if size > state.seq:
+            storage.replace(directory / "torn" / f"{size}.note", storage.read(place / f"{size}.note", 0, 1 << 16))
+            storage.remove(place / f"{size}.note")
+    state.checkpoint = None
 
 
 def _whole_line_after(content: bytes, origin: LogName) -> bool:

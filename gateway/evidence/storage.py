@@ -57,6 +57,9 @@ class Storage(Protocol):
     def replace(self, path: Path, data: bytes, mode: int = 0o600) -> None:
         """Put `data` in place of `path` at once and durably: written beside it, synced, renamed, directory synced."""
 
+    def remove(self, path: Path) -> None:
+        """Remove the file `path`, durably."""
+
     def sync_directory(self, path: Path) -> None:
         """Return once the names in directory `path` are on the disk."""
 
@@ -123,6 +126,11 @@ class DiskStorage:
         except OSError:
             beside.unlink(missing_ok=True)
             raise
+        self.sync_directory(path.parent)
+
+    def remove(self, path: Path) -> None:
+        """Remove the file `path`, durably."""
+        path.unlink()
         self.sync_directory(path.parent)
 
     def sync_directory(self, path: Path) -> None:

@@ -16,14 +16,18 @@ from blake3 import blake3
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain, commitment
-from gateway.evidence.entry import MAX_LINE, Line, Malformed, parse, parse_line, parse_loosely, parse_time
+from gateway.evidence.entry import MAX_LINE, Line, Malformed, canonical, parse_line, parse_loosely, parse_time
+from gateway.evidence.note import Checkpoint, Verifier, open_note
 from gateway.evidence.record import KINDS
+from gateway.evidence.tree import Tree
 from gateway.model import Json
 
 Grade: TypeAlias = Literal["tampered", "incomplete", "note"]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 READ = 4 << 20
+UNSIGNED = 60_000_000
+"""Microseconds after which records without a checkpoint are a finding; one is due after five seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     heads: dict[str, tuple[int, str]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """By log, its verifier key: compare it with the one that you were given."""
+    signed: dict[str, int] = field(default_factory=dict)
+    """By log, how many records the newest checkpoint covers."""
     records: int = 0
 
     @property
@@ -61,6 +69,15 @@ class _Log:
     name: str
     directory: Path
     chain: Chain = field(default_factory=Chain)
+    tree: Tree = field(default_factory=Tree)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    """Signed checkpoints by size; those that the log reached are taken out."""
+    signed: int | None = None
+    """Records that the newest checkpoint covers; None where the log has no key."""
+    unsigned_ts: int = 0
+    """Time of the first record that no checkpoint covers."""
+    broken: bool = False
+    """An entry could not be put into the tree: no checkpoint after it can hold."""
     expected: int = 0
     known: bool = True
     """The chain value before the next line is known; not after a line that could not be read."""
@@ -105,6 +122,7 @@ class _Check:
     def run(self) -> Report:
         for directory in self._logs:
             log = _Log(directory.name, directory)
+            self._load_checkpoints(log)
             self._read(log)
             self._finish(log)
         self._check_quotes()
@@ -112,6 +130,33 @@ class _Check:
 
     def _find(self, grade: Grade, log: _Log, seq: int | None, what: str) -> None:
         self._report.findings.append(Finding(grade, log.name, seq, what))
+
+    def _load_checkpoints(self, log: _Log) -> None:
+        """Read the log's key and its signed checkpoints."""
+        public, notes = log.directory / "log.pub", sorted((log.directory / "checkpoints").glob("*.note"))
+        notes = [path for path in notes if path.name != "0.note"]
+        if not public.exists():
+            if notes:
+                self._find("incomplete", log, None, "log.pub is missing: nothing shows who signed its checkpoints")
+            return
+        log.signed = 0
+        try:
+            verifier = Verifier.parse(public.read_bytes()[:4096].decode(errors="replace"))
+        except Malformed as fault:
+            self._find("tampered", log, None, f"log.pub: {fault}")
+            return
+        self._report.keys[verifier.name] = str(verifier)
+        for path in notes:
+            try:
+                checkpoint = open_note(path.read_bytes()[: 1 << 16], verifier)
+                if path.name != f"{checkpoint.size}.note":
+                    raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
+            except Malformed as fault:
+                self._find("tampered", log, None, f"checkpoints/{path.name}: {fault}")
+                continue
+            log.checkpoints[checkpoint.size] = checkpoint
+            log.signed = max(log.signed, checkpoint.size)
+        self._report.signed[verifier.name] = log.signed
 
     def _read(self, log: _Log) -> None:
         paths = sorted((log.directory / "journal").glob("*.tsv"))
@@ -136,7 +181,7 @@ class _Check:
             loose = parse_loosely(line.entry)
         except Malformed as fault:
             self._find("tampered", log, log.expected, f"a line that cannot be read: {fault}")
-            log.known = False
+            log.known, log.broken = False, True
             return
         self._report.records += 1
         if not self._order(log, line, loose):
@@ -144,9 +189,9 @@ class _Check:
         if len(raw) >= MAX_LINE:
             self._find("tampered", log, log.expected - 1, f"a line of {len(raw)} bytes, longer than any of ours")
         try:
-            entry = parse(line.entry)
-            seq = _whole_number(entry, "seq")
-            self._entry(log, entry, seq, line)
+            if canonical(loose) != line.entry:
+                raise Malformed("not in canonical form")  # noqa: TRY301  one place says where
+            self._entry(log, loose, _whole_number(loose, "seq"), line)
         except Malformed as fault:
             self._find("tampered", log, log.expected - 1, f"an entry that is not of the format: {fault}")
 
@@ -172,9 +217,19 @@ class _Check:
         if linked != line.chain and log.known and not missing:
             self._find("tampered", log, seq, "its chain value does not follow from the entry before and its bytes")
         log.known = True
+        log.broken = log.broken or missing
+        log.tree.append(line.entry)
+        self._check_root(log)
         log.chain.value = line.chain
         log.expected = seq + 1
         return True
+
+    def _check_root(self, log: _Log) -> None:
+        checkpoint = log.checkpoints.pop(log.tree.size, None)
+        if checkpoint is not None and not log.broken and checkpoint.root != log.tree.root:
+            what = f"the records before it are not those that checkpoint {checkpoint.size} was signed over"
+            self._find("tampered", log, log.tree.size, what)
+            log.broken = True  # later ones would say the same
 
     def _entry(self, log: _Log, entry: dict[str, Json], seq: int, line: Line) -> None:
         kind, sid, n = entry.get("kind"), entry.get("sid"), entry.get("n")
@@ -184,8 +239,11 @@ class _Check:
         self._payload(log, entry, seq, line)
         first = self._part(log, entry, seq)
         log.closed = kind == "shutdown"
+        if seq == log.signed:
+            log.unsigned_ts = log.last_ts
         if kind == "gap":
             log.gap = True
+            self._find("incomplete", log, seq, f"records were given up here: {entry.get('why')}")
         if kind == "start":
             self._started(log, entry)
         if kind == "decision":
@@ -266,6 +324,19 @@ class _Check:
             else:
                 self._find("note", log, seq, f"session {sid} has no end: it is open, or the gateway was stopped hard")
         self._torn(log)
+        self._signed(log)
+
+    def _signed(self, log: _Log) -> None:
+        """Check that the log is as long as its checkpoints say, and that they go as far as the log."""
+        beyond = [size for size in log.checkpoints if size > log.tree.size]
+        if beyond and not log.broken:
+            what = f"the log has {log.expected} records, and checkpoint {max(beyond)} covers more: its end is cut off"
+            self._find("tampered", log, log.expected, what)
+        if log.signed is None or log.signed >= log.expected or log.broken:
+            return
+        what = f"{log.expected - log.signed} records at the end are covered by no checkpoint"
+        late = log.closed or log.last_ts - log.unsigned_ts > UNSIGNED
+        self._find("incomplete" if late else "note", log, log.signed, what)
 
     def _torn(self, log: _Log) -> None:
         """Check what crashes left behind against what the starts after them said."""

@@ -51,8 +51,13 @@ def view_sql(evidence: Path) -> str:
     """Return the SQL that makes the views over `evidence`, an absolute path."""
     template = files("gateway.evidence").joinpath("views.sql").read_text("utf-8")
     base, views = template.split("-- views\n")
-    base = base[base.index("lines AS") :].replace("{journal}", quoted(f"{escaped(evidence)}/logs/*/journal/*.tsv"))
-    return views.replace("{base}", base.rstrip())
+    base = base[base.index("lines AS") :].rstrip()
+    logs = f"{escaped(evidence)}/logs/*"
+    return (
+        views.replace("{base}", base)
+        .replace("{journal}", quoted(f"{logs}/journal/*.tsv"))
+        .replace("{checkpoints}", quoted(f"{logs}/checkpoints/*.note"))
+    )
 
 
 def escaped(path: Path) -> str:

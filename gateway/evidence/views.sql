@@ -1,4 +1,4 @@
--- The views of evidence.duckdb over the live journals. {journal} is the quoted glob of the journal files, {base} the
+-- The views of evidence.duckdb over the live journals. {journal} and {checkpoints} are quoted patterns, {base} the
 -- steps before the first view, which each view carries itself: so the file shows no other view, and works under any
 -- name it is attached by. Written for DuckDB 1.0 and later: no lambda, no window default, nothing younger.
 
@@ -289,14 +289,25 @@ FROM whole
 WHERE kind = 'access';
 
 CREATE VIEW checkpoints AS
-SELECT
-    CAST(NULL AS VARCHAR) AS log,
-    CAST(NULL AS BIGINT) AS size,
-    CAST(NULL AS VARCHAR) AS root,
-    CAST(NULL AS TIMESTAMP) AS ts,
-    CAST(NULL AS VARCHAR) AS signed_by,
-    CAST(NULL AS VARCHAR[]) AS witnessed_by
-WHERE false;
+WITH {base},
+notes AS (
+    SELECT string_split(content, chr(10)) AS note
+    FROM read_text({checkpoints})
+    WHERE content <> ''
+),
+-- Lines of a note: origin, size, root, an empty one, then a signature each: dash, name, base64.
+told AS (
+    SELECT
+        note[1] AS log,
+        TRY_CAST(note[2] AS BIGINT) AS size,
+        lower(hex(TRY_CAST(from_base64(CASE WHEN length(note[3]) = 44 THEN note[3] END) AS BLOB))) AS root,
+        split_part(note[5], ' ', 2) AS signed_by,
+        [split_part(line, ' ', 2) FOR line IN note[6:] IF line <> ''] AS witnessed_by
+    FROM notes
+)
+SELECT told.log AS log, size, root, entries.ts AS ts, signed_by, witnessed_by
+FROM told
+LEFT JOIN entries ON entries.log = told.log AND entries.seq = size - 1;
 
 CREATE VIEW gaps AS
 WITH {base},
