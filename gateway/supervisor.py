@@ -113,7 +113,8 @@ class Supervisor:
             journals = {}
             for log in ("control", "w1"):
                 directory, origin = evidence / "logs" / log, LogName(f"{name}/{log}")
-                journal = Journal.open(directory, origin, storage, self._clock, self._entropy)
+                keys = self._settings.gateway.state_dir / "keys"
+                journal = Journal.open(directory, origin, storage, self._clock, self._entropy, keys=keys)
                 stack.callback(_close, journal)
                 journal.append(record.start(name, __version__, pid=os.getpid(), torn=journal.torn))
                 for left in journal.open_sessions:
