@@ -1,7 +1,7 @@
 """What flows into an expression: the join of everything it mentions, derived unless it is one bare column.
 
-Walks without recursion, but for subqueries. A function that is not listed, a user's operator or type, an unresolved name:
-unknown. Pure.
+Walks without recursion, but for subqueries. A function that is not listed, a user's operator or type, an unresolved
+name: unknown. Pure.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def expression(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Q
             flows.append(reference(node, scope))
         elif here == "SubLink":
             flows += [column.flow for column in query(*child(node, "subselect"), scope)]
-            flows.append(_existence(node, scope, catalog, query))
+            flows.append(_existence(node, scope, query))
             stack.extend(pair for pair in children(node) if pair[0] != "SelectStmt")
         elif here.startswith("?"):
             flows.append(UNKNOWN)
@@ -135,7 +135,7 @@ def _function(names: tuple[str, ...], catalog: Catalog) -> Flow:
     return CLEAN
 
 
-def _existence(node: Node, scope: Scope, catalog: Catalog, query: Query) -> Flow:
+def _existence(node: Node, scope: Scope, query: Query) -> Flow:
     """EXISTS and ANY tell by their rows: what the subquery's WHERE compares flows into the answer."""
     kind, select = child(node, "subselect")
     condition = select.get("whereClause")

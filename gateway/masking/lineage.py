@@ -1,8 +1,8 @@
 """Which marked columns flow into each column of a result: own lineage over PostgreSQL's syntax tree.
 
-Knows SELECT lists, stars, aliases, joins with USING and NATURAL, subqueries, LATERAL, table expressions (also recursive),
-set operations, VALUES, functions in FROM, whole rows and RETURNING. What it does not know is unknown, and so masked; what
-it cannot count is open. Views were traced when the catalog was bound (`marks`). Pure.
+Knows SELECT lists, stars, aliases, joins with USING and NATURAL, subqueries, LATERAL, table expressions (also
+recursive), set operations, VALUES, functions in FROM, whole rows and RETURNING. What it does not know is unknown, and
+so masked; what it cannot count is open. Views were traced when the catalog was bound (`marks`). Pure.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _OPEN: Columns = (Output("", UNKNOWN, many=True),)
 
 SCALAR = frozenset(
     {
-        "generate_series", "generate_subscripts", "unnest", "regexp_split_to_table", "string_to_table", "regexp_matches",
+        "generate_series", "generate_subscripts", "unnest", "regexp_split_to_table", "string_to_table",
+        "regexp_matches",
         "json_object_keys", "jsonb_object_keys", "jsonb_path_query", "pg_sleep", "now", "random", "current_setting",
         "set_config", "version",
     }
@@ -88,7 +89,12 @@ class Lineage:
         if "valuesLists" in fields:
             return self._values(fields, scope)
         inner = Scope(self._from(fields.get("fromClause"), scope), scope, scope.expressions)
-        return self._targets(fields.get("targetList"), inner)
+        columns = self._targets(fields.get("targetList"), inner)
+        windows = [self._flow(item, inner) for item in items(fields.get("windowClause"))]
+        if any(not flow.clean for flow in windows):
+            # a function may name its window; what orders the window then flows into it
+            columns = tuple(replace(column, flow=join((column.flow, *windows))) for column in columns)
+        return columns
 
     def _values(self, fields: Node, scope: Scope) -> Columns:
         rows = [items(kind_of(row)[1].get("items")) for row in items(fields.get("valuesLists"))]

@@ -50,7 +50,7 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
         _private(known, flows)
     known = replace(known, flows=flows)
     if connection.marks:
-        known = _views(known, flows)
+        _views(known, flows)
     return Binding(replace(known, flows=flows, reach=_reach(known, flows)), tuple(unmatched))
 
 
@@ -126,35 +126,40 @@ def _private(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
                     _add(flows, relation.oid, column.number, Flow(Level.DIRECT, frozenset({source})))
 
 
-def _views(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> Catalog:
+def _views(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
     """Trace the columns of every view that is not PostgreSQL's own, what it reads first; `flows` grows in place."""
     done: set[int] = set()
+    traced: set[int] = set()
     for oid in catalog.relations:
         stack = [(oid, False)]
         while stack:
             here, ready = stack.pop()
             relation = catalog.relations.get(here)
-            if relation is None or (here in done and not ready) or relation.kind not in {"v", "m"}:
-                continue
-            if relation.schema in _SYSTEM:
+            if relation is None or (here in done and not ready) or not _is_view(relation):
                 continue
             if ready:
-                _trace(catalog, relation, flows)
+                _trace(catalog, relation, flows, traced)
+                traced.add(here)
                 continue
             done.add(here)
             stack.append((here, True))
             stack.extend((read, False) for read in relation.reads)
-    return catalog
 
 
-def _trace(catalog: Catalog, view: Relation, flows: dict[int, dict[int, Flow]]) -> None:
-    found = _definition_flows(catalog, view)
+def _trace(catalog: Catalog, view: Relation, flows: dict[int, dict[int, Flow]], traced: set[int]) -> None:
+    read = (catalog.relations.get(oid) for oid in view.reads)
+    waiting = [other for other in read if other is not None and _is_view(other) and other.oid not in traced]
+    found = None if waiting else _definition_flows(catalog, view)
     for place, column in enumerate(view.columns):
         flow = UNKNOWN if found is None else found[place]
         if flow.level is Level.UNKNOWN and not flow.sources:
             flow = Flow(Level.UNKNOWN, frozenset({f"{view.schema}.{view.name}.{column.name}"}))
         if not flow.clean:
             _add(flows, view.oid, column.number, flow)
+
+
+def _is_view(relation: Relation) -> bool:
+    return relation.kind in {"v", "m"} and relation.schema not in _SYSTEM
 
 
 def _definition_flows(catalog: Catalog, view: Relation) -> tuple[Flow, ...] | None:

@@ -117,10 +117,10 @@ CHOSEN = words(
 
 QUERYING = words(
     """
-    query_to_xml query_to_xmlschema query_to_xml_and_xmlschema table_to_xml table_to_xmlschema table_to_xml_and_xmlschema
-    schema_to_xml schema_to_xmlschema schema_to_xml_and_xmlschema database_to_xml database_to_xmlschema
-    database_to_xml_and_xmlschema cursor_to_xml cursor_to_xmlschema ts_stat ts_rewrite
-    crosstab crosstab2 crosstab3 crosstab4 connectby xpath_table
+    connectby crosstab crosstab2 crosstab3 crosstab4 cursor_to_xml cursor_to_xmlschema database_to_xml
+    database_to_xml_and_xmlschema database_to_xmlschema query_to_xml query_to_xml_and_xmlschema
+    query_to_xmlschema schema_to_xml schema_to_xml_and_xmlschema schema_to_xmlschema table_to_xml
+    table_to_xml_and_xmlschema table_to_xmlschema ts_rewrite ts_stat xpath_table
     """
 )
 """Functions that run a query or read a relation given as text: nothing of it can be judged."""
@@ -135,13 +135,14 @@ PRINTING = words(
 
 TYPES = words(
     """
-    aclitem bit bool boolean box bpchar bytea char character cid cidr circle date daterange datemultirange decimal
-    double float float4 float8 inet int int2 int2vector int4 int4multirange int4range int8 int8multirange int8range integer
-    interval json jsonb jsonpath line lseg macaddr macaddr8 money name nummultirange numeric numrange oid oidvector path
-    pg_lsn pg_node_tree pg_snapshot point polygon real record refcursor regclass regcollation regconfig regdictionary
-    regnamespace regoper regoperator regproc regprocedure regrole regtype smallint text tid time timestamp timestamptz
-    timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector txid_snapshot unknown uuid varbit varchar xid
-    xid8 xml anyarray void cstring pg_dependencies pg_mcv_list pg_ndistinct
+    aclitem anyarray bit bool boolean box bpchar bytea char character cid cidr circle cstring date
+    datemultirange daterange decimal double float float4 float8 inet int int2 int2vector int4 int4multirange
+    int4range int8 int8multirange int8range integer interval json jsonb jsonpath line lseg macaddr macaddr8
+    money name numeric nummultirange numrange oid oidvector path pg_dependencies pg_lsn pg_mcv_list pg_ndistinct
+    pg_node_tree pg_snapshot point polygon real record refcursor regclass regcollation regconfig regdictionary
+    regnamespace regoper regoperator regproc regprocedure regrole regtype smallint text tid time timestamp
+    timestamptz timetz tsmultirange tsquery tsrange tstzmultirange tstzrange tsvector txid_snapshot unknown uuid
+    varbit varchar void xid xid8 xml
     """
 )
 """PostgreSQL's own types, as bare names."""

@@ -1,7 +1,7 @@
 """Statements that define things: which row of the policy each belongs to, as tables.
 
-An allow-list: a kind, an object or an ALTER TABLE command that stands in no table here gives no act, and what has no act is
-denied. Pure.
+An allow-list: a kind, an object or an ALTER TABLE command that stands in no table here gives no act, and what has no
+act is denied. Pure.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ _TABLE_COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(words("""AT_AddColumn AT_ColumnDefault AT_CookedColumnDefault AT_DropNotNull AT_SetNotNull
             AT_SetExpression AT_DropExpression AT_SetStatistics AT_SetOptions AT_ResetOptions AT_SetStorage
-            AT_SetCompression AT_AddIndex AT_AddConstraint AT_AlterConstraint AT_ValidateConstraint AT_AddIndexConstraint
+            AT_SetCompression AT_AddIndex AT_AddConstraint AT_AlterConstraint AT_ValidateConstraint
+            AT_AddIndexConstraint
             AT_DropConstraint AT_AlterColumnType AT_ClusterOn AT_DropCluster AT_SetLogged AT_SetUnLogged
             AT_SetAccessMethod AT_SetTableSpace AT_SetRelOptions AT_ResetRelOptions AT_ReplaceRelOptions AT_AddInherit
             AT_DropInherit AT_AddOf AT_DropOf AT_ReplicaIdentity AT_AttachPartition AT_DetachPartition

@@ -78,7 +78,8 @@ def _strictest(facts: Facts, rules: RuleSet) -> tuple[Verdict, Rule]:
             act = _resolve(raw, rules)
             rule = _BY_ACT.get(act.what) or (UNKNOWN_NAME if act.what in _SQLSTATE else _BY_ACT["not-listed"])
             # the first act of a statement is what it is; it names the rule where nothing is stricter
-            rank = (-rule.action.strictness, 0 if rule.action is VerdictKind.ALLOW else _ORDER.get(rule.name, 0))
+            order = int(act.what == "function") if rule.action is VerdictKind.ALLOW else _ORDER.get(rule.name, 0)
+            rank = (-rule.action.strictness, order)
             if best is None or rank < best[:2]:
                 best = (*rank, rule, act, statement.operation)
     if best is None:
@@ -97,7 +98,6 @@ def _resolve(act: Act, rules: RuleSet) -> Act:
             act.value,
             search_path=rules.search_path,
             listed=rules.settings,
-            pins=rules.pins,
             read_only=rules.read_only,
         )
         return replace(act, what=what)

@@ -19,7 +19,7 @@ from gateway.policy.parse import (
     check_text,
     parse,
 )
-from gateway.policy.reader import Reader, WantsTreeError
+from gateway.policy.reader import Reader
 from gateway.policy.statement import (
     Act,
     Closed,
@@ -35,6 +35,7 @@ from gateway.policy.statement import (
     Transaction,
 )
 from gateway.policy.tree import kind_of
+from gateway.policy.wrappers import WantsTreeError
 
 __all__ = [
     "Act",

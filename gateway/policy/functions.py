@@ -1,7 +1,7 @@
 """What calling a function amounts to, by name: listed, a user's own, or one that must not run.
 
-A name is resolved as PostgreSQL may resolve it: unqualified, it can mean pg_catalog's or any of the search path's, by the
-types of its arguments, so the strictest of them counts. Pure.
+A name is resolved as PostgreSQL may resolve it: unqualified, it can mean pg_catalog's or any of the search path's, by
+the types of its arguments, so the strictest of them counts. Pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ TRUSTED_EXTENSIONS = frozenset({"vector", "pg_trgm", "uuid-ossp", "citext"})
 REACHING_EXTENSIONS = words(
     """
     dblink postgres_fdw file_fdw adminpack pageinspect pg_surgery pg_buffercache pg_visibility pgstattuple pg_cron
-    pg_net http aws_s3 aws_lambda aws_commons lo tablefunc xml2 pg_background plpythonu plpython2u plpython3u plperlu plsh
+    pg_net http aws_s3 aws_lambda aws_commons lo tablefunc xml2 pg_background plpythonu plpython2u plpython3u
+    plperlu plsh
     oracle_fdw mysql_fdw pg_read_server_files amcheck pg_walinspect pg_freespacemap pgrowlocks orafce ogr_fdw
     """
 )
@@ -48,7 +49,7 @@ _SPECIAL = {"set_config": "set", "current_setting": "show", "setval": "sequence"
 
 
 def classify(names: tuple[str, ...], catalog: Catalog) -> tuple[Call, ...]:
-    """Return what calling the function `names` (`("lower",)`, `("public", "f")`) may amount to: one or several calls."""
+    """Return what calling the function `names` (`("lower",)`, `("public", "f")`) may amount to: one call or several."""
     name = names[-1]
     if len(names) == 1:
         own = [
@@ -139,7 +140,7 @@ def _builtin(name: str, catalog: Catalog) -> Call | None:
 def _outside(schema: str, name: str, catalog: Catalog) -> Call:
     full = f"{schema}.{name}"
     extension = catalog.extension_functions.get((schema, name))
-    if extension in TRUSTED_EXTENSIONS and (schema, name) not in catalog.functions:
+    if extension in TRUSTED_EXTENSIONS:
         return Call("function", full)
     if extension in REACHING_EXTENSIONS or name in QUERYING or _REACHING.match(name):
         return Call("reaching-function", full)

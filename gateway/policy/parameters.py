@@ -1,6 +1,7 @@
 """Which settings an agent may change and see, and what a change of one amounts to: an allow-list, and the pins.
 
-Pure. Names are folded to lower case, as PostgreSQL compares them. A value that is no constant is never accepted.
+Pure. Names are folded to lower case, as PostgreSQL compares them. A value that is no constant is accepted only where
+any value is.
 Source: SEMANTICS.md, "Policy" and "Understanding".
 """
 
@@ -47,7 +48,7 @@ WORK_MEM_CAP_KB = 256 * 1024
 
 _MEMORY = re.compile(r"\s*(\d+)\s*(kB|MB|GB|TB|B)?\s*")
 _KILOBYTES = {"B": 1 / 1024, "kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
-_OFF = frozenset({"off", "false", "no", "0", "of", "f", "fa", "fal", "fals", "n"})
+_ON = frozenset({"on", "true", "yes", "1"})
 
 
 def settable(name: str, listed: frozenset[str]) -> bool:
@@ -56,7 +57,7 @@ def settable(name: str, listed: frozenset[str]) -> bool:
 
 
 def judge_setting(
-    name: str, value: str | None, *, search_path: Sequence[str], listed: frozenset[str], pins: bool, read_only: bool
+    name: str, value: str | None, *, search_path: Sequence[str], listed: frozenset[str], read_only: bool
 ) -> str:
     """Return the act of setting `name` to `value`: `set`, or `set-pinned`, `-read-write`, `-role`, `-not-listed`.
 
@@ -66,14 +67,14 @@ def judge_setting(
     if name in {"role", "session_authorization"}:
         return "set-role"
     if name in PINNED:
-        if not pins or (value is not None and _keeps_pin(name, value, search_path)):
+        if value is not None and _keeps_pin(name, value, search_path):
             return "set"
         return "set-pinned"
-    if not settable(name, listed) or value is None:
+    if not settable(name, listed):
         return "set-not-listed"
-    if read_only and name in {"transaction_read_only", "default_transaction_read_only"} and value.lower() in _OFF:
-        return "set-read-write"
-    if name == "work_mem" and name not in listed and not _within_cap(value):
+    if read_only and name in {"transaction_read_only", "default_transaction_read_only"}:
+        return "set" if value is not None and value.lower() in _ON else "set-read-write"
+    if name == "work_mem" and name not in listed and (value is None or not _within_cap(value)):
         return "set-not-listed"
     return "set"
 
@@ -121,7 +122,7 @@ def _keeps_pin(name: str, value: str, search_path: Sequence[str]) -> bool:
     if name == "client_encoding":
         return is_utf8(value)
     if name == "standard_conforming_strings":
-        return value.lower() in {"on", "true", "yes", "1"}
+        return value.lower() in _ON
     schemas = split_search_path(value)
     # '' hides every schema but pg_catalog: names then resolve to nothing rather than to something else
     return schemas is not None and schemas in {(), ("",), tuple(search_path)}

@@ -88,15 +88,15 @@ def _comparison(fields: Node, target: Target) -> bool:
     if not _mentions("A_Expr", fields, target):
         return False
     kind = fields.get("kind")
-    text = _plain(left)
+    text = _plain(left, target)
     others = items(kind_of(right)[1].get("items")) if kind_of(right)[0] == "List" else (right,)
-    if left is not None and any(_plain(other) == text for other in others):
+    if left is not None and any(_plain(other, target) == text for other in others):
         return False
     if kind in {"AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR"} or _operator(fields) in {"~", "~*", "~~", "~~*"}:
         return not _matches_all(right)
-    if kind == "AEXPR_OP" and any(_drifts(left, other) or _drifts(other, left) for other in others):
+    if kind == "AEXPR_OP" and any(_drifts(left, other, target) or _drifts(other, left, target) for other in others):
         return False
-    return not _same_in_twin(left, right, target)
+    return not (_operator(fields) in {"=", "<=", ">="} and _same_in_twin(left, right, target))
 
 
 def _matches_all(pattern: object) -> bool:
@@ -104,15 +104,15 @@ def _matches_all(pattern: object) -> bool:
     return text is not None and text.strip("%^$.*") == ""
 
 
-def _drifts(column: object, other: object) -> bool:
+def _drifts(column: object, other: object, target: Target) -> bool:
     """`id` beside `id + 0`: the same column, moved by constants only."""
     if kind_of(column)[0] != "ColumnRef":
         return False
-    name = _plain(column)
+    name = _plain(column, target)
     seen = False
     for kind, fields in below(*kind_of(other)):
         if kind == "ColumnRef":
-            if _plain({kind: fields}) != name:
+            if _plain({kind: fields}, target) != name:
                 return False
             seen = True
         elif kind not in {"A_Expr", "A_Const", "String", "TypeCast", "TypeName", "Integer"}:
@@ -180,13 +180,15 @@ def _operator(fields: Node) -> str:
     return names[-1] if names else ""
 
 
-def _plain(node: object) -> str:
+def _plain(node: object, target: Target) -> str:
     """The node's text without places and casts: what makes two sides the same."""
     kind, fields = kind_of(node)
     while kind == "TypeCast":
         kind, fields = kind_of(fields.get("arg"))
     if kind == "ColumnRef":
-        return "column " + ".".join(strings(fields.get("fields"))[-1:])
+        names = strings(fields.get("fields"))
+        own = len(names) < 2 or bool(set(names[:-1]) & target.names)
+        return "column " + (names[-1] if own and names else ".".join(names))
     return json.dumps([kind, _stripped(fields)], sort_keys=True)
 
 

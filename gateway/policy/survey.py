@@ -1,7 +1,7 @@
 """What a query or data-changing statement reads, writes and calls: one walk over its tree, without recursion.
 
-Collects acts, relations and functions with the names of common table expressions in scope. A node that is not on the list
-here makes the whole statement not understood. Judges nothing and knows no rules.
+Collects acts, relations and functions with the names of common table expressions in scope. A node that is not on the
+list here makes the whole statement not understood. Judges nothing and knows no rules.
 """
 
 from __future__ import annotations
@@ -21,17 +21,29 @@ from gateway.policy.words import words
 
 _MOST_NODES = 100_000
 
+QUERIES: Mapping[str, str] = MappingProxyType(
+    {
+        "SelectStmt": "select",
+        "InsertStmt": "insert",
+        "UpdateStmt": "update",
+        "DeleteStmt": "delete",
+        "MergeStmt": "merge",
+    }
+)
+"""Statement kind -> the policy's word for it."""
+
 PLAIN = words(
     """
-    A_ArrayExpr A_Const A_Indices A_Star Alias BitString BoolExpr Boolean BooleanTest CTECycleClause CTESearchClause
-    CaseExpr CaseWhen CoalesceExpr CollateClause ColumnDef CurrentOfExpr DefElem Float GroupingFunc GroupingSet IndexElem
-    InferClause Integer JoinExpr JsonAggConstructor JsonArgument JsonArrayAgg JsonArrayConstructor
-    JsonArrayQueryConstructor JsonBehavior JsonFormat JsonFuncExpr JsonIsPredicate JsonKeyValue JsonObjectAgg
-    JsonObjectConstructor JsonOutput JsonParseExpr JsonReturning JsonScalarExpr JsonSerializeExpr JsonTable
-    JsonTableColumn JsonTablePathSpec JsonValueExpr List LockingClause MergeWhenClause MinMaxExpr MultiAssignRef
-    NamedArgExpr NullTest ParamRef RangeFunction RangeSubselect RangeTableFunc RangeTableFuncCol ResTarget RowExpr
-    SQLValueFunction SetToDefault TypeCast String WindowDef XmlExpr XmlSerialize OnConflictClause Constraint PartitionSpec
-    PartitionElem PartitionBoundSpec TableLikeClause RoleSpec StatsElem FunctionParameter
+    A_ArrayExpr A_Const A_Indices A_Star Alias BitString BoolExpr Boolean BooleanTest CTECycleClause
+    CTESearchClause CaseExpr CaseWhen CoalesceExpr CollateClause ColumnDef Constraint CurrentOfExpr DefElem
+    Float FunctionParameter GroupingFunc GroupingSet IndexElem InferClause Integer JoinExpr JsonAggConstructor
+    JsonArgument JsonArrayAgg JsonArrayConstructor JsonArrayQueryConstructor JsonBehavior JsonFormat
+    JsonFuncExpr JsonIsPredicate JsonKeyValue JsonObjectAgg JsonObjectConstructor JsonOutput JsonParseExpr
+    JsonReturning JsonScalarExpr JsonSerializeExpr JsonTable JsonTableColumn JsonTablePathSpec JsonValueExpr
+    List LockingClause MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest OnConflictClause ParamRef
+    PartitionBoundSpec PartitionElem PartitionSpec RangeFunction RangeSubselect RangeTableFunc RangeTableFuncCol
+    ResTarget RoleSpec RowExpr SQLValueFunction SetToDefault StatsElem String TableLikeClause TypeCast WindowDef
+    XmlExpr XmlSerialize
     """
 )
 """Nodes that do nothing by themselves: only what is below them counts."""
@@ -63,6 +75,8 @@ class Survey:
     functions: set[str] = field(default_factory=set)
     unknown: bool = False
     """A user's function that is not listed, or a relation that is not in the catalog: it may reach anything."""
+    only_settings: bool = False
+    """The whole statement is one SELECT from pg_settings and nothing else."""
     _fields: dict[str, Place] = field(default_factory=dict)
     _nodes: int = 0
 
@@ -102,7 +116,7 @@ class Survey:
             self.unknown = self.unknown or call.what in {"user-function", "user-type"}
         self.act(call.what, call.name, place)
 
-    def relation(self, fields: Node, place: Place) -> tuple[str, Relation | None]:
+    def relation(self, fields: Node) -> tuple[str, Relation | None]:
         """Resolve a RangeVar; return its full name (as written where it is not in the catalog) and its entry."""
         schema, name = fields.get("schemaname"), str(fields.get("relname", ""))
         if "catalogname" in fields:
@@ -119,7 +133,7 @@ class Survey:
 
     def reads(self, fields: Node, place: Place, *, what: str = "select") -> None:
         """Note that a relation is read."""
-        name, found = self.relation(fields, place)
+        name, found = self.relation(fields)
         self.read[name] = found
         schema, _, bare = name.rpartition(".")
         system = classify_relation(schema or None, bare)
@@ -131,7 +145,7 @@ class Survey:
 
     def writes(self, what: str, fields: Node, place: Place) -> tuple[str, Relation | None]:
         """Note that a relation is written by `what`; return its name and entry."""
-        name, found = self.relation(fields, place)
+        name, found = self.relation(fields)
         self.written[name] = found
         schema, _, bare = name.rpartition(".")
         if classify_relation(schema or None, bare) is not None:
@@ -158,10 +172,16 @@ class Survey:
         relations = (*self.read.values(), *self.written.values())
         return any(found is not None and any(c.name == name for c in found.columns) for found in relations)
 
+    def _lists_settings(self, node: object) -> bool:
+        """`current_setting(name)` over pg_settings alone, as psql's dconfig has it, shows no more than that view."""
+        kind, reference = kind_of(node)
+        return self.only_settings and kind == "ColumnRef" and strings(reference.get("fields"))[-1:] == ("name",)
+
     # --- handlers: each notes what its node does and returns the steps below it
 
     def select(self, fields: Node, place: Place) -> list[Step]:
         """SELECT, VALUES, TABLE: its table expressions first, then all below."""
+        self.only_settings = not self.acts and _is_settings_list(fields)
         inner, steps = self._with(fields, place)
         into, clause = child(fields, "intoClause")
         if into:
@@ -231,6 +251,8 @@ class Survey:
             call = operator_call(names, self.catalog) if names else None
             if call is not None:
                 self.call(call, place)
+        if _compares_access_method(fields):
+            return []
         skip = {"name", "operName", "useOp"}
         return [(*found, place) for found in children({k: v for k, v in fields.items() if k not in skip})]
 
@@ -247,7 +269,6 @@ class Survey:
         names = strings(fields.get("fields"))
         if len(names) > 1:
             self._fields.setdefault(names[-1], place)
-            self._fields.setdefault(names[1], place)
         return []
 
     def indirection(self, fields: Node, place: Place) -> list[Step]:
@@ -295,7 +316,7 @@ class Survey:
 
     def _target(self, fields: Node, others: object) -> Target:
         relation = fields.get("relation", {})
-        name, found = self.relation(relation, Place())
+        name, found = self.relation(relation)
         alias = relation.get("alias", {}).get("aliasname")
         names = frozenset({alias} if alias else {str(relation.get("relname", "")), name})
         twins = set()
@@ -314,8 +335,30 @@ class Survey:
     def _setting(self, what: str, arguments: object, place: Place) -> None:
         given = items(arguments)
         name = constant_text(given[0]) if given else None
+        if what == "show" and name is None and given and self._lists_settings(given[0]):
+            return
         value = constant_text(given[1]) if what == "set" and len(given) > 1 else None
         self.act(what, (name or "a setting whose name is no constant").lower(), place, value)
+
+
+def _compares_access_method(fields: Node) -> bool:
+    """`amname <> current_setting($1)`, as SQLAlchemy reflects tables: equality with a name tells nothing."""
+    if strings(fields.get("name")) not in {("=",), ("<>",)} or fields.get("kind") != "AEXPR_OP":
+        return False
+    column, (kind, call) = kind_of(fields.get("lexpr")), kind_of(fields.get("rexpr"))
+    if column[0] != "ColumnRef" or strings(column[1].get("fields"))[-1:] != ("amname",) or kind != "FuncCall":
+        return False
+    argument, node = kind_of((*items(call.get("args")), None)[0])
+    argument = kind_of(node.get("arg"))[0] if argument == "TypeCast" else argument
+    return strings(call.get("funcname"))[-1:] == ("current_setting",) and argument == "ParamRef"
+
+
+def _is_settings_list(select: Node) -> bool:
+    sources = [kind_of(item) for item in items(select.get("fromClause"))]
+    if "withClause" in select or "larg" in select or len(sources) != 1 or sources[0][0] != "RangeVar":
+        return False
+    source = sources[0][1]
+    return source.get("relname") == "pg_settings" and source.get("schemaname") == "pg_catalog"
 
 
 _HANDLERS: Mapping[str, Callable[[Survey, Node, Place], list[Step]]] = MappingProxyType(

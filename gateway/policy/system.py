@@ -1,6 +1,7 @@
 """The relations of pg_catalog and information_schema: which may be read, and which of their columns print values.
 
-An allow-list for PostgreSQL 14 to 18: a catalog relation that a newer server adds is denied until it is chosen here. Pure.
+An allow-list for PostgreSQL 14 to 18: a catalog relation that a newer server adds is denied until it is chosen here.
+Pure.
 """
 
 from __future__ import annotations
@@ -15,29 +16,31 @@ READABLE = words(
     pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_auth_members pg_available_extension_versions
     pg_available_extensions pg_cast pg_class pg_collation pg_constraint pg_conversion pg_cursors pg_database
     pg_db_role_setting pg_default_acl pg_depend pg_description pg_enum pg_event_trigger pg_extension
-    pg_foreign_data_wrapper pg_foreign_server pg_foreign_table pg_group pg_index pg_indexes pg_inherits pg_init_privs
-    pg_language pg_locks pg_matviews pg_namespace pg_opclass pg_operator pg_opfamily pg_parameter_acl
-    pg_partitioned_table pg_policies pg_policy pg_prepared_statements pg_prepared_xacts pg_proc pg_publication
-    pg_publication_namespace pg_publication_rel pg_publication_tables pg_range pg_rewrite pg_roles pg_rules pg_seclabel
-    pg_seclabels pg_sequence pg_sequences pg_settings pg_shdepend pg_shdescription pg_shseclabel pg_stat_activity
-    pg_stat_all_indexes pg_stat_all_tables pg_stat_archiver pg_stat_bgwriter pg_stat_checkpointer pg_stat_database
+    pg_foreign_data_wrapper pg_foreign_server pg_foreign_table pg_group pg_index pg_indexes pg_inherits
+    pg_init_privs pg_language pg_largeobject_metadata pg_locks pg_matviews pg_namespace pg_opclass pg_operator
+    pg_opfamily pg_parameter_acl pg_partitioned_table pg_policies pg_policy pg_prepared_statements
+    pg_prepared_xacts pg_proc pg_publication pg_publication_namespace pg_publication_rel pg_publication_tables
+    pg_range pg_replication_slots pg_rewrite pg_roles pg_rules pg_seclabel pg_seclabels pg_sequence pg_sequences
+    pg_settings pg_shdepend pg_shdescription pg_shseclabel pg_stat_activity pg_stat_all_indexes
+    pg_stat_all_tables pg_stat_archiver pg_stat_bgwriter pg_stat_checkpointer pg_stat_database
     pg_stat_database_conflicts pg_stat_gssapi pg_stat_io pg_stat_progress_analyze pg_stat_progress_basebackup
-    pg_stat_progress_cluster pg_stat_progress_copy pg_stat_progress_create_index pg_stat_progress_vacuum pg_stat_slru
-    pg_stat_ssl pg_stat_statements pg_stat_statements_info pg_stat_subscription_stats pg_stat_sys_indexes
-    pg_stat_sys_tables pg_stat_user_functions pg_stat_user_indexes pg_stat_user_tables pg_stat_wal
-    pg_stat_xact_all_tables pg_stat_xact_sys_tables pg_stat_xact_user_functions pg_stat_xact_user_tables
-    pg_statio_all_indexes pg_statio_all_sequences pg_statio_all_tables pg_statio_sys_indexes pg_statio_sys_sequences
-    pg_statio_sys_tables pg_statio_user_indexes pg_statio_user_sequences pg_statio_user_tables pg_statistic
-    pg_statistic_ext pg_statistic_ext_data pg_stats pg_stats_ext pg_stats_ext_exprs pg_subscription pg_subscription_rel
-    pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform pg_trigger pg_ts_config pg_ts_config_map
-    pg_ts_dict pg_ts_parser pg_ts_template pg_type pg_user pg_views pg_replication_slots pg_wait_events
+    pg_stat_progress_cluster pg_stat_progress_copy pg_stat_progress_create_index pg_stat_progress_vacuum
+    pg_stat_slru pg_stat_ssl pg_stat_statements pg_stat_statements_info pg_stat_subscription_stats
+    pg_stat_sys_indexes pg_stat_sys_tables pg_stat_user_functions pg_stat_user_indexes pg_stat_user_tables
+    pg_stat_wal pg_stat_xact_all_tables pg_stat_xact_sys_tables pg_stat_xact_user_functions
+    pg_stat_xact_user_tables pg_statio_all_indexes pg_statio_all_sequences pg_statio_all_tables
+    pg_statio_sys_indexes pg_statio_sys_sequences pg_statio_sys_tables pg_statio_user_indexes
+    pg_statio_user_sequences pg_statio_user_tables pg_statistic pg_statistic_ext pg_statistic_ext_data pg_stats
+    pg_stats_ext pg_stats_ext_exprs pg_subscription pg_subscription_rel pg_tables pg_tablespace
+    pg_timezone_abbrevs pg_timezone_names pg_transform pg_trigger pg_ts_config pg_ts_config_map pg_ts_dict
+    pg_ts_parser pg_ts_template pg_type pg_user pg_views pg_wait_events
     """
 )
 """Relations of pg_catalog that may be read; some of their columns are masked."""
 
 SECRET = words(
     """
-    pg_authid pg_shadow pg_user_mapping pg_user_mappings pg_largeobject pg_largeobject_metadata
+    pg_authid pg_shadow pg_user_mapping pg_user_mappings pg_largeobject
     """
 )
 """Relations of pg_catalog that hold passwords or raw values."""
@@ -84,7 +87,7 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def classify_relation(schema: str | None, name: str) -> str | None:
-    """Return the act of reading a catalog relation: `catalog-read`, `catalog-not-listed`, `password-table`; None: no catalog's.
+    """Return the act of reading a catalog relation (`catalog-read`, `catalog-not-listed`, `password-table`) or None.
 
     `schema` None stands for a name that resolves to nothing: only its spelling tells.
     """
@@ -95,7 +98,7 @@ def classify_relation(schema: str | None, name: str) -> str | None:
             return "password-table"
         if name in READABLE:
             return "catalog-read"
-        return "catalog-not-listed" if schema == "pg_catalog" else None
+        return "catalog-not-listed" if schema == "pg_catalog" or name.startswith("pg_") else None
     if schema == "information_schema":
         return "password-table" if name in SECRET_INFORMATION else "catalog-read"
     return None

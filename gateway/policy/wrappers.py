@@ -1,0 +1,184 @@
+"""Statements that contain others: EXPLAIN, PREPARE, EXECUTE, DECLARE, FETCH, COPY, CREATE … AS and CREATE VIEW.
+
+Each is what it contains, within a wrapper that is named. A name (EXECUTE, FETCH) is what its text says, read anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gateway.masking.flow import Output
+from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
+from gateway.policy.statement import Declared, Prepared
+from gateway.policy.survey import QUERIES, Place
+from gateway.policy.tree import Node, child, items, kind_of, string
+
+if TYPE_CHECKING:
+    from gateway.policy.reader import Reader
+
+DEEPEST = 4
+"""How often a name may stand for a statement that names another."""
+_CURSOR_HOLD = 0x20
+
+
+class WantsTreeError(NotUnderstoodError):
+    """A text that the statement names is too large to be parsed here; `text` is to be parsed elsewhere."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__("a statement that it names is too large")
+        self.text = text
+
+
+def explain(reader: Reader, fields: Node, place: Place) -> None:
+    """EXPLAIN: what it contains; its own result is a plan."""
+    reader.operation = "explain"
+    reader.survey.act("explain", "", place)
+    reader.statement(*child(fields, "query"), place.inside("explain"))
+    # a plan shows the statement's own constants and estimates; code that nobody knows may fold values into it
+    reader.columns = (Output("QUERY PLAN"),) if not reader.survey.unknown else None
+    reader.opaque_output = True
+
+
+def prepare(reader: Reader, fields: Node, place: Place) -> None:
+    """PREPARE: judged by what it contains, and so is EXECUTE later."""
+    reader.operation = "prepare"
+    name = str(fields.get("name", ""))
+    reader.survey.act("prepare", name, place)
+    reader.statement(*child(fields, "query"), place.inside("prepare"))
+    for kind, node in map(kind_of, items(fields.get("argtypes"))):
+        reader.survey.walk(kind, node, place)
+    reader.effects.append(Prepared(name, reader.slice()))
+    reader.opaque_output = True
+
+
+def execute(reader: Reader, fields: Node, place: Place) -> None:
+    """EXECUTE: what the name stands for, and its arguments."""
+    if not place.within:
+        reader.operation = "execute"
+    name = str(fields.get("name", ""))
+    reader.survey.act("execute", name, place)
+    for kind, node in map(kind_of, items(fields.get("params"))):
+        reader.survey.walk(kind, node, place)
+    _run_named(reader, reader.state.prepared, name, place.inside("execute"), "unknown-statement",
+                    f'prepared statement "{name}" does not exist')  # fmt: skip
+
+
+def declare(reader: Reader, fields: Node, place: Place) -> None:
+    """DECLARE: judged by what it contains."""
+    reader.operation = "declare"
+    name = str(fields.get("portalname", ""))
+    reader.survey.act("declare", name, place)
+    reader.statement(*child(fields, "query"), place.inside("declare"))
+    hold = bool(int(fields.get("options", 0)) & _CURSOR_HOLD)
+    reader.effects.append(Declared(name, reader.slice(), hold))
+    reader.opaque_output = True
+
+
+def fetch(reader: Reader, fields: Node, place: Place) -> None:
+    """FETCH and MOVE: rows of what the cursor stands for."""
+    word = "move" if fields.get("ismove") else "fetch"
+    reader.operation = word
+    name = str(fields.get("portalname", ""))
+    reader.survey.act(word, name, place)
+    _run_named(reader, reader.state.cursors, name, place.inside("cursor"), "unknown-cursor",
+                    f'cursor "{name}" does not exist')  # fmt: skip
+
+
+def _run_named(reader: Reader, names: Mapping[str, bytes], name: str, place: Place, missing: str, words: str) -> None:
+    """Judge what a name stands for: the text that made it, unwrapped."""
+    reader.depends_on_state = True
+    reader.opaque_output = True
+    if name not in names:
+        reader.survey.act(missing, words, place)
+        return
+    if reader.depth >= DEEPEST:
+        raise NotUnderstoodError("it names a statement that names a statement, too often")
+    text = names[name]
+    tree = reader.trees.get(text)
+    if tree is None and len(text) > INLINE_LIMIT:
+        raise WantsTreeError(text)
+    tree = tree or parse(text)
+    if len(tree.statements) != 1:
+        raise NotUnderstoodError(f"{name} stands for several statements")
+    kind, fields = kind_of(tree.statements[0].node)
+    if kind in {"PrepareStmt", "DeclareCursorStmt"}:
+        kind, fields = child(fields, "query")
+    reader.depth += 1
+    reader.statement(kind, fields, place)
+    reader.depth -= 1
+    if kind in QUERIES:
+        reader.result(kind, fields)
+
+
+def copy_(reader: Reader, fields: Node, place: Place) -> None:
+    """COPY, in both directions."""
+    reads = not fields.get("is_from")
+    reader.operation = word = "copy-out" if reads else "copy-in"
+    if fields.get("is_program"):
+        reader.survey.act("server-program", str(fields.get("filename", "")), place)
+    elif "filename" in fields:
+        reader.survey.act("server-file", str(fields["filename"]), place)
+    reader.opaque_output = True
+    if not reads:
+        reader.survey.writes(word, fields.get("relation", {}), place)
+        if "whereClause" in fields:
+            reader.survey.walk(*child(fields, "whereClause"), place)
+        return
+    if "relation" in fields:
+        reader.survey.reads(fields["relation"], place, what=word)
+        query = ("SelectStmt", _table_query(fields))
+    else:
+        reader.survey.act(word, "the rows of a query", place)
+        query = child(fields, "query")
+        reader.statement(*query, place.inside("copy"))
+    if query[0] in QUERIES:
+        reader.result(*query)
+    leaks = reader.leaks()
+    if leaks:
+        reader.survey.act("copy-out-marked", leaks, place)
+    reader.columns = ()
+
+
+def create_as(reader: Reader, fields: Node, place: Place) -> None:
+    """CREATE TABLE AS and CREATE MATERIALIZED VIEW."""
+    reader.operation = "create-as"
+    _, clause = child(fields, "into")
+    reader.survey.into(clause, place)
+    reader.statement(*child(fields, "query"), place.inside("create as"))
+    reader.opaque_output = True
+
+
+def view(reader: Reader, fields: Node, place: Place) -> None:
+    """CREATE VIEW."""
+    reader.operation = "create-view"
+    view = fields.get("view", {})
+    reader.survey.act("create", ".".join(p for p in (view.get("schemaname"), view.get("relname")) if p), place)
+    if view.get("relpersistence") == "t":
+        reader.survey.temporary(str(view.get("relname", "")), place)
+    reader.statement(*child(fields, "query"), place.inside("view"))
+    reader.opaque_output = True
+
+
+def _table_query(copy: Node) -> Node:
+    """COPY t (a, b) TO reads as SELECT a, b FROM ONLY t."""
+    names = [string(item) for item in items(copy.get("attlist"))]
+    fields = [[{"String": {"sval": name}}] for name in names] or [[{"A_Star": {}}]]
+    targets = [{"ResTarget": {"val": {"ColumnRef": {"fields": parts}}}} for parts in fields]
+    return {"targetList": targets, "fromClause": [{"RangeVar": copy.get("relation", {})}]}
+
+
+HANDLERS: Mapping[str, Callable[[Reader, Node, Place], None]] = MappingProxyType(
+    {
+        "ExplainStmt": explain,
+        "PrepareStmt": prepare,
+        "ExecuteStmt": execute,
+        "DeclareCursorStmt": declare,
+        "FetchStmt": fetch,
+        "CopyStmt": copy_,
+        "CreateTableAsStmt": create_as,
+        "ViewStmt": view,
+    }
+)
+"""Statement kind -> what reads it."""

@@ -1,0 +1,128 @@
+"""Large and deep statements: understood or refused, in bounded time, and never at the price of this process."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from policy_sample import BOUND
+from policy_sample import understand as small
+
+from gateway.parsing import DisposableParser, understand
+from gateway.policy.facts import SessionState
+from gateway.policy.parse import INLINE_LIMIT
+
+STATE = SessionState()
+
+CHAINS = {
+    "plus": lambda n: "SELECT 1" + "+1" * n,
+    "concat": lambda n: "SELECT note" + "||note" * n + " FROM orders",
+    "and": lambda n: "SELECT 1 FROM orders WHERE id=1" + " AND id=2" * n,
+    "or": lambda n: "SELECT 1 FROM orders WHERE id=1" + " OR id=2" * n,
+    "union": lambda n: "SELECT 1" + " UNION ALL SELECT 1" * n,
+    "cast": lambda n: "SELECT 1" + "::int" * n,
+    "isnull": lambda n: "SELECT 1" + " IS NULL" * n,
+    "join": lambda n: "SELECT 1 FROM orders" + " JOIN orders USING (id)" * n,
+    "paren": lambda n: "SELECT " + "(" * n + "1" + ")" * n,
+    "not": lambda n: "SELECT " + "NOT " * n + "true",
+    "minus": lambda n: "SELECT " + "- " * n + "1",
+    "array": lambda n: "SELECT " + "ARRAY[" * n + "1" + "]" * n,
+    "subquery": lambda n: "SELECT * FROM " + "(SELECT * FROM " * n + "orders" + ") x" * n,
+    "case": lambda n: "SELECT " + "CASE WHEN true THEN " * n + "1" + " END" * n,
+    "call": lambda n: "SELECT " + "abs(" * n + "1" + ")" * n,
+    "index": lambda n: "SELECT note" + "[1]" * n + " FROM orders",
+    "exists": lambda n: "SELECT " + "EXISTS (SELECT " * n + "1" + ")" * n,
+}
+
+
+@pytest.mark.parametrize("size", [8 << 10, 15 << 10])
+@pytest.mark.parametrize("form", sorted(CHAINS))
+def test_chains_within_the_inline_limit(form: str, size: int) -> None:
+    sql = _of_size(form, size)
+    assert len(sql) <= INLINE_LIMIT
+    facts = small(sql)
+    assert facts.statements or facts.not_understood or facts.syntax_error
+
+
+@pytest.mark.parametrize("size", [64 << 10, 1 << 20])
+@pytest.mark.parametrize("form", sorted(CHAINS))
+async def test_chains_beyond_it_cost_a_process_at_most(form: str, size: int) -> None:
+    with trio.fail_after(60):
+        facts = await understand(_of_size(form, size).encode(), STATE, BOUND)
+    assert facts.statements or facts.not_understood or facts.syntax_error
+    assert not facts.wants
+
+
+def _of_size(form: str, size: int) -> str:
+    one = len(CHAINS[form](2)) - len(CHAINS[form](1))
+    return CHAINS[form]((size - 100) // one)
+
+
+@pytest.mark.parametrize("sql", [
+    "SELECT id FROM orders WHERE id IN (" + ",".join(map(str, range(20_000))) + ")",
+    "INSERT INTO orders (id, note) VALUES " + ",".join(f"({n}, 'x')" for n in range(5_000)),
+    "SELECT 1 FROM orders o0 " + " ".join(f"JOIN orders o{n} ON o{n}.id = o0.id" for n in range(1, 101)),
+    "SELECT 1" + " UNION ALL SELECT 1" * 300,
+    "SELECT ''" + " || note" * 200 + " FROM orders",
+    "SELECT * FROM orders WHERE " + " AND ".join(f"id <> {n}" for n in range(2_000)),
+])  # fmt: skip
+async def test_large_ordinary_statements_are_understood(sql: str) -> None:
+    facts = await understand(sql.encode(), STATE, BOUND)
+    assert facts.not_understood is None
+    assert facts.syntax_error is None
+    assert len(facts.statements) == 1
+    assert facts.statements[0].acts
+
+
+async def test_what_is_cut_from_long_lists_is_only_constants() -> None:
+    rows = ",".join(f"({n}, 'x')" for n in range(3_000))
+    facts = await understand(
+        f"INSERT INTO orders (id, note) VALUES {rows}, (1, pg_read_file('x'))".encode(), STATE, BOUND
+    )
+    assert any(act.what == "reaching-function" for act in facts.statements[0].acts)
+    facts = await understand(
+        f"INSERT INTO orders (id, note) VALUES {rows}, (1, (SELECT email FROM users))".encode(), STATE, BOUND
+    )
+    assert any(act.what == "marked-write" for act in facts.statements[0].acts)
+
+
+async def test_a_syntax_error_far_away_is_still_postgresqls_own() -> None:
+    facts = await understand(("SELECT " + "1, " * 10_000 + "FROM FROM").encode(), STATE, BOUND)
+    assert facts.syntax_error is not None
+    assert facts.syntax_error.position == 7 + 30_000 + 1
+
+
+async def test_large_prepared_statements_are_parsed_apart() -> None:
+    text = ("SELECT email FROM users WHERE id IN (" + ",".join(map(str, range(9_000))) + ")").encode()
+    state = SessionState(prepared={"p": text})
+    assert small("EXECUTE p", state).wants == (text,)
+    facts = await understand(b"EXECUTE p", state, BOUND)
+    assert facts.not_understood is None
+    assert facts.statements[0].marks_in_reach == ("public.users.email",)
+
+
+@pytest.mark.parametrize("parser", [
+    DisposableParser(memory=64 << 20), DisposableParser(answer=1000), DisposableParser(seconds=0.001),
+])  # fmt: skip
+async def test_limits_mean_not_understood(parser: DisposableParser) -> None:
+    sql = "SELECT " + ",".join(f"f{n}(a{n})" for n in range(20_000))
+    facts = await parser.understand(sql.encode(), STATE, BOUND)
+    assert facts.not_understood
+    assert facts.alarm.startswith("parser: ")
+    assert not facts.statements
+
+
+async def test_other_work_goes_on_beside_a_large_statement() -> None:
+    sql = ("SELECT " + ",".join(f"f{n}(a{n})" for n in range(20_000))).encode()
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.sleep(0.001)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        await understand(sql, STATE, BOUND)
+        nursery.cancel_scope.cancel()
+    assert turns > 20
