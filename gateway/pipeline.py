@@ -169,12 +169,17 @@ class Pipeline:
         """Wait until no hold is left open, then send what is queued."""
         while self._holds:
             await self._moved.wait()
-        await self.drain()
+        await self._target.empty()
+        await self._client.empty()
 
     async def drain(self) -> None:
         """Send what is queued to both sides, once it may leave."""
         await self._target.drain()
         await self._client.drain()
+
+    def drain_soon(self) -> None:
+        """Drain in a task of the session's own: whoever asks may be cancelled, and must not cut a message in two."""
+        self._nursery.start_soon(self.drain)
 
     async def _analyse(self, action: Analyse) -> None:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))

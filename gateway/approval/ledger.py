@@ -199,13 +199,16 @@ class Ledger:
         return min((each.expires for each in self.approvals.values() if _runs_out(each)), default=None)
 
     def usable(self, operation_hash: OperationHash, issuer: str, subject: str) -> Approval | None:
-        """Find what this identity already asked for this very operation without waiting, approved or pending."""
+        """Find what this identity already asked for this very operation without waiting: approved, else pending."""
+        found: Approval | None = None
         for each in self.approvals.values():
             principal = each.request.session.principal
             asked = (each.request.operation_hash, principal.issuer, principal.subject)
             if asked == (operation_hash, issuer, subject) and each.open and not each.waiting:
-                return each
-        return None
+                if each.state is HoldState.APPROVED:
+                    return each
+                found = found or each
+        return found
 
 
 def step(ledger: Ledger, event: Event, now: Micros) -> tuple[Ledger, tuple[Effect, ...]]:

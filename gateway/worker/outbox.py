@@ -60,6 +60,12 @@ class Outbox:
             self._busy = False
             self._wake()
 
+    async def empty(self) -> None:
+        """Send what is queued, and wait for what another task is sending."""
+        while self._busy and not self.broken:
+            await self._emptied.wait()
+        await self.drain()
+
     async def _send_queued(self, ticket: Ticket) -> None:
         data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
         self._queue.clear()

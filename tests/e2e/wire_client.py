@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -307,3 +308,23 @@ def eventually(what: object, seconds: float = PATIENCE) -> object:
             return found
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)
+
+
+def flood(wire: Wire, data: bytes, most: int) -> int:
+    """Send `data` again and again until nobody takes it any more, or `most` bytes were taken; return how many."""
+    wire.stream.settimeout(0.5)
+    taken = 0
+    try:
+        while taken < most:
+            wire.stream.sendall(data)
+            taken += len(data)
+    except TimeoutError:
+        return taken
+    finally:
+        wire.stream.settimeout(PATIENCE)
+    return taken
+
+
+def memory(gateway: RunningGateway) -> int:
+    """Resident bytes of the gateway's process."""
+    return int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
