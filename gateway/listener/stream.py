@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -67,8 +68,8 @@ class PlainStream(trio.abc.Stream):
                         await trio.lowlevel.wait_writable(self._socket)
                         self._turns = 0
                         sent += self._send_now(view[sent:])
-            else:
-                await self._take_turn()
+            else:  # nothing is left to be cancelled: Cancelled means that the message was cut
+                await self._take_turn(trio.lowlevel.cancel_shielded_checkpoint)
         finally:
             self._sending = False
 
@@ -112,11 +113,11 @@ class PlainStream(trio.abc.Stream):
         except OSError as error:
             raise self._broken(error) from error
 
-    async def _take_turn(self) -> None:
+    async def _take_turn(self, checkpoint: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint) -> None:
         self._turns += 1
         if self._turns >= PATIENCE:
             self._turns = 0
-            await trio.lowlevel.checkpoint()
+            await checkpoint()
 
     def _broken(self, error: OSError) -> Exception:
         if self._socket.fileno() < 0:

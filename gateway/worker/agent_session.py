@@ -125,6 +125,8 @@ class AgentSession:
                 nursery.cancel_scope.cancel()
         except* Exception as group:  # noqa: BLE001  the session's border
             faults = list(_leaves(group))
+        finally:
+            self._pipeline = None
         if not faults:
             return pipeline.reason
         return await self._failed(faults)
@@ -196,7 +198,10 @@ class AgentSession:
             return
         pipeline.perform(self.session.stop())
         if self.session.running:
-            await self._cancel()
+            try:
+                await self._cancel()
+            except EvidenceFault as fault:
+                logger.error("session %s: its cancel is not recorded: %s", self.info.id, fault)  # noqa: TRY400  no traceback
             with trio.move_on_after(_CANCEL_SECONDS):
                 await pipeline.quiet()
         pipeline.perform(self.session.cut("57P01", words, reason))
@@ -205,13 +210,13 @@ class AgentSession:
         """Let what runs end, and nothing new begin."""
         if self._pipeline is not None:
             self._pipeline.perform(self.session.stop())
-            await self._pipeline.drain()
+            self._pipeline.drain_soon()
             await self._pipeline.quiet()
 
     async def _cancel(self) -> None:
         if self._pipeline is not None:
             self._pipeline.perform(self.session.cancel())
-            await self._pipeline.drain()
+            self._pipeline.drain_soon()
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -254,7 +259,7 @@ class AgentSession:
         """Send a notice while an operation is held."""
         if self._pipeline is not None:
             self._pipeline.perform(self.session.tell(notice))
-            await self._pipeline.drain()
+            self._pipeline.drain_soon()
 
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
