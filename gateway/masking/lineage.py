@@ -215,7 +215,7 @@ class Lineage:
     def _columns_of(self, fields: Node) -> Columns:
         name, schema = str(fields.get("relname", "")), fields.get("schemaname")
         relation = self.catalog.resolve(schema, name)
-        if relation is None or (schema is None and self.catalog.hidden_by_temporary(name)):
+        if relation is None or (schema is None and name in self.catalog.temporary):
             return _OPEN
         flows = self.catalog.flows.get(relation.oid, {})
         return tuple(Output(column.name, flows.get(column.number, CLEAN)) for column in relation.columns)

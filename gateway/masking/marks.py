@@ -44,7 +44,10 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
             bound.add((oid, number, str(mark)))
             _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style))
     known = replace(catalog, bound=frozenset(bound), has_marks=bool(connection.marks),
-                    listed=frozenset(connection.functions), definitions_print=_printed(catalog, bound))  # fmt: skip
+                    listed=frozenset(connection.functions), definitions_print=_printed(catalog, bound),
+                    temporary=frozenset(n for schema, n in catalog.by_name if schema.startswith("pg_temp_")),
+                    function_names=frozenset(n for _, n in (*catalog.functions, *catalog.extension_functions)),
+                    )  # fmt: skip
     _inherit(known, flows)
     if not observes_freely(connection):
         _private(known, flows)

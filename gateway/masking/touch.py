@@ -50,7 +50,8 @@ class Touch:
             if kind == "ColumnRef":
                 found |= self._column(node, rows)
             elif kind == "JoinExpr":
-                found |= self._join(node)
+                # an alias renames the columns of what is joined, and its name is the whole row
+                found |= self.everything() if node.get("alias") else self._join(node)
             elif kind == "A_Indirection":
                 for name in strings(node.get("indirection")):
                     found |= self._columns.get(name, set())
@@ -87,7 +88,7 @@ def predicates(root: str, fields: Node) -> Iterator[tuple[str, Node]]:
     for kind, node in below(root, fields):
         if kind == "SelectStmt":
             yield from _parts(node, "whereClause", "havingClause", "groupClause", "sortClause", "distinctClause",
-                              "windowClause")  # fmt: skip
+                              "windowClause", "limitCount", "limitOffset")  # fmt: skip
             yield from _ordered_outputs(node)
         elif kind in {"UpdateStmt", "DeleteStmt", "OnConflictClause", "InferClause", "CopyStmt"}:
             yield from _parts(node, "whereClause")
@@ -98,6 +99,9 @@ def predicates(root: str, fields: Node) -> Iterator[tuple[str, Node]]:
         elif kind == "JoinExpr":
             yield from _parts(node, "quals")
             yield "JoinExpr", {name: node[name] for name in ("isNatural", "usingClause") if name in node}
+        elif kind == "RangeFunction":
+            # how many rows it gives
+            yield "List", {"items": node.get("functions")}
         elif kind == "FuncCall":
             yield from _parts(node, "agg_filter", "agg_order", "over")
         elif kind == "SubLink":

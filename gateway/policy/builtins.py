@@ -133,6 +133,16 @@ PRINTING = words(
 )
 """Functions that print expressions of the catalog, with the constants beside a column."""
 
+EFFECTFUL = words(
+    """
+    nextval pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_xact_lock
+    pg_advisory_xact_lock_shared pg_notify pg_sleep pg_sleep_for pg_sleep_until pg_try_advisory_lock
+    pg_try_advisory_lock_shared pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared set_config set_limit setseed
+    setval
+    """
+)
+"""Functions that leave their argument where it can be seen later (a lock's key, a seed), or in the time they take."""
+
 TYPES = words(
     """
     aclitem anyarray bit bool boolean box bpchar bytea char character cid cidr circle cstring date

@@ -87,6 +87,10 @@ class Catalog:
     """Definitions in the catalog print constants beside a marked column; set by `bind`."""
     listed: frozenset[str] = frozenset()
     """The connection's `functions`: they neither change nor reveal anything; set by `bind`."""
+    temporary: frozenset[str] = frozenset()
+    """Names of temporary relations, of whatever session: pg_temp is searched before all else; set by `bind`."""
+    function_names: frozenset[str] = frozenset()
+    """Names of all functions outside pg_catalog; set by `bind`."""
 
     def resolve(self, schema: str | None, name: str) -> Relation | None:
         """Find a relation as PostgreSQL would: pg_catalog first, then the search path. None: not in the snapshot."""
@@ -97,12 +101,3 @@ class Catalog:
             if found is not None:
                 return found
         return None
-
-    def hidden_by_temporary(self, name: str) -> bool:
-        """Say whether a temporary relation of some session may stand before `name`: pg_temp is searched first."""
-        return name in self.temporary
-
-    @property
-    def temporary(self) -> frozenset[str]:
-        """Names of the temporary relations in the snapshot, of whatever session."""
-        return frozenset(name for schema, name in self.by_name if schema.startswith("pg_temp_"))

@@ -76,12 +76,7 @@ def field_call(name: str, catalog: Catalog) -> Call | None:
     PostgreSQL reads `('/etc/passwd').pg_read_file` as pg_read_file('/etc/passwd').
     """
     calls = [call for call in classify((name,), catalog) if call.what != "function"]
-    known = [
-        call
-        for call in calls
-        if call.what != "user-function"
-        or any(key[1] == name for key in (*catalog.functions, *catalog.extension_functions))
-    ]
+    known = [call for call in calls if call.what != "user-function" or name in catalog.function_names]
     return known[0] if known else None
 
 

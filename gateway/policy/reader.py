@@ -13,7 +13,7 @@ from gateway.masking.flow import Output
 from gateway.masking.lineage import outputs
 from gateway.masking.touch import Touch, predicates, set_columns
 from gateway.policy import session, wrappers
-from gateway.policy.builtins import PRINTING
+from gateway.policy.builtins import EFFECTFUL, PRINTING
 from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
@@ -24,7 +24,7 @@ from gateway.policy.statement import (
     Transaction,
 )
 from gateway.policy.survey import QUERIES, Place, Survey
-from gateway.policy.tree import Node, below, child, items, kind_of
+from gateway.policy.tree import Node, below, child, items, kind_of, strings
 
 _DEFINING = frozenset({"create", "alter", "create-as", "drop"})
 _OPAQUE = frozenset({"call", "do", "create-function", "create-trigger", "create-rule", "load", "rewrite-rule"})
@@ -144,9 +144,12 @@ class Reader:
         return frozenset(found)
 
     def _marked_writes(self, kind: str, fields: Node, touch: Touch) -> None:
-        if not self.survey.written:
-            return
         found: set[str] = set()
+        if touch and any(_leaves_trace(here, node) for here, node in below(kind, fields)):
+            found |= touch.everything()
+        if not self.survey.written:
+            self._note_marked(found)
+            return
         for here, node in below(kind, fields):
             if here in {"InsertStmt", "UpdateStmt", "MergeStmt", "CopyStmt"} and touch:
                 target = Touch(self.catalog, [self.survey.relation(node.get("relation", {}))[1]])
@@ -160,6 +163,9 @@ class Reader:
         unresolved = {name for name in unresolved if not name.startswith("pg_catalog.")}
         if self.catalog.has_marks and unresolved - set(self.survey.written):
             found.add("what cannot be decided")
+        self._note_marked(found)
+
+    def _note_marked(self, found: set[str]) -> None:
         for mark in sorted(found):
             self.survey.act("marked-write", mark, Place())
 
@@ -188,6 +194,14 @@ class Reader:
         if self._raw is None:
             raise NotUnderstoodError("a statement without a place")
         return self.text[self._raw.start : self._raw.end].strip()
+
+
+def _leaves_trace(kind: str, node: Node) -> bool:
+    """Say whether a call leaves an argument that is no constant where it can be seen later."""
+    if kind != "FuncCall" or strings(node.get("funcname"))[-1:] == () or strings(node["funcname"])[-1] not in EFFECTFUL:
+        return False
+    arguments = {"items": node.get("args")}
+    return any(here in {"ColumnRef", "SubLink"} for here, _ in below("List", arguments))
 
 
 def _arms(kind: str, node: Node) -> list[tuple[str, Node]]:

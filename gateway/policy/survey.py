@@ -127,7 +127,7 @@ class Survey:
         if found is None:
             self.unknown = True
             return (f"{schema}.{name}" if schema else name), None
-        if schema is None and self.catalog.hidden_by_temporary(name):
+        if schema is None and name in self.catalog.temporary:
             self.unknown = True
         return f"{found.schema}.{found.name}", found
 
@@ -338,7 +338,17 @@ class Survey:
         if what == "show" and name is None and given and self._lists_settings(given[0]):
             return
         value = constant_text(given[1]) if what == "set" and len(given) > 1 else None
+        if what == "set" and value is None and len(given) > 1 and not _is_parameter(given[1]):
+            # a value computed from rows would come back by SHOW, or as a ParameterStatus message
+            what = "set-computed"
         self.act(what, (name or "a setting whose name is no constant").lower(), place, value)
+
+
+def _is_parameter(node: object) -> bool:
+    kind, fields = kind_of(node)
+    while kind == "TypeCast":
+        kind, fields = kind_of(fields.get("arg"))
+    return kind == "ParamRef" or (kind == "A_Const" and bool(fields.get("isnull")))
 
 
 def _compares_access_method(fields: Node) -> bool:

@@ -74,6 +74,8 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "pg_attribute": words("attmissingval"),
         "pg_class": words("relpartbound"),
         "pg_constraint": words("conbin"),
+        "pg_policies": words("qual with_check"),
+        "pg_policy": words("polqual polwithcheck"),
         "pg_index": words("indexprs indpred"),
         "pg_indexes": words("indexdef"),
         "pg_partitioned_table": words("partexprs"),

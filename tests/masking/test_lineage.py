@@ -3,8 +3,12 @@
 # ruff: noqa: E501  one statement a line
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from policy_sample import BOUND, UNMARKED, catalog, flows, understand
+from policy_sample import BOUND, CATALOG, UNMARKED, connection, flows, relation, understand
+
+from gateway.masking.marks import bind
 
 CASES = """
 SELECT id, name, email FROM users | ccD
@@ -230,15 +234,10 @@ def test_predicates_touch(sql: str, marks: tuple[str, ...]) -> None:
 
 
 def test_a_temporary_relation_may_hide_any_other() -> None:
-    from dataclasses import replace
-
-    from policy_sample import relation
-
     hidden = relation(77, "pg_temp_3.orders", "id")
-    known = catalog()
-    known = replace(
-        known, relations={**known.relations, 77: hidden}, by_name={**known.by_name, ("pg_temp_3", "orders"): hidden}
-    )
+    relations = {**CATALOG.relations, 77: hidden}
+    by_name = {**CATALOG.by_name, ("pg_temp_3", "orders"): hidden}
+    known = bind(replace(CATALOG, relations=relations, by_name=by_name), connection()).catalog
     assert flows("SELECT * FROM orders", known) == "u*"
     assert flows("SELECT * FROM public.orders", known) == "clean"
 

@@ -27,6 +27,8 @@ SELECT 'users'::regclass, 'a'::mood, 1::posint, '[1,2]'::vector, NULL::users | s
 SELECT similarity('a', 'b'), public.similarity('a', 'b') | select
 SELECT '[1]'::vector <-> '[2]'::vector | select
 SELECT public.net_price(1), net_price(2) | select
+SELECT pg_advisory_xact_lock(hashtext(note)) FROM orders | select
+SELECT id, pg_advisory_lock(1) FROM users | select
 SELECT pg_advisory_lock(1), pg_try_advisory_xact_lock(2), pg_advisory_unlock_all() | select
 SELECT nextval('s'), currval('s'), lastval() | select
 SELECT has_table_privilege('orders', 'select'), pg_get_viewdef(6), format_type(23, -1) | select
@@ -204,6 +206,13 @@ COPY users (email) FROM STDIN | marked-write
 CREATE TABLE t2 AS SELECT email FROM users | marked-write
 CREATE TABLE t2 AS SELECT leak(1) | user-function
 UPDATE payments_old SET card = NULL WHERE id = 1 | marked-write
+INSERT INTO orders (note) SELECT j::text FROM (users u CROSS JOIN payments p) AS j | marked-write
+INSERT INTO orders (note) SELECT c FROM (users u CROSS JOIN payments p) AS j (a, b, c) | marked-write
+SELECT pg_advisory_lock(ascii(email)) FROM users | marked-write
+SELECT pg_try_advisory_xact_lock(x) FROM (SELECT ascii(email) AS x FROM users) y | marked-write
+SELECT setseed(ascii(mail) / 255.0) FROM mails | marked-write
+SELECT pg_sleep(ascii(email)) FROM users | marked-write
+SELECT pg_sleep((SELECT ascii(email) FROM users LIMIT 1)) | marked-write
 """
 
 DENIED = """
@@ -268,6 +277,9 @@ SET LOCAL role TO r | set-role
 ALTER SYSTEM SET x = 1 | alter-system
 ALTER DATABASE d SET search_path = evil | alter-system
 SET session_replication_role = replica | setting-not-listed
+SELECT set_config('application_name', email, false) FROM users | setting-not-listed
+SELECT set_config('application_name', (SELECT email FROM users LIMIT 1), false) | setting-not-listed
+CREATE SCHEMA s CREATE TABLE t (id int) GRANT SELECT ON t TO r | grant
 SET work_mem = '10GB' | setting-not-listed
 SET log_statement = 'none' | setting-not-listed
 SET TRANSACTION SNAPSHOT '1' | setting-not-listed
