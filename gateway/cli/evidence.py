@@ -50,8 +50,11 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         for finding in report.findings:
             print(visible(str(finding)))
-        heads = ", ".join(f"{log} {size} ({chain[:16]})" for log, (size, chain) in report.heads.items())
-        print(f"{'intact' if report.intact else 'NOT intact'}: {report.records} records; heads: {visible(heads)}")
+        for log, (size, chain) in report.heads.items():
+            key = report.keys.get(log, "").split("+")[1:2]
+            signed = f", {report.signed[log]} of them signed by key {key[0]}" if key and log in report.signed else ""
+            print(visible(f"{log}: {size} records{signed}; head {chain}"))
+        print("intact" if report.intact else "NOT intact")
     return 0 if report.intact else 1
 
 
@@ -59,7 +62,10 @@ def _summary(report: Report) -> Json:
     return {
         "intact": report.intact,
         "records": report.records,
-        "heads": {log: {"size": size, "chain": chain} for log, (size, chain) in report.heads.items()},
+        "heads": {
+            log: {"size": size, "chain": chain, "signed": report.signed.get(log), "key": report.keys.get(log)}
+            for log, (size, chain) in report.heads.items()
+        },
         "findings": [{"grade": one.grade, "log": one.log, "seq": one.seq, "what": one.what} for one in report.findings],
     }
 

@@ -1,4 +1,4 @@
-"""`evidence.duckdb`: the evidence as any DuckDB shows it, while the gateway writes.
+"""`evidence.duckdb`: the evidence as any DuckDB shows it, while the gateway writes; beside it, what checks it alone.
 
 Promises a file that holds views only, in the storage format of DuckDB 1.0, replaced at once. Never opens a journal for
 writing and never runs in a process that carries traffic longer than it takes to write the file.
@@ -12,13 +12,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from gateway.errors import EvidenceFault
+from gateway.evidence.storage import DiskStorage
 
 NAME = "evidence.duckdb"
+_ALONE = {"verify.py": "standalone.py", "VERIFY.md": "VERIFY.md"}
 
 
 def write_views(evidence: Path) -> Path:
     """Write the views of the evidence directory anew, and return their file. Raises `EvidenceFault`.
 
+    `verify.py` and `VERIFY.md` are written beside it, for people who do not have this program.
     Each log's journal holds a permanent, empty file from its first opening, without which DuckDB would refuse the glob.
     """
     import duckdb
@@ -40,6 +43,9 @@ def write_views(evidence: Path) -> Path:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        for name, source in _ALONE.items():
+            content = files("gateway.evidence").joinpath(source).read_bytes()
+            DiskStorage().replace(evidence / name, content, 0o444)
         return beside.rename(evidence / NAME)
     except (OSError, duckdb.Error) as fault:
         raise EvidenceFault(f"{evidence / NAME} cannot be written: {str(fault).splitlines()[0]}") from fault

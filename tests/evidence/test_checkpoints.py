@@ -185,29 +185,36 @@ def test_only_what_is_durable_is_signed(tmp_path: Path) -> None:
     assert notes(tmp_path / "evidence") == [0, 1]
 
 
-async def test_one_is_written_every_so_many_entries_and_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.evidence.commit.AFTER", 0.1)
+async def wait_for_notes(state: Path, *sizes: int) -> None:
+    with trio.fail_after(10):
+        while notes(state / "evidence") != [0, *sizes]:
+            await trio.sleep(0.005)
+
+
+async def test_one_is_written_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.evidence.commit.AFTER", 0.05)
     journal = signed(tmp_path)
     group = GroupCommit(journal)
-
-    async def wait_for(*sizes: int) -> None:
-        with trio.fail_after(10):
-            while notes(tmp_path / "evidence") != [0, *sizes]:
-                await trio.sleep(0.005)
-
     async with trio.open_nursery() as nursery:
         nursery.start_soon(group.run)
         await group.record(record.alarm(None, None, "test", "one"))
-        await wait_for(1)
-        monkeypatch.setattr("gateway.evidence.commit.AFTER", 1000)
+        await wait_for_notes(tmp_path, 1)
         await group.record(record.alarm(None, None, "test", "two"))
-        await wait_for(1, 2)  # the wait that was under way
+        await wait_for_notes(tmp_path, 1, 2)
+        nursery.cancel_scope.cancel()
+    journal.close()
+
+
+async def test_one_is_written_after_so_many_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.evidence.commit.AFTER", 1000)
+    journal = signed(tmp_path)
+    group = GroupCommit(journal)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(group.run)
         for n in range(EVERY):
             ticket = group.append(record.alarm(None, None, "test", str(n)))
         await group.durable(ticket)
-        await wait_for(1, 2, EVERY + 2)
+        await wait_for_notes(tmp_path, EVERY)
         nursery.cancel_scope.cancel()
     journal.close()
 
@@ -370,3 +377,32 @@ def test_a_log_without_a_key_still_passes(tmp_path: Path) -> None:
     fill(tmp_path)
     assert verify(tmp_path).findings == []
     assert verify(tmp_path).signed == {}
+
+
+def test_the_directory_brings_what_checks_it_and_the_page_is_true(tmp_path: Path) -> None:
+    """`VERIFY.md`: its SQL in DuckDB, its commands in a shell, on every checkpoint."""
+    import duckdb
+
+    evidence = write(tmp_path)
+    write_views(evidence)
+    page = (evidence / "VERIFY.md").read_text()
+    (sql,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (shell,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    for size in (2, 4, 6, 10):
+        with duckdb.connect(str(evidence / "evidence.duckdb"), read_only=True) as database:
+            asked = sql.replace("'LOG'", f"'{WORKER}'").replace("SIZE", str(size))
+            assert [one[0] for one in database.execute(asked).fetchall()] == [True]
+        if shutil.which("openssl") is None:
+            pytest.skip("needs openssl: apt-get install openssl")
+        command = shell.replace("DIR", "w1").replace("SIZE", str(size)).replace("/tmp/", f"{tmp_path}/")
+        done = subprocess.run(["bash", "-e", "-c", command], cwd=evidence, capture_output=True, text=True)
+        assert (done.returncode, "Verified Successfully" in done.stdout) == (0, True), done.stderr
+
+
+def test_verify_says_whose_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from gateway.__main__ import main
+
+    evidence = write(tmp_path)
+    key = (evidence / "logs" / "w1" / "log.pub").read_text().split("+")[1]
+    assert main(["evidence", "verify", str(evidence)]) == 0
+    assert f"gw-1/w1: 10 records, 10 of them signed by key {key}; head " in capsys.readouterr().out

@@ -89,7 +89,7 @@ def test_it_holds_these_views_and_nothing_else(tmp_path: Path) -> None:
     assert names == sorted((view, "VIEW") for view in COLUMNS)
     assert stat.S_IMODE(path.stat().st_mode) == 0o444
     assert path.read_bytes()[8:12] == b"DUCK"
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["evidence.duckdb", "logs"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["VERIFY.md", "evidence.duckdb", "logs", "verify.py"]
 
 
 def test_a_statement_from_request_to_result(tmp_path: Path) -> None:

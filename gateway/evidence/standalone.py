@@ -1,0 +1,209 @@
+"""Check this evidence without its maker's software: `python3 verify.py [DIR]`. Needs `pip install blake3 cryptography`.
+
+Reads only. Prints one line for each thing that is wrong; exit code 0: intact, 1: not. VERIFY.md says what is checked,
+and how to check much of it by hand. Compare the keys it prints with those that you were given on another way.
+"""
+
+import base64
+import hashlib
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+CHAIN_KEY = blake3(b"", derive_key_context="hoop-tui 2026-11 evidence chain v1").digest()
+KINDS = """start shutdown config login login_refused session_start session_end prepare request execute data decision
+    release result masked cancel kill grant alarm archive key erasure witness access gap"""
+BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, StopIteration, RecursionError, InvalidSignature)
+wrong: list[str] = []
+decisions: dict[tuple[str, int], dict[str, Any]] = {}  # log and sequence number -> entry, with its chain value
+quoting: list[tuple[str, dict[str, Any]]] = []
+
+
+def check(holds: object, where: object, what: str) -> None:
+    """Note `what` is wrong unless it holds."""
+    if not holds:
+        wrong.append(f"{where}: {what}")
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785, as far as entries go: sorted keys, no spaces, no floats (a float fails the comparison or `int`)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def refuse(number: str) -> None:
+    """Entries hold no floats."""
+    raise ValueError(number)
+
+
+def seconds(time: str) -> float:
+    """An entry's time as a number; only the one form passes."""
+    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp() if len(time) == 27 else float(time)
+
+
+class Log:
+    """One log, read from its first line to its last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.origin = path, path.name
+        self.chain, self.seq, self.last = bytes(32), 0, 0.0
+        self.peaks: list[bytes] = []  # roots of whole subtrees, the largest first
+        self.signed, self.unsigned = self.checkpoints(), 0.0  # root by size; time of the first record after the last
+        self.part, self.unreadable, self.closed, self.gap = (1, 1), False, False, False
+        self.open: dict[str, dict[str, Any]] = {}  # session -> its last n, what later records may belong to
+        self.ended: set[str] = set()
+        self.torn: dict[str, dict[str, Any]] = {}
+        files = sorted((path / "journal").glob("*.tsv"))
+        for file in files:
+            content, nul, rest = file.read_bytes().partition(b"\0")
+            *lines, tail = content.split(b"\n")
+            rest = (tail + nul + rest).strip(b"\0")
+            check(not rest or (file == files[-1] and b"\n" not in rest), file, "goes on after a broken line")
+            for raw in lines:
+                self.line(raw)
+        self.finish()
+
+    def checkpoints(self) -> dict[int, bytes] | None:
+        """Read what the log's key signed; None where the log has no key."""
+        notes, found = [one for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"], {}
+        if not (self.path / "log.pub").exists():
+            check(not notes, self.path, "has checkpoints and no log.pub")
+            return None
+        try:
+            name, identity, encoded = (self.path / "log.pub").read_text().strip().split("+", 2)
+            key = base64.b64decode(encoded, validate=True)
+            key_id = hashlib.sha256(name.encode() + b"\n" + key).digest()[:4]
+            public = Ed25519PublicKey.from_public_bytes(key[1:])
+            check(key[0] == 1 and key_id.hex() == identity, self.path, "log.pub is no Ed25519 key under its own id")
+        except BROKEN:
+            check(False, self.path, "log.pub cannot be read")
+            return {}
+        print(f"{name}: signed by key {identity}, {encoded}")  # noqa: T201  this is a program
+        for note in notes:
+            try:
+                text, signatures = note.read_bytes().decode().split("\n\n")
+                origin, size, root = text.split("\n")
+                signature = next(one.split(" ") for one in signatures.split("\n") if one.split(" ")[1] == name)
+                blob = base64.b64decode(signature[2], validate=True)
+                public.verify(blob[4:], f"{text}\n".encode())
+                check(blob[:4] == key_id and origin == name and note.name == f"{size}.note", note, "is of another log")
+                found[int(size)] = base64.b64decode(root, validate=True)
+            except BROKEN:
+                check(False, note, "does not hold")
+        return found
+
+    def line(self, raw: bytes) -> None:
+        """Check one line: form, place, chain, tree, payload, and what it says of its session."""
+        where = f"{self.origin}:{self.seq}"
+        try:
+            chain, salt, entry, payload = raw.split(b"\t")
+            e = json.loads(entry, parse_float=refuse)
+            seq, time, kind = int(e["seq"]), seconds(e["ts"]), e["kind"]
+            if self.seq == 0 and e["log"].split("/")[-1] == self.path.name:
+                self.origin = e["log"]
+            form = canonical(e) == entry and len(raw) < 1 << 20 and e["v"] == 1 and kind in KINDS.split()
+            check(form and e["log"] == self.origin, where, "is not of the format")
+            check(seq == self.seq, where, f"record {seq} stands here")
+            if seq < self.seq:
+                return
+            h = blake3(self.chain + entry, key=CHAIN_KEY).hexdigest()
+            known = seq == self.seq and not self.unreadable
+            check(h.encode() == chain or not known, where, "does not follow from the record before and its bytes")
+            self.chain, self.seq, self.unreadable = bytes.fromhex(chain.decode()), seq + 1, False
+            self.grow(entry, time, where)
+            check((time < self.last) == (e.get("clk") == "back"), where, "time and clk do not agree")
+            self.last = time
+            if "pc" in e or payload:
+                committed = blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest()
+                check(committed == e["pc"] and len(payload) == e["plen"], where, "payload is not the one committed to")
+            part = (e.get("part", 1), e.get("parts", 1))
+            check(part == (self.part if self.part[0] > 1 else (1, part[1])), where, "parts out of order")
+            self.part = (part[0] + 1, part[1]) if part[0] < part[1] else (1, 1)
+            self.closed, self.gap = kind == "shutdown", self.gap or kind == "gap"
+            check(kind != "gap", where, f"records were given up: {e.get('why')}")
+            if kind == "decision":
+                decisions[self.origin, seq] = {**e, "chain": chain.decode()}
+            if "quote" in e:
+                quoting.append((where, e))
+            if kind == "start":
+                self.torn.update({one["file"]: one for one in e["torn"]})
+                for session in self.open.values():
+                    session["stale"] = True
+            if "sid" in e and part[0] == 1:
+                self.session(where, kind, e)
+        except BROKEN:
+            check(False, where, "cannot be read")
+            self.unreadable = True
+
+    def grow(self, entry: bytes, time: float, where: str) -> None:
+        """Put the entry into the RFC 6962 tree and compare the root where a checkpoint tells it."""
+        peak, size = hashlib.sha256(b"\0" + entry).digest(), self.seq
+        self.unsigned = time if self.signed is not None and size == max(self.signed, default=0) + 1 else self.unsigned
+        while not size & 1:
+            peak, size = hashlib.sha256(b"\1" + self.peaks.pop() + peak).digest(), size >> 1
+        self.peaks.append(peak)
+        if self.signed and self.seq in self.signed:
+            root = self.peaks[-1]
+            for left in self.peaks[-2::-1]:
+                root = hashlib.sha256(b"\1" + left + root).digest()
+            check(root == self.signed[self.seq], where, "the records up to here are not those that were signed")
+
+    def session(self, where: str, kind: str, e: dict[str, Any]) -> None:
+        """Check that a session begins, counts up, refers to what it holds, and ends."""
+        sid, n = e["sid"], e.get("n")
+        if kind == "session_start":
+            check(sid not in self.open and sid not in self.ended, where, "its session began before")
+            self.open[sid] = {"n": -1, "asked": set()}
+        elif n is None and kind != "session_end":
+            return
+        check(sid in self.open, where, "a record of a session outside its start and end")
+        session = self.open.get(sid, {"n": -1, "asked": set()})
+        check(n is None or n > session["n"], where, "its n does not rise")
+        check(e.get("of") is None or e["of"] in session["asked"], where, "what it belongs to is not there")
+        session["n"] = session["n"] if n is None else n
+        if kind in {"request", "prepare", "execute"}:
+            session["asked"].add(n)
+        if kind == "session_end":
+            self.open.pop(sid, None)
+            self.ended.add(sid)
+
+    def finish(self) -> None:
+        """Check the log's end, what crashes left behind, and that signatures reach as far as they must."""
+        check(self.part == (1, 1), self.origin, "the last record's parts are missing")
+        for sid, session in self.open.items():
+            check(not self.closed and "stale" not in session, self.origin, f"session {sid} has no end")
+        for name, one in self.torn.items():
+            file = self.path / "torn" / name
+            content = file.read_bytes() if file.parent == self.path / "torn" and file.is_file() else b""
+            same = len(content) == one["length"] and blake3(content).hexdigest() == one["blake3"]
+            first, whole, _ = content.partition(b"\n")
+            check(same and (self.gap or not whole or b"\0" in first), file, "is not what a crash left behind")
+        if self.signed is not None:
+            newest = max(self.signed, default=0)
+            late = self.closed or self.last - self.unsigned > 60
+            check(newest <= self.seq, self.origin, f"{newest} records were signed and {self.seq} are there")
+            check(newest >= self.seq or not late, self.origin, f"nothing is signed after record {newest}")
+        print(f"{self.origin}: {self.seq} records, the last with {self.chain.hex()}")  # noqa: T201  this is a program
+
+
+def main(evidence: Path) -> int:
+    """Check all logs, then what one says of another."""
+    logs = [Log(path) for path in sorted((evidence / "logs").glob("*")) if path.is_dir()]
+    check(logs, evidence, "holds no log")
+    for where, e in quoting:
+        quote = e["quote"] if isinstance(e["quote"], dict) else {}
+        said = decisions.get((quote.get("log", ""), quote.get("seq", -1)), {})
+        same = said.get("chain") == quote.get("chain") and said.get("decision") == "approved"
+        same = same and all(e[name] == said.get(name) for name in ("approval", "oh") if name in e)
+        check(same, where, "what it quotes is not the approval of what was released")
+    print("\n".join(wrong) or "intact")  # noqa: T201  this is a program
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent))
