@@ -145,7 +145,8 @@ class Reader:
 
     def _marked_writes(self, kind: str, fields: Node, touch: Touch) -> None:
         found: set[str] = set()
-        if touch and any(_leaves_trace(here, node) for here, node in below(kind, fields)):
+        lasting = any(name.rpartition(".")[2] in EFFECTFUL for name in self.survey.functions)
+        if touch and lasting and any(_leaves_trace(here, node) for here, node in below(kind, fields)):
             found |= touch.everything()
         if not self.survey.written:
             self._note_marked(found)

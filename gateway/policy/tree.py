@@ -13,13 +13,16 @@ Node: TypeAlias = Mapping[str, Any]
 """A node with its kind (`{"ColumnRef": {…}}`), or a node's fields."""
 
 
+_NOTHING: tuple[str, Node] = ("", MappingProxyType({}))
+
+
 def kind_of(node: object) -> tuple[str, Node]:
     """Return a node's kind and fields; `("", {})` for what is no node."""
-    if isinstance(node, dict) and len(node) == 1:
-        ((kind, fields),) = node.items()
-        if isinstance(fields, dict) and kind[:1].isupper():
-            return kind, fields
-    return "", {}
+    if type(node) is dict and len(node) == 1:
+        for kind, fields in node.items():
+            if type(fields) is dict and "A" <= kind < "[":
+                return kind, fields
+    return _NOTHING
 
 
 def string(node: object) -> str | None:
@@ -139,16 +142,17 @@ def children(fields: Node) -> list[tuple[str, Node]]:
     """Return the nodes directly below `fields`, in order; the kind of an unknown bare node starts with `?`."""
     found: list[tuple[str, Node]] = []
     for name, value in fields.items():
-        if isinstance(value, list):
+        shape = type(value)
+        if shape is list:
             for item in value:
-                kind, inner = kind_of(item)
-                if kind:
-                    found.append((kind, inner))
-                elif isinstance(item, dict) and item:
+                pair = kind_of(item)
+                if pair[0]:
+                    found.append(pair)
+                elif item and type(item) is dict:
                     found.append((f"?{name}", item))
-        elif isinstance(value, dict):
-            kind, inner = child(fields, name)
-            found.append((kind, inner))
+        elif shape is dict:
+            pair = kind_of(value)
+            found.append(pair if pair[0] else (_BARE_KINDS.get(name, f"?{name}"), value))
     return found
 
 
