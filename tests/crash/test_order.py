@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
 import pytest
 import trio
-from crash.wired import World, bind_message, parse_message
+from crash.wired import STUCK, World, bind_message, parse_message
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
+from gateway.errors import EvidenceFault
+from gateway.evidence import record
 from gateway.evidence.verify import verify
 from gateway.pgwire.framing import message
 from gateway.pgwire.frontend import FLUSH, SYNC, execute, query
@@ -27,8 +30,9 @@ class Await:
 
 
 READY = Await(b"Z")
-Part = bytes | Await
+Part = bytes | Await | Callable[[World], Awaitable[None]]
 Ids = Iterator[bytes]
+Scripts = list[list[Callable[[Ids], list[Part]]]]
 
 
 def _simple(ids: Ids) -> list[Part]:
@@ -106,7 +110,7 @@ WEATHER = st.builds(
     | st.tuples(st.sampled_from(["control", "w1"]), st.just("write"), st.integers(0, 60_000))
     | st.tuples(st.sampled_from(["control", "w1"]), st.just("sync"), st.integers(0, 30)),
 )
-SCRIPTS = st.lists(st.lists(st.sampled_from(WAYS), min_size=1, max_size=6), min_size=1, max_size=5)
+SCRIPTS = st.lists(st.lists(st.sampled_from(WAYS), min_size=1, max_size=4), min_size=1, max_size=4)
 
 
 @dataclass
@@ -123,7 +127,7 @@ class Timer:
         return self._now
 
 
-def run(directory: Path, scripts: list[list[Callable[[Ids], list[Part]]]], weather: Weather, *, waits: bool) -> World:
+def run(directory: Path, scripts: Scripts, weather: Weather, *, waits: bool = False) -> World:
     """Run one agent for each script over disks in this weather, until all of it is over."""
 
     async def main() -> World:
@@ -133,18 +137,17 @@ def run(directory: Path, scripts: list[list[Callable[[Ids], list[Part]]]], weath
             if weather.fails is not None and weather.fails[0] == name:
                 disk.fail(weather.fails[1], weather.fails[2])
         ids = [(b"<%d.%d>" % (number, one) for one in count()) for number in range(len(scripts))]
+        parts = [[READY, *(part for way in ways for part in way(ids[n]))] for n, ways in enumerate(scripts)]
         with trio.fail_after(20):
-            await world.run([[part for way in ways for part in way(ids[n])] for n, ways in enumerate(scripts)])
+            await world.run(parts)
         return world
 
-    return trio.run(main)
+    return trio.run(main, clock=MockClock(rate=1))
 
 
 @pytest.mark.fuzz
 @given(scripts=SCRIPTS, weather=WEATHER, waits=st.booleans())
-def test_nothing_is_forwarded_before_its_record_is_on_disk(
-    scripts: list[list[Callable[[Ids], list[Part]]]], weather: Weather, waits: bool
-) -> None:
+def test_nothing_is_forwarded_before_its_record_is_on_disk(scripts: Scripts, weather: Weather, waits: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
         world = run(Path(directory), scripts, weather, waits=waits)
         assert not world.violations
@@ -158,3 +161,67 @@ def test_nothing_is_forwarded_before_its_record_is_on_disk(
             world.calm()
             world.close()
             assert verify(Path(directory)).intact
+
+
+def test_many_sessions_share_one_journal_and_its_syncs(tmp_path: Path) -> None:
+    many = 40
+    slow = Weather(syncs=(0.1,) * 10_000, turns=tuple(range(20)) * 500)
+    world = run(tmp_path, [[_simple, _extended, _copy]] * many, slow)
+    assert not world.violations
+    assert all(seen.fatal is None for seen in world.sessions)
+    records = len(world.on_disk["w1"].look())
+    assert records > many * 10
+    assert world.disks["w1"].syncs < records / 4
+    world.close()
+    assert verify(tmp_path).intact
+
+
+@pytest.mark.parametrize("what", ["write", "sync"])
+def test_a_broken_journal_lets_nothing_more_through_not_even_a_commit(tmp_path: Path, what: str) -> None:
+    """An Execute was recorded and forwarded; then somebody else's record fails, and only then comes the Sync."""
+
+    async def breaks(world: World) -> None:
+        world.disks["w1"].fail(what, 0)
+        with pytest.raises(EvidenceFault):
+            await world.logs["w1"].record(record.alarm(None, None, "other", "somebody else's"))
+
+    world = run(tmp_path, [[lambda ids: [_one(ids) + FLUSH, Await(b"C"), breaks, SYNC, READY]]], Weather())
+    (seen,) = world.sessions
+    assert seen.forwarded[b"E"] == 1
+    assert not [one for one in seen.to_target if one.kind == b"S"]
+    assert seen.fatal is not None
+    assert b"C58030\0" in seen.fatal
+
+
+@pytest.mark.parametrize("what", ["write", "sync"])
+def test_a_session_that_cannot_be_recorded_does_not_begin(tmp_path: Path, what: str) -> None:
+    world = run(tmp_path, [[_simple]], Weather(fails=("w1", what, 0)))
+    (seen,) = world.sessions
+    assert seen.fatal is not None
+    assert b"C58030\0" in seen.fatal
+    assert [one.kind for one in seen.to_target] == [b"X"]
+
+
+@pytest.mark.parametrize("what", ["write", "sync"])
+def test_what_a_person_cannot_have_decided_on_record_does_not_run(tmp_path: Path, what: str) -> None:
+    """The control log breaks: no decision is on disk, so nothing is released."""
+    world = run(tmp_path, [[_simple, _held]], Weather(fails=("control", what, 0)))
+    (seen,) = world.sessions
+    assert seen.fatal is not None
+    assert not [one for one in seen.to_target if b"delete" in one.body]
+
+
+def test_nothing_follows_a_message_that_was_cut(tmp_path: Path) -> None:
+    """The target stops reading in the middle of a message; Terminate would complete it with bytes of its own."""
+
+    async def cut(world: World) -> None:
+        (seen,) = world.sessions
+        await seen.stuck.wait()
+        trio.lowlevel.current_clock().autojump_threshold = 0.01  # the time it is given to end in peace
+        (live,) = world.around.live
+        await live.cut("hoop: the session was cut", "killed")
+
+    world = run(tmp_path, [[lambda ids: [query(STUCK + next(ids)), cut, READY]]], Weather())
+    (seen,) = world.sessions
+    assert seen.left
+    assert seen.raw == query(STUCK + b"<0.0>")[:-3]

@@ -131,8 +131,8 @@ class Wire(trio.abc.Stream):
         except Exception as fault:  # a session's border would swallow it
             self._violations.append(f"{type(fault).__name__}: {fault}")
             raise
-        await trio.lowlevel.checkpoint()
-        await self._inner.send_all(data)
+        with trio.CancelScope(shield=True):  # as a socket that takes everything at once
+            await self._inner.send_all(data)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         return bytes(await self._inner.receive_some(max_bytes))
@@ -144,6 +144,10 @@ class Wire(trio.abc.Stream):
         await self._inner.aclose()
 
 
+STUCK = b"stuck "
+"""A target takes a statement that holds this but for its last three bytes, and then nothing more."""
+
+
 @dataclass
 class Seen:
     """One session: what its target and its agent were sent."""
@@ -152,12 +156,34 @@ class Seen:
     to_target: list[Message] = field(default_factory=list)
     to_agent: list[Message] = field(default_factory=list)
     forwarded: Counter[bytes] = field(default_factory=Counter)
+    raw: bytearray = field(default_factory=bytearray)
+    """What reached the target."""
+    stuck: trio.Event = field(default_factory=trio.Event)
+    """The target reads no further."""
+    left: bool = False
+    """The target saw the end of the session."""
 
     @property
     def fatal(self) -> bytes | None:
         """The words of the FATAL that the agent was told."""
         found = [one.body for one in self.to_agent if one.kind == b"E" and b"VFATAL\0" in one.body]
         return found[0] if found else None
+
+
+class TargetWire(Wire):
+    """The way to a target, which may get stuck."""
+
+    def __init__(self, inner: Any, check: Any, violations: list[str], seen: Seen) -> None:
+        super().__init__(inner, check, violations)
+        self._seen = seen
+
+    async def send_all(self, data: bytes) -> None:
+        if STUCK in data:
+            self._seen.raw += data[:-3]
+            self._seen.stuck.set()
+            await trio.sleep_forever()
+        await super().send_all(data)
+        self._seen.raw += data
 
 
 class World:
@@ -189,7 +215,10 @@ class World:
         return any(log.journal.broken is not None for log in self.logs.values())
 
     async def run(self, scripts: Sequence[Any]) -> None:
-        """Let an agent run each script, all at once; returns once every session is over."""
+        """Let an agent run each script, all at once; returns once every session is over.
+
+        A script is made of bytes to send, waits with the `kind` of message to wait for, and functions of the world.
+        """
         async with trio.open_nursery() as nursery:
             for log in self.logs.values():
                 nursery.start_soon(log.run)
@@ -232,7 +261,7 @@ class World:
             Wire(gateway_agent, self._to_agent(seen), self.violations), {}, "u", "c", "", 0, "127.0.0.1:1"
         )  # type: ignore[arg-type]
         route = CancelRoute(None, "", False, BackendKey(1, b"1234"))  # type: ignore[arg-type]
-        to_target = Wire(gateway_target, self._to_target(seen), self.violations)
+        to_target = TargetWire(gateway_target, self._to_target(seen), self.violations, seen)
         target = TargetSession(to_target, {}, BackendKey(1, b"1234"), "role", route)  # type: ignore[arg-type]
         options = HoldOptions(900_000_000, 900_000_000, waits=True, search_path=("public",), salt=b"salt")
 
@@ -248,6 +277,7 @@ class World:
             session = AgentSession(self.around, arrival, seen.info, Words(), target, {}, holding)  # type: ignore[arg-type]
             await session.run()
             await gateway_agent.aclose()
+        seen.left = True
 
     async def _agent(self, stream: Any, script: Any) -> None:
         reader = MessageReader(LIMIT)
@@ -255,6 +285,9 @@ class World:
             for part in script:
                 if isinstance(part, bytes):
                     await stream.send_all(part)
+                    continue
+                if not hasattr(part, "kind"):
+                    await part(self)
                     continue
                 awaited: bytes = part.kind
                 while (found := reader.next()) is None or found.kind != awaited:
