@@ -61,7 +61,7 @@ def write(state: Path, statements: int = 3) -> Path:
 
 
 def notes(evidence: Path) -> list[int]:
-    return sorted(int(one.stem) for one in (evidence / "logs" / "w1" / "checkpoints").iterdir())
+    return sorted(int(one.stem) for one in (evidence / "logs" / "w1" / "checkpoints").glob("[0-9]*.note"))
 
 
 def test_a_note_is_to_the_byte_what_c2sp_says() -> None:
