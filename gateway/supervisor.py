@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -31,10 +30,11 @@ from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Journal
-from gateway.evidence.replay import OpenSession
+from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.identity.development import DevelopmentIssuer
-from gateway.identity.keys import IssuerKeys, keycloak_fetch
+from gateway.identity.issuer import keys_of
+from gateway.identity.keys import IssuerKeys
 from gateway.identity.verifier import TokenVerifier
 from gateway.listener.arrival import ListenerOptions
 from gateway.listener.serve import serve_postgres
@@ -116,9 +116,8 @@ class Supervisor:
                 keys = self._settings.gateway.state_dir / "keys"
                 journal = Journal.open(directory, origin, storage, self._clock, self._entropy, keys=keys)
                 stack.callback(_close, journal)
-                journal.append(record.start(name, __version__, pid=os.getpid(), torn=journal.torn))
-                for left in journal.open_sessions:
-                    journal.append(_lost(left))
+                for draft in first_records(journal, name, __version__):
+                    journal.append(draft)
                 journals[log] = journal
             journals["control"].append(self._configuration())
             for journal in journals.values():
@@ -230,7 +229,7 @@ class Supervisor:
             identity.groups_claim,
             identity.development,
             self._clock,
-            IssuerKeys(keycloak_fetch(issuer_url), self._clock),
+            IssuerKeys(keys_of(issuer_url), self._clock),
             max_token_bytes=settings.limits.token,
         )
         around = Surroundings(
@@ -333,19 +332,6 @@ async def _part(live: LiveSession) -> None:
     with trio.move_on_after(_DRAIN_SECONDS / 2):
         await live.settle()
     await live.cut("hoop: the session was cut: the gateway is draining", "draining")
-
-
-def _lost(left: OpenSession) -> Draft:
-    """The end of a session that a crash cut."""
-    return record.session_end(
-        left.session,
-        reason="lost",
-        statements=left.statements,
-        denied=left.denied,
-        held=left.held,
-        rows=left.rows,
-        n=left.n + 1,
-    )
 
 
 def _close(journal: Journal) -> None:

@@ -91,10 +91,11 @@ async def _reach_issuer(settings: Settings) -> list[str]:
     if settings.identity.development or settings.identity.issuer is None:
         return []
     from gateway.evidence.storage import SystemClock
-    from gateway.identity.keys import IssuerKeys, keycloak_fetch
+    from gateway.identity.issuer import keys_of
+    from gateway.identity.keys import IssuerKeys
 
     try:
-        await IssuerKeys(keycloak_fetch(settings.identity.issuer), SystemClock()).check()
+        await IssuerKeys(keys_of(settings.identity.issuer), SystemClock()).check()
     except (IssuerFault, ConfigurationFault) as fault:
         return [f"identity.issuer: {fault}"]
     return []

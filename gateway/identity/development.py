@@ -21,9 +21,9 @@ import trio
 
 from gateway.errors import ConfigurationFault, LoginRefused
 from gateway.identity.claims import Expectations, principal
+from gateway.identity.issuer import realm_address
 from gateway.identity.issuer_state import IssuerState, SigningKey, load_or_create_state
 from gateway.identity.jws import MAX_TOKEN_BYTES
-from gateway.identity.keys import realm_address
 from gateway.identity.loopback import Request, Response, serve_http
 from gateway.model import Clock, Entropy
 

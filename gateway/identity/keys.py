@@ -1,29 +1,20 @@
 """The issuer's public keys: fetched once for everybody, kept for a while, asked for again with restraint.
 
 It promises that any number of tokens, also of unknown keys, cause at most one fetch at a time and one in ten
-seconds; that keys which could not be renewed are used for a bounded time only and then nobody is believed; and that
-keys come only from the configured issuer, over TLS unless it is on this machine, of a bounded size, never through a
-redirect.
+seconds; and that keys which could not be renewed are used for a bounded time only and then nobody is believed.
+Where they come from is `gateway.identity.issuer`'s part.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
 
 import trio
 
-from gateway.errors import ConfigurationFault, IssuerFault
-from gateway.identity.jws import PinnedKey, pinned_keys
+from gateway.errors import IssuerFault
+from gateway.identity.jws import PinnedKey
 from gateway.model import Clock
-
-if TYPE_CHECKING:
-    import httpx
-    from keycloak import KeycloakOpenID
 
 Fetch: TypeAlias = "Callable[[], Awaitable[Mapping[str, PinnedKey]]]"
 """Gets the issuer's keys by `kid`; raises `IssuerFault`."""
@@ -36,8 +27,6 @@ PAUSE_SECONDS = 10
 """The shortest time between two fetches, whatever the tokens say and whether or not the last one succeeded."""
 FETCH_SECONDS = 5
 """How long one fetch may take, both requests together."""
-MAX_ANSWER_BYTES = 256 * 1024
-"""The longest answer that is read from the issuer."""
 
 _SECOND = 1_000_000
 
@@ -109,124 +98,3 @@ class IssuerKeys:
     def _new_fault(self) -> IssuerFault:
         """Return a fresh exception: one object raised in many tasks would gather all their tracebacks."""
         return IssuerFault(str(self._fault) if self._fault is not None else "the identity issuer's keys are too old")
-
-
-@dataclass(frozen=True, slots=True)
-class RealmAddress:
-    """A Keycloak realm's issuer URL, taken apart as python-keycloak wants it."""
-
-    issuer_url: str
-    origin: str
-    server_url: str
-    realm: str
-    loopback: bool
-
-
-def realm_address(issuer_url: str) -> RealmAddress:
-    """Return the realm that `issuer_url` names; raise `ConfigurationFault` where it may not be an issuer.
-
-    Plain http is for this machine only: keys read over it elsewhere could be anyone's.
-    """
-    try:
-        address = urlsplit(issuer_url)
-        host = address.hostname or ""
-    except ValueError:
-        raise ConfigurationFault("identity.issuer: not a URL") from None
-    path, mark, realm = address.path.rpartition("/realms/")
-    if not mark or not realm or "/" in realm or address.query or address.fragment or address.username is not None:
-        raise ConfigurationFault("identity.issuer: not a Keycloak realm's URL such as https://host/realms/NAME")
-    loopback = is_loopback(host)
-    if address.scheme != "https" and not (address.scheme == "http" and loopback):
-        raise ConfigurationFault("identity.issuer: must be https:// (http:// only on this machine)")
-    origin = f"{address.scheme}://{address.netloc}"
-    return RealmAddress(issuer_url, origin, f"{origin}{path}/", realm, loopback)
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether `host` is this machine and nothing else: a loopback address or `localhost`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def keycloak_fetch(issuer_url: str) -> Fetch:
-    """Return what gets a Keycloak realm's keys by python-keycloak, after its well-known document named the issuer."""
-    return partial(_fetch, realm_address(issuer_url))
-
-
-async def _fetch(realm: RealmAddress) -> Mapping[str, PinnedKey]:
-    client = await trio.to_thread.run_sync(_client, realm)  # reads the machine's CA certificates: 30 ms and more
-    try:
-        well_known = await _ask(client.a_well_known)
-        if well_known.get("issuer") != realm.issuer_url:
-            raise IssuerFault("the identity issuer gives itself another name than identity.issuer says")
-        keys = pinned_keys(await _ask(client.a_certs))
-    finally:
-        await client.connection.aclose()
-    if not keys:
-        raise IssuerFault("the identity issuer publishes no usable signature key")
-    return keys
-
-
-def _client(realm: RealmAddress) -> KeycloakOpenID:
-    from keycloak import KeycloakOpenID  # imports requests and httpx: 0.4 s that commands without keys need not pay
-
-    client = KeycloakOpenID(
-        server_url=realm.server_url,
-        realm_name=realm.realm,
-        client_id="hoop-gateway",
-        timeout=FETCH_SECONDS,
-        custom_headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        # What is on this machine is never asked for through a proxy that the environment names.
-        proxies={realm.origin: None} if realm.loopback else None,
-    )
-    client.connection.async_s.event_hooks = {"response": [_bound]}
-    return client
-
-
-async def _ask(question: Callable[[], Awaitable[object]]) -> dict[str, object]:
-    """Ask the issuer; every way in which python-keycloak can fail becomes an `IssuerFault` in our words."""
-    from keycloak.exceptions import KeycloakConnectionError, KeycloakError
-
-    try:
-        answer = await question()
-    except KeycloakConnectionError as error:
-        cause = type(error.__cause__).__name__ if error.__cause__ is not None else "no connection"
-        raise IssuerFault(f"the identity issuer could not be reached ({cause})") from None
-    except KeycloakError as error:
-        raise IssuerFault(f"the identity issuer answered with status {error.response_code}") from None
-    except (TypeError, KeyError, AttributeError, ValueError):  # what it raises for answers that are not JSON objects
-        raise IssuerFault("the identity issuer's answer could not be understood") from None
-    if not isinstance(answer, dict):
-        raise IssuerFault("the identity issuer's answer could not be understood")
-    return answer
-
-
-async def _bound(response: httpx.Response) -> None:
-    """Let `response` yield at most MAX_ANSWER_BYTES, and nothing compressed, which could unfold to any size."""
-    import httpx
-
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise httpx.DecodingError("compressed")
-
-    class Bounded(httpx.AsyncByteStream):
-        def __init__(self, inner: httpx.AsyncByteStream) -> None:
-            self.inner = inner
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            total = 0
-            async for chunk in self.inner:
-                total += len(chunk)
-                if total <= MAX_ANSWER_BYTES:
-                    yield chunk
-                else:  # ends the iteration from within: leaving it would abandon httpcore's generators unclosed
-                    await response.extensions["network_stream"].aclose()
-            if total > MAX_ANSWER_BYTES:
-                raise httpx.DecodingError("too long")
-
-        async def aclose(self) -> None:
-            await self.inner.aclose()
-
-    if isinstance(response.stream, httpx.AsyncByteStream):
-        response.stream = Bounded(response.stream)

@@ -26,7 +26,8 @@ from keycloak import KeycloakOpenID
 from gateway.errors import ConfigurationFault, LoginRefused
 from gateway.identity import loopback
 from gateway.identity.development import MAX_TTL_SECONDS, DevelopmentClient, DevelopmentIssuer
-from gateway.identity.keys import IssuerKeys, keycloak_fetch
+from gateway.identity.issuer import keys_of
+from gateway.identity.keys import IssuerKeys
 from gateway.identity.verifier import TokenVerifier
 from gateway.model import Micros, Principal
 
@@ -57,7 +58,7 @@ def issuer_in(state_dir: Path, clock: HandClock | None = None, **options: Any) -
 
 
 def verifier_of(issuer: DevelopmentIssuer, clock: HandClock, groups_claim: str = "groups") -> TokenVerifier:
-    keys = IssuerKeys(keycloak_fetch(issuer.issuer_url), clock)
+    keys = IssuerKeys(keys_of(issuer.issuer_url), clock)
     return TokenVerifier(issuer.issuer_url, AUDIENCE, groups_claim, True, clock, keys)
 
 
@@ -254,7 +255,7 @@ async def test_requests_of_every_kind_get_an_answer_and_the_issuer_goes_on(
     issuer = issuer_in(tmp_path)
     async with serving(issuer):
         assert status_of((await exchange(issuer, sent)).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")) == status
-        assert await keycloak_fetch(issuer.issuer_url)()
+        assert await keys_of(issuer.issuer_url)()
 
 
 async def test_a_client_that_waits_before_it_sends_its_body_is_told_to_go_on(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ async def test_silent_clients_do_not_keep_others_waiting(tmp_path: Path) -> None
     async with serving(issuer):
         silent = [await trio.open_tcp_stream(*address(issuer)) for _ in range(loopback.MAX_CONNECTIONS + 10)]
         started = trio.current_time()
-        assert await keycloak_fetch(issuer.issuer_url)()
+        assert await keys_of(issuer.issuer_url)()
         assert trio.current_time() - started < loopback.REQUEST_SECONDS / 2
         with trio.fail_after(loopback.REQUEST_SECONDS / 2):
             assert await silent[0].receive_some() == b"", "the oldest gave way"
@@ -323,7 +324,7 @@ async def test_a_configured_address_is_used_as_it_is(tmp_path: Path, host: str) 
     url = f"http://{host}:{port}/realms/lab"
     issuer = issuer_in(tmp_path, issuer_url=url)
     async with serving(issuer):
-        assert await keycloak_fetch(url)()
+        assert await keys_of(url)()
     assert not (tmp_path / "development-issuer" / "issuer.json").exists()
 
 

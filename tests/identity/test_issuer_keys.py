@@ -12,17 +12,14 @@ import trio
 from forging import AUDIENCE, ISSUER, OTHER_RSA_KEY, RSA_KEY, HandClock, good_claims, jwk, key_set, token
 
 from gateway.errors import ConfigurationFault, IssuerFault, LoginRefused
+from gateway.identity.issuer import MAX_ANSWER_BYTES, is_loopback, keys_of, realm_address
 from gateway.identity.jws import PinnedKey, pinned_keys
 from gateway.identity.keys import (
     FETCH_SECONDS,
     FRESH_SECONDS,
-    MAX_ANSWER_BYTES,
     PAUSE_SECONDS,
     USABLE_SECONDS,
     IssuerKeys,
-    is_loopback,
-    keycloak_fetch,
-    realm_address,
 )
 from gateway.identity.verifier import TokenVerifier
 
@@ -248,7 +245,7 @@ def honest(url: str, path: str) -> bytes:
 async def test_a_keycloak_realm_gives_its_keys() -> None:
     async with raw_issuer(honest) as (url, asked):
         clock = HandClock()
-        door = TokenVerifier(url, AUDIENCE, "groups", True, clock, IssuerKeys(keycloak_fetch(url), clock))
+        door = TokenVerifier(url, AUDIENCE, "groups", True, clock, IssuerKeys(keys_of(url), clock))
         for _ in range(3):
             assert (await door.verify(token(good_claims(iss=url)))).issuer == url
         with pytest.raises(LoginRefused):
@@ -265,7 +262,7 @@ async def test_an_issuer_on_this_machine_is_never_asked_through_a_proxy(monkeypa
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     async with raw_issuer(honest) as (url, _):
-        assert set(await keycloak_fetch(url)()) == {"k1"}
+        assert set(await keys_of(url)()) == {"k1"}
 
 
 def answering(body: bytes, status: str = "200 OK", *headers: str) -> Callable[[str, str], bytes]:
@@ -281,14 +278,14 @@ def only_certs(body: bytes) -> Callable[[str, str], bytes]:
     [
         pytest.param(answering(b"{}", "500 Internal Server Error"), "answered with status 500", id="500"),
         pytest.param(answering(b'{"message": "x"}', "401 Unauthorized"), "answered with status 401", id="401"),
-        pytest.param(answering(b"[]", "404 Not Found"), "could not be understood", id="404-with-a-list"),
+        pytest.param(answering(b"[]", "404 Not Found"), "answered with status 404", id="404-with-a-list"),
         pytest.param(
             answering(b"", "302 Found", "Location: http://127.0.0.1:9/"), "answered with status 302", id="redirect"
         ),
         pytest.param(answering(b"<html>"), "could not be understood", id="html"),
         pytest.param(answering(b"[1]"), "could not be understood", id="list"),
         pytest.param(answering(b"null"), "could not be understood", id="null"),
-        pytest.param(answering(b"", "204 No Content"), "another name", id="no-content"),
+        pytest.param(answering(b"", "204 No Content"), "answered with status 204", id="no-content"),
         pytest.param(answering(b'{"issuer": "http://127.0.0.1/realms/other"}'), "another name", id="other-issuer"),
         pytest.param(answering(b"{}"), "another name", id="no-issuer"),
         pytest.param(lambda _url, _path: b"SSH-2.0-OpenSSH\r\n", "could not be reached", id="not-http"),
@@ -306,7 +303,7 @@ def only_certs(body: bytes) -> Callable[[str, str], bytes]:
 async def test_an_issuer_in_trouble_is_named_in_one_line(answer: Callable[[str, str], bytes], words: str) -> None:
     async with raw_issuer(answer) as (url, _):
         with pytest.raises(IssuerFault, match=words) as fault:
-            await IssuerKeys(keycloak_fetch(url), HandClock()).check()
+            await IssuerKeys(keys_of(url), HandClock()).check()
         assert "\n" not in str(fault.value)
 
 
@@ -334,7 +331,7 @@ async def test_an_issuer_that_stalls_is_given_up_and_nothing_stays_open(
         nursery.start_soon(trio.serve_listeners, stall, [listener])
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/realms/hoop"
         with pytest.raises(IssuerFault, match=r"could not be reached|did not answer"):
-            await IssuerKeys(keycloak_fetch(url), HandClock()).check()
+            await IssuerKeys(keys_of(url), HandClock()).check()
         with trio.fail_after(5):
             await hung_up.wait()
         nursery.cancel_scope.cancel()
@@ -360,7 +357,7 @@ async def test_an_issuer_without_end_is_read_no_further_than_stated() -> None:
         nursery.start_soon(trio.serve_listeners, pour, [listener])
         url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/realms/hoop"
         with pytest.raises(IssuerFault, match="could not be reached"):
-            await IssuerKeys(keycloak_fetch(url), HandClock()).check()
+            await IssuerKeys(keys_of(url), HandClock()).check()
         nursery.cancel_scope.cancel()
     assert sent < MAX_ANSWER_BYTES + 16 * 1024 * 1024, "what the kernel's buffers hold beyond it, and no more"
 
@@ -383,7 +380,7 @@ async def test_no_connection_to_the_issuer_outlives_a_fetch() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, keep_alive, [listener])
-        assert await keycloak_fetch(url)()
+        assert await keys_of(url)()
         with trio.fail_after(5):
             await hung_up.wait()
         assert open_now == 0
@@ -392,7 +389,7 @@ async def test_no_connection_to_the_issuer_outlives_a_fetch() -> None:
 
 async def test_an_issuer_that_is_down_is_named_in_one_line() -> None:
     with pytest.raises(IssuerFault, match="could not be reached"):
-        await IssuerKeys(keycloak_fetch("http://127.0.0.1:9/realms/hoop"), HandClock()).check()
+        await IssuerKeys(keys_of("http://127.0.0.1:9/realms/hoop"), HandClock()).check()
 
 
 @pytest.mark.parametrize(
