@@ -43,6 +43,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    load = f"{os.getloadavg()[0]:.1f}"
     binaries = find_tls_binaries() or find_binaries()
     cases = [Case(mode, clients) for clients in arguments.clients for mode in arguments.modes]
     bouncer = shutil.which("pgbouncer", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin")
@@ -72,7 +73,8 @@ def _run(arguments: argparse.Namespace) -> None:
     measured = table(rounds, cases, [side.name for side in sides])
     print(measured)
     facts = {
-        "machine": f"{os.cpu_count()} cores shared by PostgreSQL, pgbench and the gateway; {platform.machine()}",
+        "machine": f"{os.cpu_count()} cores shared by PostgreSQL, pgbench and the gateway; {platform.machine()}; "
+        f"load average before the run {load} (other work on the machine, which weighs on every side)",
         "PostgreSQL": f"{'.'.join(map(str, binaries.version))} ({binaries.source}), fsync on",
         "Python": platform.python_version(),
         "TLS": "on every leg" if binaries.tls else "only between pgbench and the gateway (this server has none)",

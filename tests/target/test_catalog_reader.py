@@ -187,8 +187,9 @@ async def test_the_epoch_grows_with_every_difference(
 
 async def test_a_lost_session_is_renewed(reader: CatalogReader, postgres: PostgresServer, database: str) -> None:
     first = await reader.load()
-    ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'hoop-gateway'"
-    assert postgres.execute(ended) == "1"
+    ended = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE application_name = 'hoop-gateway' AND datname = current_database()"""  # not those of other tests
+    assert postgres.execute(ended, database) == "1"
     assert await reader.load() is first
 
 
