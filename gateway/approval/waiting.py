@@ -110,6 +110,10 @@ class Approvals:
             raise self._settling.broken
         return Decision(request.approval, DecisionKind.CANCELLED, request.operation_hash, reason="the agent hung up")
 
+    async def opened(self, approval: ApprovalId) -> None:
+        """Return once the request is on disk and people can see it. Raises EvidenceFault."""
+        await self._settling.until(lambda: self._settling.state(approval) is not None)
+
     async def ask(self, request: HoldRequest) -> Approval:
         """Ask people about `request` without waiting; the same question of the same identity is asked once.
 
@@ -122,7 +126,7 @@ class Approvals:
             if why_not is not None:
                 raise Refusal(why_not.code, why_not.message)
         approval = request.approval if known is None else known.id
-        await self._settling.until(lambda: self._settling.state(approval) is not None)
+        await self.opened(approval)
         return self.get(approval)
 
     def open_for(self, operation_hash: OperationHash, principal: Principal) -> ApprovalId | None:

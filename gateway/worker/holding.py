@@ -204,6 +204,7 @@ class Holding:
             f"hoop: held for approval: {request.approval} until {deadline}",
             detail=f"Rule: {request.rule}",
         )
+        await self._approvals.opened(request.approval)  # whoever reads the notice can look it up
         while True:
             await self._notify(notice)
             await trio.sleep(_REMIND_SECONDS)

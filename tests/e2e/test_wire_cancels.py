@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import ssl
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from operating import sessions
 from running import RunningGateway, connection_table, running
 from wire_client import (
     Wire,
@@ -170,8 +170,9 @@ def test_kill(gateway: RunningGateway, agent: Callable[..., Wire], scratch: Wire
             eventually(lambda: busy(scratch, "to kill") == 1)
         case "copy":
             wire.send(query(b"COPY scratch (id) FROM STDIN"), copy_data(b"3\n")).until("G")
-    (live,) = [each for each in sessions(gateway) if each["application"] == name]
-    gateway.command("sessions", "kill", str(live["id"]), "--reason", "it ran wild", "-c", str(gateway.config))
+    (live,) = sessions(gateway, name)
+    assert live["state"] == ("running" if busy_with in ("a statement", "copy") else "idle")
+    gateway.command("sessions", "kill", live["id"], "--reason", "it ran wild", "-c", str(gateway.config))
     found = wire.rest()
     fatal = errors(found)[-1]
     assert (fatal.severity, fatal.sqlstate) == ("FATAL", "57P01"), shown(found)
@@ -179,13 +180,6 @@ def test_kill(gateway: RunningGateway, agent: Callable[..., Wire], scratch: Wire
     eventually(lambda: backends(scratch, name) == 0)
     eventually(lambda: end_reason(gateway, name) == "killed")
     assert scratch.rows("SELECT * FROM scratch") == []
-
-
-def sessions(gateway: RunningGateway) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(
-        gateway.command("sessions", "list", "--json", "-c", str(gateway.config)).stdout
-    )
-    return found
 
 
 @pytest.mark.parametrize("busy_with", ["nothing", "a statement", "many statements"])

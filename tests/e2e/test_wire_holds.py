@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
+from operating import approve, deny, pending
 from running import RunningGateway, connection_table, running
 from wire_client import (
     Wire,
@@ -60,21 +62,8 @@ def held(wire: Wire) -> str:
     return found[1]
 
 
-def pending(gateway: RunningGateway, approval: str) -> dict[str, object] | None:
-    return next((each for each in gateway.approvals() if each["id"] == approval), None)
-
-
-def approve(gateway: RunningGateway, approval: str) -> None:
-    found = pending(gateway, approval)
-    assert found is not None
-    given = str(found["hash"])[:8]
-    gateway.command(
-        "approvals", "approve", approval, "--hash", given, "--reason", "looks right", "-c", str(gateway.config)
-    )
-
-
-def deny(gateway: RunningGateway, approval: str, reason: str = "not on a Friday") -> None:
-    gateway.command("approvals", "deny", approval, "--reason", reason, "-c", str(gateway.config))
+def by_command(gateway: RunningGateway, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return gateway.command("approvals", *words, "-c", str(gateway.config), check=check)
 
 
 def test_approved_in_the_simple_protocol(gateway: RunningGateway, agent: Callable[..., Wire], three: Wire) -> None:
@@ -86,7 +75,7 @@ def test_approved_in_the_simple_protocol(gateway: RunningGateway, agent: Callabl
     assert (found["subject"], found["connection"], found["statement"]) == ("agent-1", "plain", DELETE.format(1))
     assert ids(three) == [1, 2, 3]
     assert wire.silent(0.1), "something overtook the held statement"
-    approve(gateway, approval)
+    by_command(gateway, "approve", approval, "--hash", found["hash"][:8], "--reason", "looks right")
     found_messages = wire.until("Z", 2)
     assert kinds(found_messages) == "CZTDCZ", shown(found_messages)
     assert found_messages[0].body == b"DELETE 1\0"
@@ -218,16 +207,14 @@ def test_hold_refuse_asks_and_the_same_statement_then_runs_once(
     assert kinds(wire.query(sql)) == "CZ"
     assert ids(three) == [1, 2]
     assert error(wire.query(sql))[1] == "hoop: approval needed"
-    assert gateway.command("approvals", "wait", approval, "-c", str(gateway.config), check=False).returncode == 0
+    assert by_command(gateway, "wait", approval).returncode == 0
 
 
 def test_a_stale_hash_approves_nothing(gateway: RunningGateway, agent: Callable[..., Wire], three: Wire) -> None:
     wire = agent()
     wire.send(query(DELETE.format(1).encode()))
     approval = held(wire)
-    refused = gateway.command(
-        "approvals", "approve", approval, "--hash", "00000000", "--reason", "x", "-c", str(gateway.config), check=False
-    )
+    refused = by_command(gateway, "approve", approval, "--hash", "00000000", "--reason", "x", check=False)
     assert refused.returncode != 0
     assert refused.stderr.startswith("hoop-gateway: ")
     assert wire.silent(0.1)
@@ -338,8 +325,8 @@ def test_approvals_list_is_json_for_programs(gateway: RunningGateway, agent: Cal
     wire = agent()
     wire.send(query(DELETE.format(2).encode()))
     approval = held(wire)
-    listed = json.loads(gateway.command("approvals", "list", "--json", "-c", str(gateway.config)).stdout)
+    listed = json.loads(by_command(gateway, "list", "--json").stdout)
     found = next(each for each in listed if each["id"] == approval)
     assert {"id", "hash", "subject", "connection", "statement", "rule", "expires"} <= set(found)
-    deny(gateway, approval)
+    by_command(gateway, "deny", approval, "--reason", "enough")
     assert rows(wire.until()) == []
