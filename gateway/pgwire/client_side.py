@@ -22,6 +22,7 @@ from gateway.pgwire.actions import (
     Granted,
     Hold,
     Judgement,
+    Names,
     Preparation,
     Record,
     Refused,
@@ -65,6 +66,9 @@ class Wait(Enum):
 
 
 Steps: TypeAlias = Generator[Wait, object, None]
+
+_LONGEST_NAME = 63
+"""Bytes by which PostgreSQL tells names apart (NAMEDATALEN - 1): what is longer could stand for another's text here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ class ClientSide:
     def _parse(self, found: Message) -> Steps:
         x = self._x
         parse = Parse.decode(found.body)
+        if (yield from self._ambiguous(parse.name)):
+            return
         statement = Statement(parse.sql, WireProtocol.EXTENDED, name=parse.name.decode("utf-8", "replace"))
         if len(parse.sql) > x.limits.statement:
             yield from self._too_long(statement)
@@ -176,6 +182,8 @@ class ClientSide:
     def _bind(self, found: Message) -> Steps:
         x = self._x
         bind = Bind.decode(found.body)
+        if (yield from self._ambiguous(bind.portal, bind.statement)):
+            return
         if self._is_uncertain(Await.PARSE, bind.statement):
             yield from self._settle()
             if x.skip_until_sync:
@@ -202,6 +210,8 @@ class ClientSide:
         if admitted is None:
             return
         operation = x.operation(admitted.n, statement, admitted.judgement, bind.portal)
+        if admitted.judgement.depends_on_state:
+            operation.names = x.names.view(x.status.decode())
         if columns and len(bind.result_formats) in (0, 1, len(columns)):
             operation.columns = tuple(
                 replace(column, format=format_at(bind.result_formats, index)) for index, column in enumerate(columns)
@@ -212,6 +222,8 @@ class ClientSide:
     def _execute(self, found: Message) -> Steps:
         x = self._x
         wanted = Execute.decode(found.body)
+        if (yield from self._ambiguous(wanted.portal)):
+            return
         if self._is_uncertain(Await.BIND, wanted.portal) or self._portal(wanted.portal) is None:
             yield from self._settle()
             if x.skip_until_sync:
@@ -225,6 +237,8 @@ class ClientSide:
             name = wanted.portal.decode("utf-8", "replace")
             yield from self._fail(report("ERROR", "34000", f'portal "{name}" does not exist'))
             return
+        elif operation.judgement.depends_on_state and not (yield from self._stands(operation)):
+            return
         else:
             x.actions.append(Record(Execution(x.next_n(), operation.n, wanted.max_rows)))
         if operation.judgement.planner is not None:
@@ -236,6 +250,29 @@ class ClientSide:
             yield Wait.COPY
             if x.copy_in is operation:
                 yield from self._copy_in(operation)
+
+    def _stands(self, operation: Operation) -> Generator[Wait, object, bool]:
+        """Judge a portal of EXECUTE or FETCH again before it runs: what it names may be another's since its Bind.
+
+        What was approved runs only if no name changed at all.
+        """
+        x = self._x
+        sent = [entry for entry in x.flight if entry.kind is not Await.DESCRIBE]
+        if sent and sent[-1].operation is operation and sent[-1].kind is Await.BIND:
+            return True
+        yield from self._settle()
+        if x.skip_until_sync:
+            return False
+        names = x.names.view(x.status.decode())
+        again = yield from self._analyse(operation.statement, exact=False)
+        if again.verdict.kind is VerdictKind.APPROVE and not _moved(operation, names):
+            return True
+        if again.verdict.kind in (VerdictKind.APPROVE, VerdictKind.DENY):
+            yield from self._deny(operation.statement, replace(again, verdict=_moved_verdict(again.verdict)))
+            return False
+        operation.judgement = again
+        x.tainted = x.tainted or again.touches_marks
+        return True
 
     def _cursor(self, wanted: Execute) -> Generator[Wait, object, Operation | None]:
         """Execute of a cursor that DECLARE made: it is a FETCH, and judged as one."""
@@ -250,6 +287,8 @@ class ClientSide:
 
     def _describe(self, found: Message) -> Steps:
         wanted = Named.decode(found.body)
+        if (yield from self._ambiguous(wanted.name)):
+            return
         if wanted.target == b"P" and self._is_uncertain(Await.BIND, wanted.name):
             yield from self._settle()
             if self._x.skip_until_sync:
@@ -260,9 +299,10 @@ class ClientSide:
 
     def _close(self, found: Message) -> Steps:
         wanted = Named.decode(found.body)
+        if (yield from self._ambiguous(wanted.name)):
+            return
         self._forward(found.encode())
         self._x.flight.push(Expected(Await.CLOSE, target=wanted.target, name=wanted.name))
-        yield from ()
 
     def _flush(self, found: Message) -> Steps:
         self._x.to_target(found.encode())
@@ -418,6 +458,15 @@ class ClientSide:
         yield from self._refuse(n, statement, judgement, answer.outcome, answer.report)
         return None
 
+    def _ambiguous(self, *names: bytes) -> Generator[Wait, object, bool]:
+        """Refuse a name that PostgreSQL would cut: two of them are one there and two here."""
+        if all(len(name) <= _LONGEST_NAME for name in names):
+            return False
+        self._x.alarm("long-name", f"a name of {max(map(len, names))} bytes was refused")
+        words = f"a prepared statement's or portal's name is longer than {_LONGEST_NAME} bytes"
+        yield from self._fail(report("ERROR", "42622", words))
+        return True
+
     def _fail(self, error: Report) -> Steps:
         """Answer with an error of PostgreSQL's own, for what it would refuse without running anything."""
         yield from self._settle()
@@ -506,6 +555,25 @@ class ClientSide:
             elif named and entry.kind is Await.SYNC:
                 return True
         return False
+
+
+def _moved(operation: Operation, names: Names) -> bool:
+    """Whether a name that a portal's statement may use stands for something else than when it was bound."""
+    before = operation.names
+    if before is None:
+        return True
+    own = (operation.portal or b"").decode("utf-8", "replace")
+    return any(names.prepared.get(name) != sql for name, sql in before.prepared.items() if name) or any(
+        names.cursors.get(name) != sql for name, sql in before.cursors.items() if name not in ("", own)
+    )
+
+
+def _moved_verdict(verdict: Verdict) -> Verdict:
+    """Deny what would need a person now, though nobody was asked when it was bound."""
+    if verdict.kind is VerdictKind.DENY:
+        return verdict
+    reason = f"what it names was changed after it was bound: {verdict.reason}"
+    return replace(verdict, kind=VerdictKind.DENY, reason=reason, hint="Bind it again.", reviewers=())
 
 
 def _denial(verdict: Verdict) -> Report:

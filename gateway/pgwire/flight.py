@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gateway.model import Statement
-from gateway.pgwire.actions import Judgement, Plan
+from gateway.pgwire.actions import Judgement, Names, Plan
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.backend import ColumnDescription
 
@@ -48,6 +48,8 @@ class Operation:
     described: bool = False
     seen: int = 0
     """Rows of the present statement so far."""
+    names: Names | None = None
+    """What the names meant when it was judged; kept where it depends on them."""
     disputed: bool = False
     """RowDescription named marked columns where the statement read clean."""
     failed: bool = False
