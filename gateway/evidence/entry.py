@@ -8,6 +8,7 @@ no clock.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -124,12 +125,13 @@ def _unhex(text: bytes) -> bytes:
 def parse_time(text: str) -> Micros:
     """Read `YYYY-MM-DDThh:mm:ss.ffffffZ`. Raises `Malformed`."""
     try:
-        at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        if _TIME.fullmatch(text) is None:
+            raise ValueError  # noqa: TRY301  the same words for both
+        at = datetime.fromisoformat(text)  # ten times as fast as strptime, and looser: hence the pattern
     except ValueError:
         raise Malformed(f"not a time: {text[:40]!r}") from None
-    if len(text) != len("2026-01-01T00:00:00.000000Z"):
-        raise Malformed(f"not a time: {text[:40]!r}")
     return Micros((at - _EPOCH) // timedelta(microseconds=1))
 
 
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
