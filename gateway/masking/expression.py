@@ -6,7 +6,7 @@ name: unknown. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, Output, join
 from gateway.masking.scope import Columns, Scope, whole
@@ -15,36 +15,49 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.functions import classify, field_call, operator_call, type_call
 from gateway.policy.tree import LEAVES, Node, child, children, items, kind_of, string, strings
 
-Query = Callable[[str, Node, Scope], Columns]
-"""Gives a subquery's columns within a scope."""
+
+class Tracer(Protocol):
+    """What an expression needs of its query: the catalog, its subqueries' columns, and a bound on the work."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that names are resolved in."""
+
+    def query(self, kind: str, fields: Node, outer: Scope) -> Columns:
+        """Return a subquery's columns within a scope."""
+
+    def spend(self, steps: int = 1) -> None:
+        """Count steps of work; raise where there were too many."""
+
 
 _QUIET = frozenset({"function", "set", "show", "sequence", "notify"})
 
 
-def expression(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Query) -> Flow:
+def expression(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Flow:
     """Return what flows into the expression (kind, fields)."""
     if kind == "ColumnRef":
         return reference(fields, scope)
     if kind == "SubLink" and fields.get("subLinkType") == "EXPR_SUBLINK":
-        return join(column.flow for column in query(*child(fields, "subselect"), scope))
+        return join(column.flow for column in tracer.query(*child(fields, "subselect"), scope))
     if kind == "A_Indirection":
-        found = _field(fields, scope, catalog)
+        found = _field(fields, scope, tracer.catalog)
         if found is not None:
             return found
     flows: list[Flow] = []
     stack = [(kind, fields)]
     while stack:
         here, node = stack.pop()
+        tracer.spend()
         if here == "ColumnRef":
             flows.append(reference(node, scope))
         elif here == "SubLink":
-            flows += [column.flow for column in query(*child(node, "subselect"), scope)]
-            flows.append(_existence(node, scope, query))
+            flows += [column.flow for column in tracer.query(*child(node, "subselect"), scope)]
+            flows.append(_existence(node, scope, tracer))
             stack.extend(pair for pair in children(node) if pair[0] != "SelectStmt")
         elif here.startswith("?"):
             flows.append(UNKNOWN)
         elif here not in LEAVES:
-            flows.append(_called(here, node, catalog))
+            flows.append(_called(here, node, tracer.catalog))
             stack.extend(children(node))
     return join(flows).derived()
 
@@ -77,7 +90,7 @@ def star(fields: Node, scope: Scope) -> Columns | None:
     return (Output("", UNKNOWN, many=True),) if columns is None else columns
 
 
-def row_star(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Query) -> Columns | None:
+def row_star(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Columns | None:
     """Return what `(x).*` expands to; None for what is no row's star."""
     steps = items(fields.get("indirection")) if kind == "A_Indirection" else ()
     if not steps or kind_of(steps[-1])[0] != "A_Star":
@@ -88,7 +101,7 @@ def row_star(kind: str, fields: Node, scope: Scope, catalog: Catalog, query: Que
         columns = scope.table(names[-1]) if len(names) == 1 else None
         if columns is not None:
             return columns
-    flow = expression(inner, reference_fields, scope, catalog, query).derived()
+    flow = expression(inner, reference_fields, scope, tracer).derived()
     return (Output("", flow, many=True),)
 
 
@@ -135,7 +148,7 @@ def _function(names: tuple[str, ...], catalog: Catalog) -> Flow:
     return CLEAN
 
 
-def _existence(node: Node, scope: Scope, query: Query) -> Flow:
+def _existence(node: Node, scope: Scope, tracer: Tracer) -> Flow:
     """EXISTS and ANY tell by their rows: what the subquery's WHERE compares flows into the answer."""
     kind, select = child(node, "subselect")
     condition = select.get("whereClause")
@@ -144,4 +157,4 @@ def _existence(node: Node, scope: Scope, query: Query) -> Flow:
     probe = {**select, "targetList": [{"ResTarget": {"val": condition}}]}
     for part in ("groupClause", "havingClause", "distinctClause", "sortClause", "op", "larg", "rarg"):
         probe.pop(part, None)
-    return join(column.flow for column in query("SelectStmt", probe, scope))
+    return join(column.flow for column in tracer.query("SelectStmt", probe, scope))

@@ -30,6 +30,9 @@ from gateway.policy.tree import Node, child, items, kind_of, strings
 _MOST_COLUMNS = 1664
 """PostgreSQL's own limit of a target list; beyond it the target answers with an error."""
 _MOST_ROUNDS = 12
+_MOST_STEPS = 20_000
+_STEPS_OF_QUERY = 25
+"""A query costs more than a node of an expression."""
 _OPEN: Columns = (Output("", UNKNOWN, many=True),)
 
 SCALAR = frozenset(
@@ -44,7 +47,7 @@ SCALAR = frozenset(
 
 
 class TooWideError(Exception):
-    """A list of columns grew beyond what PostgreSQL accepts."""
+    """A list of columns grew beyond what PostgreSQL accepts, or the work beyond all measure."""
 
 
 def outputs(kind: str, fields: Node, catalog: Catalog) -> Columns | None:
@@ -55,11 +58,18 @@ def outputs(kind: str, fields: Node, catalog: Catalog) -> Columns | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Lineage:
-    """Traces columns in one catalog."""
+    """Traces the columns of one statement in a catalog; `steps` counts the work, which nesting could multiply."""
 
     catalog: Catalog
+    steps: int = 0
+
+    def spend(self, steps: int = 1) -> None:
+        """Count steps of work; raise TooWideError where there were too many."""
+        self.steps += steps
+        if self.steps > _MOST_STEPS:
+            raise TooWideError
 
     def query(self, kind: str, fields: Node, outer: Scope) -> Columns:
         """Return the columns of a query within `outer`."""
@@ -86,6 +96,7 @@ class Lineage:
         return united(branches)
 
     def _branch(self, fields: Node, scope: Scope) -> Columns:
+        self.spend(_STEPS_OF_QUERY)
         if "valuesLists" in fields:
             return self._values(fields, scope)
         inner = Scope(self._from(fields.get("fromClause"), scope), scope, scope.expressions)
@@ -111,7 +122,7 @@ class Lineage:
             kind, value = child(target, "val")
             expanded = star(value, scope) if kind == "ColumnRef" else None
             if expanded is None:
-                expanded = row_star(kind, value, scope, self.catalog, self.query)
+                expanded = row_star(kind, value, scope, self)
             if expanded is not None:
                 found.extend(expanded)
             else:
@@ -124,7 +135,7 @@ class Lineage:
         kind, fields = kind_of(node)
         if not kind:
             return UNKNOWN
-        return expression(kind, fields, scope, self.catalog, self.query)
+        return expression(kind, fields, scope, self)
 
     # --- table expressions
 
@@ -185,6 +196,7 @@ class Lineage:
 
     def _source(self, kind: str, fields: Node, beside: Scope) -> Source:
         """Return an item of FROM; `beside` holds the items to its left, which only LATERAL sees."""
+        self.spend(_STEPS_OF_QUERY)
         if kind == "RangeVar":
             return self._relation(fields, beside)
         if kind == "RangeSubselect":
@@ -198,7 +210,7 @@ class Lineage:
         if kind == "RangeTableSample":
             return self._source(*child(fields, "relation"), beside)
         if kind in {"RangeTableFunc", "JsonTable"}:
-            flow = expression(kind, {k: v for k, v in fields.items() if k != "alias"}, beside, self.catalog, self.query)
+            flow = expression(kind, {k: v for k, v in fields.items() if k != "alias"}, beside, self)
             return open_source(flow, str(fields.get("alias", {}).get("aliasname", "")))
         return open_source(UNKNOWN, str(fields.get("alias", {}).get("aliasname", "")))
 

@@ -22,6 +22,18 @@ class Source:
 
     columns: Columns
     tables: Mapping[str, Columns] = field(default_factory=dict)
+    named: Mapping[str, Flow] = field(init=False, repr=False, compare=False)
+    """Column name -> what flows into all columns of that name."""
+    unnamed: tuple[Flow, ...] = field(init=False, repr=False, compare=False)
+    """What a name may mean that no column is known to have."""
+
+    def __post_init__(self) -> None:
+        named: dict[str, Flow] = {}
+        for column in self.columns:
+            known = named.get(column.name)
+            named[column.name] = column.flow if known is None else join((known, column.flow))
+        object.__setattr__(self, "named", named)
+        object.__setattr__(self, "unnamed", tuple(unnamed(self.columns)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +55,10 @@ class Scope:
         """Return what an unqualified name holds: a column of the nearest scope that has it, else a whole row."""
         open_flows: list[Flow] = []
         for scope in self.chain():
-            exact = [column.flow for source in scope.sources for column in source.columns if column.name == name]
+            exact = [source.named[name] for source in scope.sources if name in source.named]
             if exact:
                 return join((*open_flows, *exact))
-            open_flows += [flow for source in scope.sources for flow in unnamed(source.columns)]
+            open_flows += [flow for source in scope.sources for flow in source.unnamed]
         for scope in self.chain():
             rows = [source.tables[name] for source in scope.sources if name in source.tables]
             if rows:

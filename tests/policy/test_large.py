@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import trio
 from policy_sample import BOUND
@@ -126,3 +128,36 @@ async def test_other_work_goes_on_beside_a_large_statement() -> None:
         await understand(sql, STATE, BOUND)
         nursery.cancel_scope.cancel()
     assert turns > 20
+
+
+NESTED = {
+    "exists in from": lambda n: _nest("SELECT EXISTS (SELECT 1 FROM ({}) x WHERE true) FROM users", n),
+    "recursive in recursive": lambda n: _nest(
+        "WITH RECURSIVE r AS (SELECT 1 AS a FROM ({}) x UNION SELECT a FROM r, users) SELECT a FROM r", n
+    ),
+    "doubled star": lambda n: _nest("SELECT x.*, x.* FROM ({}) x", n),
+    "in and exists": lambda n: _nest("SELECT 1 IN (SELECT 1 FROM ({}) x WHERE EXISTS (SELECT 1)) FROM users", n),
+    "lateral": lambda n: _nest("SELECT (SELECT y) FROM users u, LATERAL ({}) x, LATERAL (SELECT u.email) y", n),
+    "joins": lambda n: "SELECT " + "email," * n + "1 FROM users" + " NATURAL JOIN users" * n,
+    "names": lambda n: "SELECT " + "id," * n * 30 + "1 FROM users u0" + "".join(f",users u{i}" for i in range(1, n)),
+    "tables": lambda n: (
+        "WITH " + ",".join(f"a{i} AS (SELECT email FROM users)" for i in range(n)) + " SELECT * FROM a1"
+    ),
+}
+
+
+def _nest(form: str, times: int) -> str:
+    sql = "SELECT 1 AS y FROM users"
+    for _ in range(times):
+        sql = form.format(sql)
+    return sql
+
+
+@pytest.mark.parametrize("times", [5, 20, 40, 80])
+@pytest.mark.parametrize("form", sorted(NESTED))
+def test_nesting_never_multiplies_the_work(form: str, times: int) -> None:
+    sql = NESTED[form](times)
+    began = time.process_time()
+    facts = small(sql)
+    assert time.process_time() - began < 3
+    assert facts.statements or facts.not_understood
