@@ -87,6 +87,11 @@ class Principal:
     groups: tuple[str, ...] = ()
     owner: str | None = None
     development: bool = False
+    issued: Micros | None = None
+    client: str | None = None
+    """The client that the token was issued to (`azp`)."""
+    issuer_session: str | None = None
+    """The issuer's own session behind the token (`sid`): what a back-channel logout names."""
 
 
 class MaskStyle(StrEnum):

@@ -20,6 +20,9 @@ LEEWAY_SECONDS = 30
 MAX_NAME_LENGTH = 255
 """Characters of a subject, token id, owner or group (OpenID Connect Core §2 sets 255 for `sub`)."""
 
+MAX_LOGOUT_AGE_SECONDS = 600
+"""How old a logout token may be: an issuer that could not reach us tries again for a while."""
+
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: beyond it no time can be written down
 _MICROS = 1_000_000
 _BEARER_TYPES = ("Bearer",)  # Keycloak's; `ID`, `Refresh`, `Offline`, `Logout` and `DPoP` are other things
@@ -56,15 +59,62 @@ def principal(claims: Mapping[str, object], expected: Expectations, now: Micros)
     if expected.audience not in _audiences(claims.get("aud")):
         raise refused("it is not meant for this gateway (audience)", tell=True)
     _must_be_access_token(claims, expected)
+    expires, issued = _times(claims, now)
     return Principal(
         issuer=expected.issuer,
         subject=_name(claims, "sub"),
         token_id=_name(claims, "jti"),
-        expires=_valid_until(claims, now),
+        expires=expires,
         groups=_groups(claims.get(expected.groups_claim)),
-        owner=_name(claims, "owner") if claims.get("owner") is not None else None,
+        owner=_optional_name(claims, "owner"),
         development=expected.development,
+        issued=issued,
+        client=_optional_name(claims, "azp"),
+        issuer_session=_optional_name(claims, "sid"),
     )
+
+
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+
+@dataclass(frozen=True, slots=True)
+class Logout:
+    """What the issuer says in a back-channel logout: whose tokens, issued up to when, are not to be believed.
+
+    `session` (the issuer's `sid`) or else `subject` is given. `audience`: the clients that are told.
+    """
+
+    audience: tuple[str, ...]
+    subject: str | None
+    session: str | None
+    issued: Micros
+
+
+def logout(claims: Mapping[str, object], issuer: str, now: Micros) -> Logout:
+    """Return what a logout token's `claims` (already authentic) say, or raise `LoginRefused`.
+
+    Source: OpenID Connect Back-Channel Logout 1.0 §2.4 and §2.6. A token that is sent again does nothing new: it
+    speaks only of what was issued before it.
+    """
+    if claims.get("iss") != issuer:
+        raise refused("the issuer is not the one of this gateway", tell=True)
+    events = claims.get("events")
+    if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict) or "nonce" in claims:
+        raise refused("it is not a logout token", tell=True)
+    _name(claims, "jti")
+    issued = _seconds(claims, "iat")
+    expires = _seconds(claims, "exp")
+    if (
+        issued is None
+        or not now - MAX_LOGOUT_AGE_SECONDS * _MICROS <= issued * _MICROS <= now + LEEWAY_SECONDS * _MICROS
+    ):
+        raise refused("it was not issued just now", tell=True)
+    if expires is not None and expires * _MICROS <= now:
+        raise refused("it has expired", tell=True)
+    subject, session = _optional_name(claims, "sub"), _optional_name(claims, "sid")
+    if subject is None and session is None:
+        raise refused("it names nobody", tell=True)
+    return Logout(_audiences(claims.get("aud")), subject, session, Micros(issued * _MICROS))
 
 
 def _audiences(value: object) -> tuple[str, ...]:
@@ -94,8 +144,8 @@ def _must_be_access_token(claims: Mapping[str, object], expected: Expectations) 
         raise refused("it looks like an ID token", tell=True)
 
 
-def _valid_until(claims: Mapping[str, object], now: Micros) -> Micros:
-    """Return the expiry after checking all three times against `now`; each is whole seconds (RFC 7519 §2)."""
+def _times(claims: Mapping[str, object], now: Micros) -> tuple[Micros, Micros | None]:
+    """Return `exp` and `iat` after checking all three times against `now`; each is whole seconds (RFC 7519 §2)."""
     expires = _seconds(claims, "exp")
     if expires is None:
         raise refused("it has no expiry", tell=True)
@@ -108,7 +158,7 @@ def _valid_until(claims: Mapping[str, object], now: Micros) -> Micros:
     issued = _seconds(claims, "iat")
     if issued is not None and issued * _MICROS > latest:
         raise refused("it was issued in the future", tell=True)
-    return Micros(expires * _MICROS)
+    return Micros(expires * _MICROS), None if issued is None else Micros(issued * _MICROS)
 
 
 def _seconds(claims: Mapping[str, object], claim: str) -> int | None:
@@ -131,6 +181,10 @@ def _groups(value: object) -> tuple[str, ...]:
 
 def _without_slash(group: object) -> object:
     return group.removeprefix("/") if isinstance(group, str) else group
+
+
+def _optional_name(claims: Mapping[str, object], claim: str) -> str | None:
+    return _name(claims, claim) if claims.get(claim) is not None else None
 
 
 def _name(claims: Mapping[str, object], claim: str) -> str:

@@ -1,31 +1,30 @@
 """The development issuer: a stand-in for Keycloak on this machine, so that everything works before there is one.
 
 It promises Keycloak's URL layout and token shape, keys that only the gateway's user can read, and to listen on a
-loopback address or not at all. It proves nothing: whoever can read the state directory is whoever they say. That is
-why `identity.development` is stamped on every principal and record. It never stores a token or a client's secret.
+loopback address or not at all. Its clients come from a realm file in Keycloak's export format, the same that Keycloak
+imports; it answers for their tokens (client credentials, introspection, revocation) as Keycloak does. It proves
+nothing: whoever can read the state directory is whoever they say. That is why `identity.development` is stamped on
+every principal and record. It never stores a token.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from urllib.parse import parse_qs, unquote_plus
 
 import trio
 
 from gateway.errors import ConfigurationFault, LoginRefused
 from gateway.identity.claims import Expectations, principal
+from gateway.identity.development_clients import DevelopmentClient, authenticated, form_of, load_clients
+from gateway.identity.http_server import Request, Response, serve_http
 from gateway.identity.issuer import realm_address
 from gateway.identity.issuer_state import IssuerState, SigningKey, load_or_create_state
-from gateway.identity.jws import MAX_TOKEN_BYTES
-from gateway.identity.loopback import Request, Response, serve_http
-from gateway.model import Clock, Entropy
+from gateway.identity.jws import MAX_TOKEN_BYTES, check_signature, parse_object, pinned_keys, split
+from gateway.identity.kill_list import KillList, Strike
+from gateway.identity.realm import Realm
+from gateway.model import Clock, Entropy, Principal
 
 DEFAULT_TTL_SECONDS = 3600
 """How long a token lasts unless its maker says otherwise."""
@@ -34,40 +33,30 @@ MAX_TTL_SECONDS = 366 * 24 * 3600
 _MICROS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class DevelopmentClient:
-    """A client that may fetch tokens by client credentials, and of whom they speak; knows only its secret's hash."""
-
-    client_id: str
-    secret_sha256: bytes = field(repr=False)
-    subject: str
-    groups: tuple[str, ...] = ()
-    owner: str | None = None
-
-    def has_secret(self, secret: str) -> bool:
-        """Say, in constant time, whether `secret` is this client's."""
-        return hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), self.secret_sha256)
-
-
 class DevelopmentIssuer:
     """Mints tokens, and serves its keys over HTTP while `serve` runs. Make one with `load_or_create`."""
 
     def __init__(
         self,
         state: IssuerState,
+        revoked: KillList,
         *,
         audience: str,
         groups_claim: str,
         clock: Clock,
         entropy: Entropy,
         clients: Iterable[DevelopmentClient] = (),
+        token_seconds: int = DEFAULT_TTL_SECONDS,
     ) -> None:
         self.issuer_url = state.issuer_url
         self._key: SigningKey = state.key
         self._expected = Expectations(state.issuer_url, audience, groups_claim, development=True)
         self._clock = clock
         self._entropy = entropy
-        self._clients = {client.client_id: client for client in clients}
+        self._clients = tuple(clients)
+        self._token_seconds = token_seconds
+        self._public = pinned_keys({"keys": [self._key.public_jwk()]})
+        self._revoked = revoked
         self._realm_path = f"/realms/{realm_address(state.issuer_url).realm}"
 
     @classmethod
@@ -81,17 +70,38 @@ class DevelopmentIssuer:
         issuer_url: str | None = None,
         groups_claim: str = "groups",
         clients: Iterable[DevelopmentClient] = (),
+        realm: Realm | None = None,
     ) -> DevelopmentIssuer:
         """Return the issuer that lives in `state_dir/development-issuer`, making its key and URL at the first call.
 
         Without `issuer_url` a free port is chosen once and remembered, so that a token minted by one process is good
-        in another. Raises `ConfigurationFault` for a URL that is not http on loopback or for unsafe key files.
+        in another. The clients of `realm` are added to `clients`. Raises `ConfigurationFault` for a URL that is not
+        http on loopback, one of another realm, or for unsafe key files.
         """
         if issuer_url is not None:
             _loopback_address(issuer_url)
-        state = load_or_create_state(state_dir / "development-issuer", issuer_url)
+        directory = state_dir / "development-issuer"
+        state = load_or_create_state(directory, issuer_url, *([realm.name] if realm is not None else []))
         _loopback_address(state.issuer_url)
-        return cls(state, audience=audience, groups_claim=groups_claim, clock=clock, entropy=entropy, clients=clients)
+        token_seconds = DEFAULT_TTL_SECONDS
+        if realm is not None:
+            token_seconds = realm.token_seconds
+            if realm_address(state.issuer_url).realm != realm.name:
+                raise ConfigurationFault(
+                    f"identity.realm: the realm is {realm.name!r}, but the issuer's URL names another"
+                )
+            clients = (*clients, *load_clients(state_dir, realm, entropy))
+        revoked = KillList.load(directory / "revoked.json", clock)
+        return cls(
+            state,
+            revoked,
+            audience=audience,
+            groups_claim=groups_claim,
+            clock=clock,
+            entropy=entropy,
+            clients=clients,
+            token_seconds=token_seconds,
+        )
 
     def mint(
         self,
@@ -101,10 +111,12 @@ class DevelopmentIssuer:
         owner: str | None = None,
         *,
         client: str = "development",
+        audience: tuple[str, ...] | None = None,
     ) -> str:
         """Return an access token for `subject`, good from now on for `ttl_seconds`; no network is needed.
 
-        Raises `ConfigurationFault` for what the gateway's own verifier would refuse.
+        With `audience` it is meant for those, who may be others than the gateway. Raises `ConfigurationFault` for
+        what the gateway's own verifier would refuse.
         """
         if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
             raise ConfigurationFault("a token's ttl must be between 1s and 366 days")
@@ -126,6 +138,8 @@ class DevelopmentIssuer:
             raise ConfigurationFault("identity.groups_claim: names a claim that means something else")
         claims[self._expected.groups_claim] = list(groups)
         self._must_be_accepted(claims)
+        if audience is not None:
+            claims["aud"] = list(audience)
         token = self._key.sign(claims)
         if len(token) > MAX_TOKEN_BYTES:
             raise ConfigurationFault(f"the token would be longer than {MAX_TOKEN_BYTES} bytes: name fewer groups")
@@ -156,8 +170,13 @@ class DevelopmentIssuer:
     def _respond(self, request: Request) -> Response:
         path = request.path.partition("?")[0]
         openid = f"{self._realm_path}/protocol/openid-connect"
-        if path == f"{openid}/token":
-            return self._token(request) if request.method == "POST" else _error(405, "invalid_request")
+        asked: dict[str, Callable[[Request], Response]] = {
+            f"{openid}/token": self._token,
+            f"{openid}/token/introspect": self._introspect,
+            f"{openid}/revoke": self._revoke,
+        }
+        if path in asked:
+            return asked[path](request) if request.method == "POST" else _error(405, "invalid_request")
         if path == f"{self._realm_path}/.well-known/openid-configuration":
             document = self._well_known()
         elif path == f"{openid}/certs":
@@ -173,6 +192,8 @@ class DevelopmentIssuer:
             "issuer": self.issuer_url,
             "jwks_uri": f"{openid}/certs",
             "token_endpoint": f"{openid}/token",
+            "introspection_endpoint": f"{openid}/token/introspect",
+            "revocation_endpoint": f"{openid}/revoke",
             "grant_types_supported": ["client_credentials"],
             "response_types_supported": [],
             "subject_types_supported": ["public"],
@@ -182,18 +203,75 @@ class DevelopmentIssuer:
 
     def _token(self, request: Request) -> Response:
         """Answer a client-credentials request (RFC 6749 §4.4)."""
-        fields = _form(request.body)
+        fields, client = self._asking(request)
         if fields is None:
             return _error(400, "invalid_request")
         if fields.get("grant_type") != "client_credentials":
             return _error(400, "unsupported_grant_type")
-        basic = _basic_credentials(request.headers.get("authorization"))
-        client_id, secret = basic or (fields.get("client_id", ""), fields.get("client_secret", ""))
-        client = self._clients.get(client_id)
-        if client is None or not client.has_secret(secret):
+        if client is None:
             return _error(401, "invalid_client")
-        token = self.mint(client.subject, client.groups, owner=client.owner, client=client.client_id)
-        return _json(200, {"access_token": token, "token_type": "Bearer", "expires_in": DEFAULT_TTL_SECONDS})
+        if client.subject is None:
+            return _error(400, "unauthorized_client")
+        seconds, name = self._token_seconds, client.client_id
+        token = self.mint(client.subject, client.groups, seconds, client.owner, client=name, audience=client.audience)
+        return _json(200, {"access_token": token, "token_type": "Bearer", "expires_in": seconds})
+
+    def introspect(self, token: str) -> dict[str, object]:
+        """Say what is known of `token` (RFC 7662 §2.2)."""
+        found = self._own(token)
+        if found is None:
+            return {"active": False}
+        claims, who = found
+        return {**claims, "active": True, "client_id": who.client, "token_type": "Bearer"}
+
+    def revoke(self, token: str) -> None:
+        """Have `token` be inactive from now on, also after a restart; one that is not good is left alone."""
+        found = self._own(token)
+        if found is not None:
+            who, now = found[1], self._clock.now()
+            self._revoked.strike(Strike("token", who.token_id, "issuer", "revoked", now, who.expires))
+
+    def _own(self, token: str) -> tuple[dict[str, object], Principal] | None:
+        """Return the claims of a token of ours that is good now."""
+        try:
+            compact = split(token)
+            key = self._public.get(compact.kid)
+            if key is None:
+                return None
+            check_signature(compact, key)
+            claims = parse_object(compact.payload) or {}
+            who = principal(claims, self._expected, self._clock.now())
+        except LoginRefused:
+            return None
+        return None if self._revoked.struck(who) is not None else (claims, who)
+
+    def _introspect(self, request: Request) -> Response:
+        """Answer any client that proves itself, as Keycloak does (RFC 7662 §2.1)."""
+        fields, client = self._asking(request)
+        if fields is None or "token" not in fields:
+            return _error(400, "invalid_request")
+        if client is None:
+            return _error(401, "invalid_client")
+        return _json(200, self.introspect(fields["token"]))
+
+    def _revoke(self, request: Request) -> Response:
+        """Take back a token of the asking client's own (RFC 7009 §2.1)."""
+        fields, client = self._asking(request)
+        if fields is None or "token" not in fields:
+            return _error(400, "invalid_request")
+        if client is None:
+            return _error(401, "invalid_client")
+        found = self._own(fields["token"])
+        if found is not None and found[1].client != client.client_id:
+            return _error(400, "unauthorized_client")
+        self.revoke(fields["token"])
+        return _json(200, {})
+
+    def _asking(self, request: Request) -> tuple[dict[str, str] | None, DevelopmentClient | None]:
+        """Return the form and the client that sent it, None where it proves to be none."""
+        fields = form_of(request.body)
+        header = request.headers.get("authorization")
+        return fields, None if fields is None else authenticated(self._clients, header, fields)
 
 
 def _loopback_address(issuer_url: str) -> tuple[str, int]:
@@ -211,28 +289,6 @@ def _loopback_address(issuer_url: str) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ConfigurationFault("identity.issuer: the development issuer's URL must name its port")
     return ("127.0.0.1" if host == "localhost" else host), int(port)
-
-
-def _basic_credentials(header: str | None) -> tuple[str, str] | None:
-    """Return client id and secret of an Authorization header (RFC 6749 §2.3.1: both form-encoded), None without."""
-    scheme, _, encoded = (header or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        text = base64.b64decode(encoded, validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError):
-        return ("", "")
-    client_id, _, secret = text.partition(":")
-    return unquote_plus(client_id), unquote_plus(secret)
-
-
-def _form(body: bytes) -> dict[str, str] | None:
-    """Return the fields of a form, None where there are too many or one comes twice (RFC 6749 §3.2)."""
-    try:
-        form = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        return None
-    return {name: values[0] for name, values in form.items()} if all(len(v) == 1 for v in form.values()) else None
 
 
 def _json(status: int, value: object) -> Response:

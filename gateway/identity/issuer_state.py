@@ -72,7 +72,7 @@ class IssuerState:
     key: SigningKey
 
 
-def load_or_create_state(directory: Path, issuer_url: str | None) -> IssuerState:
+def load_or_create_state(directory: Path, issuer_url: str | None, realm: str = REALM) -> IssuerState:
     """Return the state in `directory`, making what is missing; `issuer_url`, where given, wins over the remembered.
 
     Raises `ConfigurationFault` where the directory or a file in it cannot be used safely.
@@ -83,9 +83,9 @@ def load_or_create_state(directory: Path, issuer_url: str | None) -> IssuerState
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or not _is_private(found):
             raise _unsafe(directory)
-        key = _load_key(_read_or_create(directory / "key.pem", _new_key))
+        key = _load_key(read_or_create(directory / "key.pem", _new_key))
         if issuer_url is None:
-            remembered = _read_or_create(directory / "issuer.json", lambda: _new_address(directory))
+            remembered = read_or_create(directory / "issuer.json", lambda: _new_address(directory, realm))
             issuer_url = _load_address(remembered)
     except OSError as error:
         raise ConfigurationFault(f"the development issuer cannot use {directory}: {error.strerror}") from None
@@ -105,7 +105,7 @@ def _unsafe(path: Path) -> ConfigurationFault:
     return ConfigurationFault(f"{path}: must belong to this user and be closed to all others (chmod go-rwx)")
 
 
-def _read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
+def read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     """Return the file's content, having written `make()` to it where there was none; the first of two makers wins."""
     if not path.exists():
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
@@ -140,7 +140,7 @@ def _load_key(pem: bytes) -> rsa.RSAPrivateKey | None:
     return key if isinstance(key, rsa.RSAPrivateKey) else None
 
 
-def _new_address(directory: Path) -> bytes:
+def _new_address(directory: Path, realm: str) -> bytes:
     """Choose a free port, starting where the directory's name points, so that two issuers rarely want the same."""
     start = int.from_bytes(hashlib.sha256(os.fsencode(directory.resolve())).digest()[:4], "big")
     for offset in range(_PORTS):
@@ -152,7 +152,7 @@ def _new_address(directory: Path) -> bytes:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
-        return json.dumps({"issuer": f"http://127.0.0.1:{port}/realms/{REALM}"}).encode("ascii")
+        return json.dumps({"issuer": f"http://127.0.0.1:{port}/realms/{realm}"}).encode("ascii")
     raise ConfigurationFault("the development issuer finds no free port on 127.0.0.1")
 
 

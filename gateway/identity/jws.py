@@ -34,7 +34,10 @@ _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)", r
 # Everything else in a header either carries a key of the sender's choice (jwk, jku, x5c, x5u) or changes what the
 # bytes mean (crit, b64, enc, zip, cty); x5t only names a certificate and is not used.
 _HEADER_NAMES = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
-_HEADER_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+ACCESS_TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+"""What `typ` in the header of an access token may be, in lower case (RFC 9068 §2.1)."""
+LOGOUT_TOKEN_TYPES = frozenset({"jwt", "logout+jwt", "application/logout+jwt"})
+"""The same of a logout token (OpenID Connect Back-Channel Logout §2.4)."""
 
 _HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
     "256": hashes.SHA256,
@@ -72,7 +75,7 @@ class CompactToken:
     signature: bytes
 
 
-def split(token: str, limit: int = MAX_TOKEN_BYTES) -> CompactToken:
+def split(token: str, limit: int = MAX_TOKEN_BYTES, types: frozenset[str] = ACCESS_TOKEN_TYPES) -> CompactToken:
     """Take a compact token of at most `limit` bytes apart; raise `LoginRefused` where its shape or header is wrong."""
     if len(token) > limit:
         raise refused("the token is too long")
@@ -85,7 +88,7 @@ def split(token: str, limit: int = MAX_TOKEN_BYTES) -> CompactToken:
     fields = parse_object(header)
     if fields is None:
         raise refused("the header is not a JSON object with unique names")
-    kid, algorithm = _read_header(fields)
+    kid, algorithm = _read_header(fields, types)
     return CompactToken(kid, algorithm, token[: match.start(3) - 1].encode("ascii"), payload, signature)
 
 
@@ -98,7 +101,7 @@ def _decode(part: str) -> bytes | None:
     return raw if base64.urlsafe_b64encode(raw).rstrip(b"=") == part.encode("ascii") else None
 
 
-def _read_header(header: Mapping[str, object]) -> tuple[str, str]:
+def _read_header(header: Mapping[str, object], types: frozenset[str]) -> tuple[str, str]:
     """Return `kid` and `alg`. The latter is only ever compared with the key's own."""
     if not header.keys() <= _HEADER_NAMES:
         raise refused("the header holds a parameter that is not accepted")
@@ -107,7 +110,7 @@ def _read_header(header: Mapping[str, object]) -> tuple[str, str]:
         raise refused("the header names no key")
     if not isinstance(algorithm, str):
         raise refused("the header names no algorithm")
-    if not isinstance(typ, str) or typ.lower() not in _HEADER_TYPES:
+    if not isinstance(typ, str) or typ.lower() not in types:
         raise refused("the header names another type of token")
     return kid, algorithm
 

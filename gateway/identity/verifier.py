@@ -9,10 +9,19 @@ audience, accepts a token without `exp`, reads the clock itself and fetches the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from gateway.identity.claims import Expectations, principal, refused
-from gateway.identity.jws import MAX_TOKEN_BYTES, PinnedKey, check_signature, parse_object, split
+from gateway.identity.claims import Expectations, Logout, logout, principal, refused
+from gateway.identity.jws import (
+    LOGOUT_TOKEN_TYPES,
+    MAX_TOKEN_BYTES,
+    CompactToken,
+    PinnedKey,
+    check_signature,
+    parse_object,
+    split,
+)
 from gateway.model import Clock, Principal
 
 
@@ -52,6 +61,14 @@ class TokenVerifier:
         cannot be had: then nobody is believed.
         """
         compact = split(token, self._limit)
+        return principal(await self._authentic(compact), self._expected, self._clock.now())
+
+    async def verify_logout(self, token: str) -> Logout:
+        """Return what a back-channel logout token says. Raises as `verify`."""
+        compact = split(token, self._limit, LOGOUT_TOKEN_TYPES)
+        return logout(await self._authentic(compact), self._expected.issuer, self._clock.now())
+
+    async def _authentic(self, compact: CompactToken) -> Mapping[str, object]:
         key = await self._keys.find(compact.kid)
         if key is None:
             raise refused("it is signed with a key that the issuer does not publish")
@@ -59,4 +76,4 @@ class TokenVerifier:
         found = parse_object(compact.payload)
         if found is None:
             raise refused("the claims are not a JSON object with unique names", tell=True)
-        return principal(found, self._expected, self._clock.now())
+        return found

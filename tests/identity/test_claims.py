@@ -28,6 +28,8 @@ def test_a_principal_carries_what_the_claims_say_and_nothing_else() -> None:
         groups=("reporting", "oncall"),
         owner="dana",
         development=False,
+        issued=Micros((NOW - 10) * 1_000_000),
+        client="agent-client",
     )
 
 

@@ -24,8 +24,9 @@ from forging import AUDIENCE, CountingEntropy, HandClock
 from keycloak import KeycloakOpenID
 
 from gateway.errors import ConfigurationFault, LoginRefused
-from gateway.identity import loopback
-from gateway.identity.development import MAX_TTL_SECONDS, DevelopmentClient, DevelopmentIssuer
+from gateway.identity import http_server
+from gateway.identity.development import MAX_TTL_SECONDS, DevelopmentIssuer
+from gateway.identity.development_clients import DevelopmentClient
 from gateway.identity.issuer import keys_of
 from gateway.identity.keys import IssuerKeys
 from gateway.identity.verifier import TokenVerifier
@@ -120,6 +121,8 @@ async def test_a_minted_token_is_believed_by_a_verifier_that_knows_only_the_url(
             groups=("reporting", "oncall"),
             owner="dana",
             development=True,
+            issued=Micros(clock.now() // 1_000_000 * 1_000_000),
+            client="development",
         )
 
 
@@ -244,8 +247,8 @@ async def test_a_client_it_does_not_know_gets_none(
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nX: " + b"a" * (loopback.MAX_HEAD_BYTES + 1), 400),
-        (post(TOKEN, b"a" * (loopback.MAX_BODY_BYTES + 1)), 413),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * (http_server.MAX_HEAD_BYTES + 1), 400),
+        (post(TOKEN, b"a" * (http_server.MAX_BODY_BYTES + 1)), 413),
         (post(TOKEN, b"grant_type=x", "Expect: 100-continue"), 400),
     ],
 )
@@ -272,18 +275,18 @@ async def test_a_client_that_waits_before_it_sends_its_body_is_told_to_go_on(tmp
 async def test_silent_clients_do_not_keep_others_waiting(tmp_path: Path) -> None:
     issuer = issuer_in(tmp_path)
     async with serving(issuer):
-        silent = [await trio.open_tcp_stream(*address(issuer)) for _ in range(loopback.MAX_CONNECTIONS + 10)]
+        silent = [await trio.open_tcp_stream(*address(issuer)) for _ in range(http_server.MAX_CONNECTIONS + 10)]
         started = trio.current_time()
         assert await keys_of(issuer.issuer_url)()
-        assert trio.current_time() - started < loopback.REQUEST_SECONDS / 2
-        with trio.fail_after(loopback.REQUEST_SECONDS / 2):
+        assert trio.current_time() - started < http_server.REQUEST_SECONDS / 2
+        with trio.fail_after(http_server.REQUEST_SECONDS / 2):
             assert await silent[0].receive_some() == b"", "the oldest gave way"
         for stream in silent:
             await stream.aclose()
 
 
 async def test_a_slow_client_is_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loopback, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(http_server, "REQUEST_SECONDS", 0.2)
     issuer = issuer_in(tmp_path)
     async with serving(issuer):
         assert await exchange(issuer, b"GET /realms/hoop") == b""
@@ -379,7 +382,7 @@ def test_processes_that_start_together_get_the_same_key_and_url(tmp_path: Path) 
 def test_secrets_are_in_no_repr(tmp_path: Path) -> None:
     issuer = issuer_in(tmp_path, clients=[CLIENT])
     shown = repr(
-        [issuer, vars(issuer), CLIENT, loopback.Request("POST", "/", {"authorization": "Basic c2Vj"}, b"c2Vj")]
+        [issuer, vars(issuer), CLIENT, http_server.Request("POST", "/", {"authorization": "Basic c2Vj"}, b"c2Vj")]
     )
     assert CLIENT.secret_sha256.hex() not in shown
     assert repr(CLIENT.secret_sha256) not in shown

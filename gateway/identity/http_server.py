@@ -1,13 +1,13 @@
-"""A very small HTTP/1.1 server for this machine only: one request a connection, everything bounded.
+"""A very small HTTP/1.1 server: one request a connection, everything bounded.
 
-It promises that a request has at most 16 KiB of head and 16 KiB of body and five seconds to arrive and be answered,
+It promises that a request has at most 16 KiB of head and 32 KiB of body and five seconds to arrive and be answered,
 that no connection waits for another, and that silent ones give way to new ones. It never shows an exception to a
-client, and knows no TLS: the caller's listener must be on a loopback address.
+client. Without TLS the caller's listener must be on a loopback address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -15,12 +15,12 @@ import h11
 import trio
 
 MAX_HEAD_BYTES = 16 * 1024
-MAX_BODY_BYTES = 16 * 1024
+MAX_BODY_BYTES = 32 * 1024
 REQUEST_SECONDS = 5
 MAX_CONNECTIONS = 64
 _READ_SIZE = 16 * 1024
 _REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 405: b"Method Not Allowed",
-            413: b"Content Too Large", 500: b"Internal Server Error"}  # fmt: skip
+            413: b"Content Too Large", 500: b"Internal Server Error", 503: b"Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,10 @@ class Response:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-Answer: TypeAlias = "Callable[[Request], Response]"
-"""Answers one request, without waiting for anything."""
+Answer: TypeAlias = "Callable[[Request], Response | Awaitable[Response]]"
+"""Answers one request."""
+Stream: TypeAlias = "trio.SocketStream | trio.SSLStream[trio.SocketStream]"
+Listener: TypeAlias = "trio.SocketListener | trio.SSLListener[trio.SocketStream]"
 
 
 class _Refused(Exception):
@@ -54,11 +56,11 @@ class _Refused(Exception):
         self.status = status
 
 
-async def serve_http(listener: trio.SocketListener, answer: Answer) -> None:
+async def serve_http(listener: Listener, answer: Answer) -> None:
     """Serve `answer` on `listener` until cancelled; closes the listener and every connection then."""
     places: dict[trio.CancelScope, None] = {}
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: Stream) -> None:
         if len(places) >= MAX_CONNECTIONS:
             oldest = next(iter(places))
             places.pop(oldest)
@@ -74,17 +76,20 @@ async def serve_http(listener: trio.SocketListener, answer: Answer) -> None:
     await trio.serve_listeners(handle, [listener])
 
 
-async def _converse(stream: trio.SocketStream, answer: Answer) -> None:
+async def _converse(stream: Stream, answer: Answer) -> None:
     """Read one request, answer it, and close so that the client has read the whole answer."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     try:
         try:
-            response = _answer(await _read(stream, connection), answer)
+            response = await _answer(await _read(stream, connection), answer)
         except _Refused as refused:
             response = _refusal(refused.status)
         except h11.RemoteProtocolError as fault:
             response = _refusal(fault.error_status_hint)
         await stream.send_all(_encode(connection, response))
+        if isinstance(stream, trio.SSLStream):
+            await stream.aclose()
+            return
         await stream.send_eof()
         while await stream.receive_some(_READ_SIZE):  # until the client hangs up, else it may lose our answer
             pass
@@ -92,7 +97,7 @@ async def _converse(stream: trio.SocketStream, answer: Answer) -> None:
         return  # the client left: nobody is there to be answered
 
 
-async def _read(stream: trio.SocketStream, connection: h11.Connection) -> Request:
+async def _read(stream: Stream, connection: h11.Connection) -> Request:
     head: h11.Request | None = None
     body = bytearray()
     while True:
@@ -101,7 +106,7 @@ async def _read(stream: trio.SocketStream, connection: h11.Connection) -> Reques
                 if connection.they_are_waiting_for_100_continue:
                     go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
                     await stream.send_all(connection.send(go_on) or b"")
-                connection.receive_data(await stream.receive_some(_READ_SIZE))
+                connection.receive_data(bytes(await stream.receive_some(_READ_SIZE)))
             case h11.Request() as event:
                 head = event
             case h11.Data(data=data):
@@ -119,9 +124,10 @@ def _request(head: h11.Request, body: bytes) -> Request:
     return Request(head.method.decode("ascii"), head.target.decode("latin-1"), headers, body)
 
 
-def _answer(request: Request, answer: Answer) -> Response:
+async def _answer(request: Request, answer: Answer) -> Response:
     try:
-        return answer(request)
+        found = answer(request)
+        return found if isinstance(found, Response) else await found
     except Exception:  # noqa: BLE001  a server's border: one bad request must not end the service
         return _refusal(500)
 
