@@ -111,11 +111,15 @@ class Judgement:
     planner: Planner | None = None
     """None: the connection has no marks, results pass untouched."""
     copy_in: bool = False
+    copy_out: bool = False
+    """COPY … TO STDOUT: policy let it through only because every column of it is clean."""
     depends_on_state: bool = False
     """EXECUTE, FETCH and the like: judged again once the session is quiet, since names may still change."""
     effects: tuple[tuple[int, NameEffect], ...] = ()
     """What succeeds with statement `index` of the string: (index, effect)."""
     changes_catalog: bool = False
+    epoch: int = 0
+    """The catalog's epoch that it was judged in."""
     alarm: str = ""
     """What became an alarm while judging: a parser died, a deadline passed."""
 
@@ -128,6 +132,10 @@ class Names:
     cursors: Mapping[str, bytes]
     status: str
     """Transaction status: I, T or E."""
+    redefined: bool = False
+    """A definition was changed in this transaction: the catalog, which others read, does not show it yet."""
+    epochs: frozenset[int] = frozenset()
+    """Those of the cursors that were declared with marked columns in reach: what they hold was read then."""
 
 
 # --- notes: what is to be recorded ------------------------------------------------------------------------------

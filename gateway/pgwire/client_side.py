@@ -211,7 +211,7 @@ class ClientSide:
             return
         operation = x.operation(admitted.n, statement, admitted.judgement, bind.portal)
         if admitted.judgement.depends_on_state:
-            operation.names = x.names.view(x.status.decode())
+            operation.names = x.view(x.status.decode())
         if columns and len(bind.result_formats) in (0, 1, len(columns)):
             operation.columns = tuple(
                 replace(column, format=format_at(bind.result_formats, index)) for index, column in enumerate(columns)
@@ -263,7 +263,7 @@ class ClientSide:
         yield from self._settle()
         if x.skip_until_sync:
             return False
-        names = x.names.view(x.status.decode())
+        names = x.view(x.status.decode())
         again = yield from self._analyse(operation.statement, exact=False)
         if again.verdict.kind is VerdictKind.APPROVE and not _moved(operation, names):
             return True
@@ -394,6 +394,10 @@ class ClientSide:
     def _judge(self, statement: Statement) -> Generator[Wait, object, Judgement | None]:
         """Ask for a judgement. None: an earlier message of the pipeline failed meanwhile, nothing is to be done."""
         x = self._x
+        if x.redefined and x.flight:
+            yield from self._settle()
+            if x.skip_until_sync:
+                return None
         quiet = not x.flight
         judgement = yield from self._analyse(statement, exact=quiet and not x.segment_dirty)
         if quiet or not (judgement.depends_on_state or judgement.verdict.kind is VerdictKind.DENY):
@@ -409,7 +413,7 @@ class ClientSide:
         status = x.status.decode()
         if status == "E" and not exact:
             status = "T"
-        x.actions.append(Analyse(self._next_token(), statement, x.names.view(status)))
+        x.actions.append(Analyse(self._next_token(), statement, x.view(status)))
         answer = yield Wait.ANSWER
         if not isinstance(answer, Judgement):
             raise OurBug("an analysis was answered by something else")
@@ -448,7 +452,7 @@ class ClientSide:
         x.count(statements=1, held=1)
         token = self._next_token()
         x.held = Held(token, n, judgement.touches_marks)
-        x.actions.append(Hold(token, n, statement, judgement, x.names.view(x.status.decode())))
+        x.actions.append(Hold(token, n, statement, judgement, x.view(x.status.decode())))
         answer = yield Wait.ANSWER
         x.held = None
         if isinstance(answer, Granted):

@@ -18,6 +18,7 @@ from gateway.pgwire.actions import (
     Counts,
     Judgement,
     Limits,
+    Names,
     Record,
     SendToClient,
     SendToTarget,
@@ -52,6 +53,8 @@ class Exchange:
     status: bytes = b"I"
     tainted: bool = False
     """A marked relation was in reach earlier in this transaction: its errors are scrubbed to the end."""
+    redefined: bool = False
+    """A statement that may change definitions was forwarded, and its transaction is not known to have ended."""
     skip_until_sync: bool = False
     """As after an error: everything up to Sync is dropped."""
     segment_dirty: bool = False
@@ -98,6 +101,8 @@ class Exchange:
         """End the session once; later bytes are ignored."""
         if not self.closed:
             self.closed = True
+            if self.redefined:
+                self.actions.append(CatalogChanged())
             self.actions.append(Close(reason))
 
     def collector(self) -> Collector:
@@ -108,7 +113,20 @@ class Exchange:
         """Start an operation that is about to be forwarded."""
         if judgement.touches_marks:
             self.tainted = True
+        if judgement.changes_catalog:
+            self.redefined = True
         return Operation(n, statement, judgement, self.collector(), portal)
+
+    def committed(self) -> None:
+        """No transaction is open: definitions changed in it are what the catalog shows now, whatever the outcome."""
+        pending = (entry.operation for entry in self.flight)
+        if self.redefined and not any(each is not None and each.judgement.changes_catalog for each in pending):
+            self.redefined = False
+            self.actions.append(CatalogChanged())
+
+    def view(self, status: str) -> Names:
+        """Return what a judgement may see of the session's state."""
+        return self.names.view(status, redefined=self.redefined)
 
     def count(self, *, statements: int = 0, denied: int = 0, held: int = 0, rows: int = 0) -> None:
         """Add to the session's counts."""
@@ -128,8 +146,6 @@ class Exchange:
         operation.ended = True
         self.count(rows=operation.collector.rows)
         self.answer(operation.n, operation.collector, outcome, touches_marks=operation.judgement.touches_marks)
-        if operation.judgement.changes_catalog and outcome is Outcome.OK:
-            self.actions.append(CatalogChanged())
         self.last = operation
 
     def answer(self, of: int, collector: Collector, outcome: Outcome, *, touches_marks: bool) -> None:

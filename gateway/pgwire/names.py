@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gateway.model import Statement
-from gateway.pgwire.actions import Closed, Deallocated, Declared, NameEffect, Names, Prepared
+from gateway.pgwire.actions import Closed, Deallocated, Declared, Judgement, NameEffect, Names, Prepared
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.flight import Operation
 
@@ -31,14 +31,16 @@ class NameTable:
     prepared: dict[bytes, Known] = field(default_factory=dict)
     portals: dict[bytes, Operation] = field(default_factory=dict)
     cursors: dict[bytes, Declared] = field(default_factory=dict)
+    epochs: dict[bytes, int] = field(default_factory=dict)
+    """The catalog's epoch of each cursor that was declared with marked columns in reach."""
 
-    def view(self, status: str) -> Names:
+    def view(self, status: str, *, redefined: bool = False) -> Names:
         """Return what a judgement may see, detached from later changes."""
         cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
         for name, operation in self.portals.items():
             cursors[name.decode("utf-8", "replace")] = operation.statement.sql
         prepared = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
-        return Names(prepared, cursors, status)
+        return Names(prepared, cursors, status, redefined, frozenset(self.epochs.values()))
 
     def parsed(self, name: bytes, statement: Statement, types: tuple[int, ...]) -> None:
         """A Parse succeeded."""
@@ -56,7 +58,7 @@ class NameTable:
         if known is not None:
             self.prepared[name] = replace(known, types=types)
 
-    def apply(self, effect: NameEffect) -> list[Operation]:
+    def apply(self, effect: NameEffect, judgement: Judgement) -> list[Operation]:
         """A statement with this effect succeeded. Returns the operations of portals that are gone by it.
 
         CLOSE reaches portals too, and a DECLARE that succeeded proves that no portal has its name any more.
@@ -68,6 +70,9 @@ class NameTable:
             case Declared(name):
                 gone = self._without_portal(name.encode())
                 self.cursors[name.encode()] = effect
+                self.epochs.pop(name.encode(), None)
+                if judgement.touches_marks:
+                    self.epochs[name.encode()] = judgement.epoch
             case Deallocated(None):
                 self.prepared = {name: known for name, known in self.prepared.items() if not name}
             case Deallocated(str() as name):
@@ -76,9 +81,11 @@ class NameTable:
                 gone = list(self.portals.values())
                 self.portals.clear()
                 self.cursors.clear()
+                self.epochs.clear()
             case Closed(str() as name):
                 gone = self._without_portal(name.encode())
                 self.cursors.pop(name.encode(), None)
+                self.epochs.pop(name.encode(), None)
         return gone
 
     def _without_portal(self, name: bytes) -> list[Operation]:
@@ -91,4 +98,5 @@ class NameTable:
         self.portals.clear()
         if self.cursors:
             self.cursors = {name: cursor for name, cursor in self.cursors.items() if cursor.hold}
+            self.epochs = {name: epoch for name, epoch in self.epochs.items() if name in self.cursors}
         return gone

@@ -117,6 +117,8 @@ class TargetSide:
     def _passes(self, kind: int) -> bool:
         operation = self._operation()
         if kind == _COPY_DATA:
+            if not operation.copying_out:
+                raise TargetFault("the target sent COPY data outside COPY")
             return True
         judgement = operation.judgement
         if judgement.planner is not None and not operation.described:
@@ -241,6 +243,7 @@ class TargetSide:
         else:
             self._portal_replaced(head.name)
             self._x.names.cursors.pop(head.name, None)
+            self._x.names.epochs.pop(head.name, None)
 
     def _portal_replaced(self, name: bytes) -> None:
         earlier = self._x.names.portals.pop(name, None)
@@ -258,7 +261,7 @@ class TargetSide:
             collector.completed(BodyReader(body).cstring(), operation.seen)
             for index, effect in operation.judgement.effects:
                 if index == operation.index:
-                    for gone in x.names.apply(effect):
+                    for gone in x.names.apply(effect, operation.judgement):
                         if gone is not operation:
                             x.end(gone, Outcome.OK)
         operation.seen = 0
@@ -289,6 +292,7 @@ class TargetSide:
             )
             for operation in x.names.transaction_ended():
                 x.end(operation, Outcome.OK)
+            x.committed()
         if not head.hidden:
             x.to_client(raw)
 
@@ -373,8 +377,14 @@ class TargetSide:
             if not operation.judgement.copy_in:
                 raise TargetFault("the target wants COPY data that no statement announced")
             self._x.copy_in = operation
-        elif operation.judgement.touches_marks:
-            raise TargetFault("COPY of a relation with marked columns began without a plan")
+        elif kind == b"H":
+            if not operation.judgement.copy_out:
+                raise TargetFault("the target sends COPY data that no statement announced")
+            operation.copying_out = True
+        elif not operation.copying_out:
+            raise TargetFault("the target ended a COPY that did not begin")
+        else:
+            operation.copying_out = False
         operation.collector.sent(raw)
         self._x.to_client(raw)
 

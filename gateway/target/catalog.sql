@@ -4,10 +4,23 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 -- Nothing is visible but pg_catalog, so that view definitions come with every name qualified.
 SET LOCAL search_path = '';
 SET LOCAL statement_timeout = '60s';
+SET LOCAL lock_timeout = '2s';
 
--- relations
+-- relations. A view is printed under locks, for which others' definitions that are not committed yet would have to be
+-- waited for: such a view comes without its text, so that all of it is masked.
+WITH locked AS MATERIALIZED (
+    SELECT l.relation FROM pg_locks l
+     WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
 SELECT c.oid, n.nspname, c.relname, c.relkind,
-       CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) END,
+       CASE WHEN c.relkind IN ('v', 'm') AND NOT EXISTS (
+                SELECT FROM locked k
+                 WHERE k.relation = c.oid
+                    OR k.relation IN (SELECT d.refobjid FROM pg_rewrite r
+                                        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                                                        AND d.refclassid = 'pg_class'::regclass
+                                       WHERE r.ev_class = c.oid))
+            THEN pg_get_viewdef(c.oid) END,
        EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
        c.relispartition
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

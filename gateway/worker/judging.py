@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -22,6 +23,7 @@ from gateway.pgwire.actions import (
     Declared,
     Judgement,
     NameEffect,
+    Names,
     Prepared,
 )
 from gateway.policy import statement as policy
@@ -79,8 +81,9 @@ class Judge:
         """Judge at once; None where something must be waited for first."""
         if not self.fresh or self._catalog is None:
             return None
+        certain = self._certain(action, self._catalog)
         key = (action.statement.sql, action.names.status == "E")
-        known = self._cache.get(key)
+        known = self._cache.get(key) if certain else None
         if known is not None:
             self._cache.move_to_end(key)
             return known
@@ -89,7 +92,7 @@ class Judge:
         if found.wants:
             return None
         judgement = self._judgement(found, action, principal)
-        if not judgement.depends_on_state and len(action.statement.sql) <= CACHED_TEXT:
+        if certain and not judgement.depends_on_state and len(action.statement.sql) <= CACHED_TEXT:
             self._cache[key] = judgement
             if len(self._cache) > CACHED:
                 self._cache.popitem(last=False)
@@ -101,10 +104,19 @@ class Judge:
         found = await understand(action.statement.sql, _state(action), catalog)
         return self._judgement(found, action, principal)
 
+    def _certain(self, action: Analyse, catalog: Catalog) -> bool:
+        """Whether the catalog shows what the session's names stand for, or nothing is marked that could come out."""
+        names = action.names
+        return not self.rules.has_marks or not (names.redefined or names.epochs - {catalog.epoch})
+
     def _judgement(self, found: policy.Facts, action: Analyse, principal: Principal) -> Judgement:
+        catalog = found.catalog
+        if catalog is not None and not self._certain(action, catalog):
+            found = replace(found, statements=tuple(_undecided(each, action.names) for each in found.statements))
         context = Context(principal.subject, principal.groups, in_transaction=action.names.status != "I")
         verdict = decide(found, self.rules, context)
         denied = verdict.kind is VerdictKind.DENY
+        masks = self.rules.has_marks or verdict.kind is VerdictKind.MASK
         return Judgement(
             verdict=verdict,
             policy_hash=self.rules.hash,
@@ -112,11 +124,13 @@ class Judge:
             marks_in_reach=found.marks_in_reach,
             predicate_touch=found.predicate_touch,
             relations=found.relations,
-            planner=partial(plan, found) if self.rules.has_marks and not denied else None,
+            planner=partial(plan, found) if masks and not denied else None,
             copy_in=any(each.operation == "copy-in" for each in found.statements),
+            copy_out=not denied and any(each.operation == "copy-out" for each in found.statements),
             depends_on_state=found.depends_on_state,
             effects=() if denied else _effects(found),
             changes_catalog=found.ddl,
+            epoch=catalog.epoch if catalog is not None else 0,
             alarm=found.alarm,
         )
 
@@ -124,6 +138,19 @@ class Judge:
 def _state(action: Analyse) -> policy.SessionState:
     names = action.names
     return policy.SessionState(names.prepared, names.cursors, names.status)
+
+
+def _undecided(found: policy.StatementFacts, names: Names) -> policy.StatementFacts:
+    """What a statement reads may not be what the catalog shows: mask all of it, and let nobody copy it unasked."""
+    reads = bool(found.relations_read) and names.redefined
+    if not (reads or found.depends_on_state):
+        return found
+    acts = list(found.acts)
+    if found.relations_written:
+        acts.append(policy.Act("marked-write", "what a changed definition hides"))
+    if found.operation == "copy-out":
+        acts.append(policy.Act("copy-out-marked", "what a changed definition hides"))
+    return replace(found, acts=tuple(acts), outputs=None, touches_marks=True)
 
 
 def _effects(found: policy.Facts) -> tuple[tuple[int, NameEffect], ...]:
