@@ -54,6 +54,8 @@ async def serve_postgres(
     finally:
         for listener in listeners:
             listener.socket.close()
+        while len(door.doorstep):  # nobody begins a session any more
+            door.doorstep.make_room()
 
 
 async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
