@@ -7,7 +7,7 @@ whatever stands after a `Record` that must be durable may leave the process only
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol, TypeAlias
 
@@ -276,6 +276,14 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """Go on with a new access token; answer with `Renewed` or `Refused`. The repr hides the token."""
+
+    token: Token
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class EndHold:
     """The held operation is no longer wanted: cancelled by the client, or a side is gone."""
 
@@ -303,7 +311,7 @@ class Close:
 
 
 Action: TypeAlias = (
-    SendToClient | SendToTarget | Record | Analyse | Hold | EndHold | CancelTarget | CatalogChanged | Close
+    SendToClient | SendToTarget | Record | Analyse | Hold | Renew | EndHold | CancelTarget | CatalogChanged | Close
 )
 
 
@@ -322,6 +330,13 @@ class Refused:
 
     outcome: Outcome
     report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The session goes on with the new token; `words` are what the agent is told."""
+
+    words: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class Exchange:
     monotonic: Callable[[], int]
     pinned: Mapping[str, str]
     """ParameterStatus values that must never change."""
+    marked: bool = False
+    """Some column of the connection is marked: what others put into notifications may hold its values."""
     actions: list[Action] = field(default_factory=list)
     flight: Flight = field(default_factory=Flight)
     names: NameTable = field(default_factory=NameTable)

@@ -46,6 +46,7 @@ class Operation:
     plan: Plan | None = None
     """Set only where some column of the present result is masked."""
     described: bool = False
+    copying_out: bool = False
     seen: int = 0
     """Rows of the present statement so far."""
     names: Names | None = None

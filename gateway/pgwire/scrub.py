@@ -1,6 +1,7 @@
 """Errors and notices where a marked relation is in reach: severity and SQLSTATE stay, values go.
 
-Kept: severity, SQLSTATE, the position in the agent's own text, and names of schema, table, column, type and
+Kept: severity, SQLSTATE, the position in the agent's own text (with a context it may be one in a value, as of
+`email::regtype`: withheld), and names of schema, table, column, type and
 constraint. Withheld: message, detail, hint, context and internal queries, which may print values of marked columns.
 One exception: an error of class 42 that PostgreSQL raised with a position in the agent's text and without any
 context comes from analysing that text, before a row was read; its words help and name only what the agent wrote.
@@ -10,6 +11,7 @@ Functions cannot forge it: what they raise carries a context.
 from __future__ import annotations
 
 from gateway.pgwire.backend import Report
+from gateway.pgwire.framing import BodyReader, cstring, message
 
 _KEPT = frozenset("SVCPstcdn")
 
@@ -19,6 +21,13 @@ def scrub(error: Report) -> Report:
     analysed = error.sqlstate.startswith("42") and error.get("P") is not None and error.get("W") is None
     if analysed and error.get("q") is None and error.get("R") != "exec_stmt_raise":
         return Report(tuple((code, value) for code, value in error.fields if code in _KEPT or code == "M"))
-    kept = [(code, value) for code, value in error.fields if code in _KEPT]
+    kept = [(code, value) for code, value in error.fields if code in _KEPT and (code != "P" or error.get("W") is None)]
     text = f"error {error.sqlstate} (its words are withheld: a column marked sensitive is in reach)"
     return Report((*kept, ("M", text)))
+
+
+def notification(body: bytes) -> bytes:
+    """Return a NotificationResponse as an agent may see it: who notified which channel, not what some trigger put in."""
+    reader = BodyReader(body)
+    head, channel, payload = reader.take(4), reader.cstring(), reader.cstring()
+    return message(b"A", head + cstring(channel) + cstring(b"***" if payload else b""))

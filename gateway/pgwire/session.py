@@ -22,6 +22,7 @@ from gateway.pgwire.actions import (
     Limits,
     Record,
     Refused,
+    Renewed,
     Source,
     Token,
 )
@@ -35,13 +36,20 @@ from gateway.pgwire.target_side import TargetSide
 class Session:
     """One agent's session with its target; `monotonic` returns microseconds.
 
-    `pinned` are ParameterStatus values that must not change; where they do, the session ends.
+    `pinned` are ParameterStatus values that must not change; where they do, the session ends. `marked`: the connection
+    has marked columns, so that no notification's payload passes.
     """
 
     def __init__(
-        self, limits: Limits, entropy: Entropy, monotonic: Callable[[], int], pinned: Mapping[str, str]
+        self,
+        limits: Limits,
+        entropy: Entropy,
+        monotonic: Callable[[], int],
+        pinned: Mapping[str, str],
+        *,
+        marked: bool = False,
     ) -> None:
-        self._x = Exchange(limits, entropy, monotonic, pinned)
+        self._x = Exchange(limits, entropy, monotonic, pinned, marked)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
         self._steps = self._client.run()
@@ -68,7 +76,7 @@ class Session:
             self._end("08P01", f"hoop: the session was ended: {fault}", str(fault))
         return self._take()
 
-    def resume(self, token: Token, answer: Judgement | Granted | Refused) -> list[Action]:
+    def resume(self, token: Token, answer: Judgement | Granted | Refused | Renewed) -> list[Action]:
         """Answer the question `token`; an answer that nobody waits for any more is dropped."""
         if self._x.closed or token != self._client.token or self._wait is not Wait.ANSWER:
             return []
@@ -112,7 +120,10 @@ class Session:
         """Say that the target took the cancel: new operations may be forwarded again."""
         self._x.cancelling = False
         if not self._x.closed:
-            self._advance()
+            try:
+                self._advance()
+            except ClientFault as fault:
+                self._end(fault.sqlstate, str(fault), f"the client broke the protocol: {fault}")
         return self._take()
 
     def lost(self, source: Source) -> list[Action]:

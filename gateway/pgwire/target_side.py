@@ -24,7 +24,7 @@ from gateway.pgwire.backend import (
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
-from gateway.pgwire.scrub import scrub
+from gateway.pgwire.scrub import notification, scrub
 
 _LENGTH = struct.Struct("!I")
 _DATA_ROW, _COPY_DATA = ord("D"), ord("d")
@@ -158,7 +158,7 @@ class TargetSide:
             case b"S":
                 self._parameter(body, raw)
             case b"A":
-                x.to_client(raw)
+                x.to_client(notification(body) if x.marked else raw)
             case b"G" | b"H" | b"c":
                 self._copy(kind, raw)
             case _:

@@ -61,7 +61,9 @@ def by_words(action: Analyse) -> Judgement:
         return deny()
     if sql.startswith(b"delete"):
         return hold()
-    return allow(copy_in=sql.startswith(b"copy"))
+    return allow(
+        copy_in=sql.startswith(b"copy") and b" from " in sql, copy_out=sql.startswith(b"copy") and b" to " in sql
+    )
 
 
 @dataclass

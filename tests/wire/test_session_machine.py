@@ -393,7 +393,7 @@ def test_a_sync_inside_copy_is_ignored_as_postgresql_does() -> None:
 
 
 def test_copy_out_passes() -> None:
-    drive = Drive().client(query(b"select copy"))
+    drive = Drive().client(query(b"copy t to stdout"))
     out = message(b"H", b"\0\0\0") + message(b"d", b"1\n") + message(b"c") + complete(b"COPY 1") + READY
     drive.target(out)
     assert drive.to_client == out
@@ -502,9 +502,10 @@ def test_an_error_of_analysis_keeps_postgresqls_words() -> None:
     assert error_of(drive.sent_to_client()).get("M") == 'column "emial" does not exist'
 
 
-def test_copy_out_of_marked_relations_never_begins() -> None:
-    drive = masked().client(query(b"copy"))
-    drive.target(message(b"H", b"\0\0\0"), message(b"d", b"a@x.org\n"))
+@pytest.mark.parametrize("begin", [b"", message(b"H", b"\0\0\0")])
+def test_copy_data_that_nobody_announced_ends_the_session(begin: bytes) -> None:
+    drive = masked().client(query(b"select"))
+    drive.target(begin, message(b"d", b"a@x.org\n"))
     assert drive.closed is not None
     assert b"a@x.org" not in drive.to_client
 
