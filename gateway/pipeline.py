@@ -33,6 +33,8 @@ from gateway.pgwire.actions import (
     Note,
     Record,
     Refused,
+    Renew,
+    Renewed,
     SendToClient,
     SendToTarget,
     Source,
@@ -77,6 +79,9 @@ class Stages(Protocol):
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """Approval: ask people, judge again, record the release."""
+
+    async def renew(self, action: Renew) -> Renewed | Refused:
+        """Identity: go on with a new token, once that is recorded."""
 
     def record(self, note: Note) -> Ticket:
         """Evidence: give the note its place in the journal."""
@@ -141,6 +146,8 @@ class Pipeline:
                 case Hold() as action:
                     self._holds[action.token] = HoldEnds()
                     self._nursery.start_soon(self._hold, action.token, self._stages.ask(action))
+                case Renew() as action:
+                    self._nursery.start_soon(self._renew, action)
                 case EndHold(token, _, gone):
                     ends = self._holds.get(token, HoldEnds())
                     (ends.gone if gone else ends.cancelled).set()
@@ -161,8 +168,8 @@ class Pipeline:
         self._wake()
 
     async def quiet(self) -> None:
-        """Wait until the target owes no answer, or the session is over."""
-        while self._session.running and not self.over.is_set():
+        """Wait until the target owes no answer and nobody is asked for one, or the session is over."""
+        while (self._session.running or self._holds) and not self.over.is_set():
             await self._moved.wait()
 
     async def finish(self) -> None:
@@ -183,6 +190,10 @@ class Pipeline:
 
     async def _analyse(self, action: Analyse) -> None:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))
+        await self.drain()
+
+    async def _renew(self, action: Renew) -> None:
+        self.perform(self._session.resume(action.token, await self._stages.renew(action)))
         await self.drain()
 
     async def _hold(self, token: Token, asked: Asked) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from crash.wired import STUCK, World, bind_message, parse_message
+from crash.wired import SILENT, STUCK, World, bind_message, parse_message
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
@@ -225,3 +225,24 @@ def test_nothing_follows_a_message_that_was_cut(tmp_path: Path) -> None:
     (seen,) = world.sessions
     assert seen.left
     assert seen.raw == query(STUCK + b"<0.0>")[:-3]
+
+
+def test_a_session_is_cut_also_where_its_cancel_cannot_be_recorded(tmp_path: Path) -> None:
+    async def arrived(world: World) -> None:
+        while not world.sessions[0].raw:
+            await trio.lowlevel.checkpoint()
+
+    async def cut(world: World) -> None:
+        world.disks["w1"].fail("sync", 0)
+        with pytest.raises(EvidenceFault):
+            await world.logs["w1"].record(record.alarm(None, None, "other", "somebody else's"))
+        trio.lowlevel.current_clock().autojump_threshold = 0.01
+        (live,) = world.around.live
+        assert live.session.running
+        await live.cut("hoop: the session was cut: the gateway is draining", "draining")
+
+    world = run(tmp_path, [[lambda ids: [query(SILENT + next(ids)), arrived, cut, READY]]], Weather())
+    (seen,) = world.sessions
+    assert seen.left
+    assert seen.fatal is not None
+    assert b"C57P01\0" in seen.fatal

@@ -144,6 +144,8 @@ class Wire(trio.abc.Stream):
         await self._inner.aclose()
 
 
+SILENT = b"silent "
+"""A target never answers a statement that holds this."""
 STUCK = b"stuck "
 """A target takes a statement that holds this but for its last three bytes, and then nothing more."""
 
@@ -384,6 +386,8 @@ async def answer(stream: Any) -> None:
                 match found.kind:
                     case b"Q" if found.body.startswith(b"copy"):
                         replies, copying = replies + message(b"G", b"\0\0\1\0\0"), True
+                    case b"Q" if SILENT in found.body:
+                        continue
                     case b"Q":
                         replies += _DONE + ready_for_query(b"I")
                     case b"c" if copying:
