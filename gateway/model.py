@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import NewType, Protocol, TypeAlias
 
 SessionId = NewType("SessionId", str)
@@ -30,7 +31,13 @@ Json: TypeAlias = "str | int | bool | None | list[Json] | dict[str, Json]"
 
 def format_time(at: Micros) -> str:
     """Return `at` as `YYYY-MM-DDThh:mm:ss.ffffffZ`, the only form in entries and on the control socket."""
-    return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at % 1_000_000:06d}Z"
+    return f"{_second(at // 1_000_000)}.{at % 1_000_000:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    """Most times that are written within a second are of that second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class Clock(Protocol):
@@ -154,7 +161,7 @@ class Connection:
     reviewers: tuple[str, ...] = ()
 
     def admits(self, principal: Principal) -> bool:
-        """Say whether `principal` may connect: one of `agents` is `any`, `sub:SUBJECT` or `group:GROUP` of its token."""
+        """Say whether `principal` may connect: `agents` has `any`, `sub:SUBJECT` or `group:GROUP` of its token."""
         allowed = set(self.agents)
         return (
             "any" in allowed

@@ -35,6 +35,8 @@ class PlainStream(trio.abc.Stream):
         self._socket = connected
         self._turns = 0
         self._sending = False
+        self._emptied = False
+        """The last read took all there was."""
 
     @property
     def socket(self) -> socket.socket:
@@ -43,15 +45,18 @@ class PlainStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what is there, at most `max_bytes` (64 KiB where None); b"" at end of file."""
+        limit = max_bytes or RECEIVE_BYTES
         while True:
+            if self._emptied:  # asking an empty socket costs a call and an exception, and it nearly always is empty
+                await self._readable()
             try:
-                data = self._socket.recv(max_bytes or RECEIVE_BYTES)
+                data = self._socket.recv(limit)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-                self._turns = 0
+                self._emptied = True
             except OSError as error:
                 raise self._broken(error) from error
             else:
+                self._emptied = len(data) < limit
                 await self._take_turn()
                 return data
 
@@ -102,6 +107,13 @@ class PlainStream(trio.abc.Stream):
                     await trio.lowlevel.checkpoint()
         finally:
             self.close_now()
+
+    async def _readable(self) -> None:
+        if self._socket.fileno() < 0:
+            raise trio.ClosedResourceError("this stream was already closed")
+        await trio.lowlevel.wait_readable(self._socket)
+        self._turns = 0
+        self._emptied = False
 
     def _send_now(self, data: bytes | bytearray | memoryview) -> int:
         if not data:
