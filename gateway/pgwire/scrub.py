@@ -27,7 +27,7 @@ def scrub(error: Report) -> Report:
 
 
 def notification(body: bytes) -> bytes:
-    """Return a NotificationResponse as an agent may see it: who notified which channel, not what some trigger put in."""
+    """Return a NotificationResponse as an agent may see it: who notified which channel, not what was put in."""
     reader = BodyReader(body)
     head, channel, payload = reader.take(4), reader.cstring(), reader.cstring()
     return message(b"A", head + cstring(channel) + cstring(b"***" if payload else b""))

@@ -73,10 +73,12 @@ class AgentSession:
         target: TargetSession,
         pinned: Mapping[str, str],
         make_holding: Callable[[AgentSession], Holding],
+        *,
+        marked: bool = True,
     ) -> None:
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.info = info
-        self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned)
+        self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked)
         self._client_out = Outbox(around.log, self._to_client)
         self._target_out = Outbox(around.log, self._to_target)
         self._holding = make_holding(self)

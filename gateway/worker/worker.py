@@ -153,6 +153,7 @@ class Worker:
                 target,
                 _pinned(plan, target.parameters),
                 lambda session: self._holding(session, desk, plan),
+                marked=bool(connection.marks),
             )
         except BaseException:
             with trio.CancelScope(shield=True):
