@@ -22,34 +22,35 @@ from gateway import __version__
 from gateway.approval.ledger import Ledger
 from gateway.approval.restart import left_pending
 from gateway.approval.waiting import Approvals
+from gateway.authority import Authority
 from gateway.control.events import Events
 from gateway.control.messages import Refusal
 from gateway.control.operators import Operator
 from gateway.control.server import ControlServer, make_socket_directory
-from gateway.errors import ConfigurationFault, EvidenceFault
+from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
-from gateway.identity.development import DevelopmentIssuer
-from gateway.identity.issuer import keys_of
-from gateway.identity.keys import IssuerKeys
-from gateway.identity.verifier import TokenVerifier
+from gateway.identity.claims import Logout
+from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.arrival import ListenerOptions
 from gateway.listener.serve import serve_postgres
 from gateway.listener.tls import server_context
-from gateway.model import Clock, Draft, Entropy, Json, LogName, SessionId, format_time
+from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionId, format_time
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
-from gateway.worker.worker import HoldTimes, Worker
+from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
 _READ_SECONDS = 30.0
+_LOGOUT_REMEMBERED = 24 * 3600 * 1_000_000
+"""How long a back-channel logout is remembered: longer than any access token of such a session should last."""
 _READ_BYTES = 8 << 20
 
 
@@ -74,11 +75,6 @@ class Supervisor:
     """One gateway. `run` serves until `stop` is set."""
 
     def __init__(self, settings: Settings, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
-        if not settings.identity.development:
-            raise ConfigurationFault(
-                "identity.development: approvals by OIDC login are not built yet, so this version serves "
-                "development gateways only; set identity.development = true"
-            )
         self._settings = settings
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
@@ -95,6 +91,7 @@ class Supervisor:
         """
         settings = self._settings
         tls = server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+        self._authority = Authority(settings, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         with self._open_logs() as logs:
             async with trio.open_nursery() as nursery:
@@ -150,9 +147,8 @@ class Supervisor:
         self._approvals = approvals
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(self._left)
-        issuer = self._issuer()
-        await nursery.start(issuer.serve)
-        worker = self._worker(logs, approvals, events, issuer.issuer_url)
+        await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
+        worker = self._worker(logs, approvals, events)
         control = self._control(approvals, events)
         await nursery.start(control.serve)
         try:
@@ -162,7 +158,7 @@ class Supervisor:
                 host, port = bound[0]
                 self._bound = f"{host}:{port}"
                 logger.info("listening on %s", self._bound)
-                on_ready(Ready(host, port, issuer.issuer_url))
+                on_ready(Ready(host, port, self._authority.issuer_url))
                 await self.stop.wait()
                 logger.info("stopping: %d sessions", len(self.live))
                 listening.cancel()
@@ -210,28 +206,8 @@ class Supervisor:
         except EvidenceFault as fault:
             logger.error("approvals stopped: %s", fault)  # noqa: TRY400  no traceback for a full disk
 
-    def _issuer(self) -> DevelopmentIssuer:
-        identity = self._settings.identity
-        return DevelopmentIssuer.load_or_create(
-            self._settings.gateway.state_dir,
-            audience=identity.audience,
-            groups_claim=identity.groups_claim,
-            issuer_url=identity.issuer,
-            clock=self._clock,
-            entropy=self._entropy,
-        )
-
-    def _worker(self, logs: Logs, approvals: Approvals, events: Events, issuer_url: str) -> Worker:
-        settings, identity = self._settings, self._settings.identity
-        verifier = TokenVerifier(
-            issuer_url,
-            identity.audience,
-            identity.groups_claim,
-            identity.development,
-            self._clock,
-            IssuerKeys(keys_of(issuer_url), self._clock),
-            max_token_bytes=settings.limits.token,
-        )
+    def _worker(self, logs: Logs, approvals: Approvals, events: Events) -> Worker:
+        settings = self._settings
         around = Surroundings(
             log=logs.worker,
             live=self.live,
@@ -246,7 +222,9 @@ class Supervisor:
             results_wait=settings.evidence.results == "durable",
         )
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
-        return Worker(around, logs.control, verifier, approvals, settings.connections(), times, self._alarm)
+        watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)
+        admission = self._authority.admission
+        return Worker(around, logs.control, admission, approvals, settings.connections(), times, watching, self._alarm)
 
     def _control(self, approvals: Approvals, events: Events) -> ControlServer:
         settings = self._settings
@@ -307,6 +285,62 @@ class Supervisor:
         await self._logs.control.record(record.kill(live.info, by, reason))
         await live.cut(f"hoop: the session was cut: killed by an operator: {reason}", "killed")
 
+    async def kill_list(self) -> list[dict[str, Json]]:
+        """See `gateway.control.methods.ControlBackend`."""
+        return [_shown_strike(each) for each in self._authority.kill_list.entries()]
+
+    async def strike(self, kind: Struck, value: str, by: str, reason: str) -> int:
+        """See `gateway.control.methods.ControlBackend`."""
+        return await self._strike(Strike(kind, value, by, reason, self._clock.now()))
+
+    async def unstrike(self, kind: Struck, value: str, by: str, reason: str) -> None:
+        """See `gateway.control.methods.ControlBackend`."""
+        # Recorded first: whoever is let in again is so by an order that is on disk.
+        await self._logs.control.record(record.struck(by, f"{kind}:{value} removed", reason))
+        if not self._authority.kill_list.remove(kind, value):
+            raise Refusal("not_found", "the kill list has no such entry")
+
+    async def _strike(self, strike: Strike) -> int:
+        """Keep somebody out from now on, and cut the live sessions that this means; returns how many.
+
+        In this order, so that nothing that fails leaves a session alive: memory, sessions, and only then faults.
+        """
+        faults: list[GatewayError] = []
+        try:
+            self._authority.kill_list.strike(strike)
+        except KillListFault as fault:
+            faults.append(fault)
+        meant = [live for live in self.live if strike.meets(live.info.principal)]
+        words = f"hoop: the session was cut: revoked by {strike.by}: {strike.reason}"
+        async with trio.open_nursery() as cutting:
+            for live in meant:
+                cutting.start_soon(live.cut, words, "revoked")
+            try:
+                what = f"{strike.kind}:{strike.value}"
+                await self._logs.control.record(record.struck(strike.by, what, strike.reason))
+                for live in meant:
+                    await self._logs.control.record(record.kill(live.info, strike.by, strike.reason))
+            except EvidenceFault as fault:
+                faults.append(fault)
+        for each in faults:
+            raise each
+        return len(meant)
+
+    def _is_ours(self, client: str) -> bool:
+        """Whether a back-channel logout to `client` concerns us: it is the gateway's, or a live session's own."""
+        identity = self._settings.identity
+        return client in {identity.client_id, identity.audience} or any(
+            live.info.principal.client == client for live in self.live
+        )
+
+    async def _logged_out(self, logout: Logout) -> None:
+        """The issuer ended a session of its own, or all of a subject's: their tokens up to then are worth nothing."""
+        kind: Struck = "issuer-session" if logout.session is not None else "subject"
+        value = logout.session or logout.subject or ""
+        now = self._clock.now()
+        until = Micros(now + _LOGOUT_REMEMBERED)
+        await self._strike(Strike(kind, value, "issuer", "logged out at the issuer", now, until, logout.issued))
+
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """See `gateway.control.methods.ControlBackend`."""
         return await self._read({"method": "sessions", "limit": limit, "before": before})
@@ -332,6 +366,19 @@ async def _part(live: LiveSession) -> None:
     with trio.move_on_after(_DRAIN_SECONDS / 2):
         await live.settle()
     await live.cut("hoop: the session was cut: the gateway is draining", "draining")
+
+
+def _shown_strike(strike: Strike) -> dict[str, Json]:
+    """An entry of the kill list as the control socket shows it."""
+    return {
+        "kind": strike.kind,
+        "value": strike.value,
+        "by": strike.by,
+        "reason": strike.reason,
+        "at": format_time(strike.at),
+        "until": None if strike.until is None else format_time(strike.until),
+        "issued_before": None if strike.issued_before is None else format_time(strike.issued_before),
+    }
 
 
 def _close(journal: Journal) -> None:

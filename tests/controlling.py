@@ -27,6 +27,7 @@ class Backend:
 
     live: list[dict[str, Json]] = field(default_factory=list)
     killed: list[tuple[str, str, str]] = field(default_factory=list)
+    struck: list[dict[str, Json]] = field(default_factory=list)
 
     async def status(self) -> dict[str, Json]:
         return {"healthy": True, "version": "0.1.0"}
@@ -40,6 +41,19 @@ class Backend:
         if session not in {each["id"] for each in self.live}:
             raise Refusal("not_found", "no such session")
         self.killed.append((session, by, reason))
+
+    async def kill_list(self) -> list[dict[str, Json]]:
+        return self.struck
+
+    async def strike(self, kind: str, value: str, by: str, reason: str) -> int:
+        self.struck.append({"kind": kind, "value": value, "by": by, "reason": reason})
+        return 1
+
+    async def unstrike(self, kind: str, value: str, _by: str, _reason: str) -> None:
+        left = [each for each in self.struck if (each["kind"], each["value"]) != (kind, value)]
+        if len(left) == len(self.struck):
+            raise Refusal("not_found", "no such entry")
+        self.struck = left
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         if before == "huge":

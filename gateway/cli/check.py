@@ -87,18 +87,33 @@ def _try_certificate(settings: Settings) -> list[str]:
 
 
 async def _reach_issuer(settings: Settings) -> list[str]:
-    """The development issuer is part of the gateway; any other must answer with keys."""
-    if settings.identity.development or settings.identity.issuer is None:
-        return []
+    """The development issuer is part of the gateway; any other must answer with keys, and about tokens."""
+    from gateway.authority import remote_issuer
     from gateway.evidence.storage import SystemClock
     from gateway.identity.issuer import keys_of
     from gateway.identity.keys import IssuerKeys
+    from gateway.identity.realm import read_representation, realm_of
 
+    identity, faults = settings.identity, []
     try:
-        await IssuerKeys(keys_of(settings.identity.issuer), SystemClock()).check()
+        if identity.development or identity.issuer is None:
+            realm_of(read_representation(identity.realm))
+            return []
+        await IssuerKeys(keys_of(identity.issuer), SystemClock()).check()
     except (IssuerFault, ConfigurationFault) as fault:
-        return [f"identity.issuer: {fault}"]
-    return []
+        faults.append(f"identity.issuer: {fault}" if isinstance(fault, IssuerFault) else str(fault))
+    try:
+        issuer = remote_issuer(settings)
+    except ConfigurationFault as fault:
+        return [*faults, str(fault)]
+    try:
+        if identity.introspection == "required" and not faults:
+            await issuer.check()
+    except IssuerFault as fault:
+        faults.append(f"identity.introspection: {fault}")
+    finally:
+        await issuer.aclose()
+    return faults
 
 
 async def _reach_target(connection: Connection) -> list[str]:

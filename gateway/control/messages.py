@@ -10,6 +10,9 @@ Methods (parameters -> result):
   status {}                               -> the gateway's health, versions, counts, evidence head
   sessions.list {after?}                  -> [session, …]
   sessions.kill {id, reason}              -> {id, killed: true}
+  kill_list.list {after?}                 -> [entry, …] newest first: who is kept out, by whom, why, until when
+  kill_list.add {kind, value, reason}     -> {kind, value, sessions_cut}; kind is subject, token or issuer-session
+  kill_list.remove {kind, value, reason}  -> {kind, value, removed: true}
   approvals.list {decided?, after?}       -> [approval, …] pending ones by expiry, or with `decided` the decided ones,
                                              newest first; `statement` is cut to 2,000 characters
   approvals.get {id}                      -> approval with the statement as far as a frame holds it

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, get_args
 
 from gateway.approval.card import card
 from gateway.approval.ledger import Approval
@@ -17,6 +17,8 @@ from gateway.approval.waiting import Approvals, clean_reason
 from gateway.control.messages import HASH_DIGITS, MAX_ID, Failure, Malformed, Refusal, Request, Response, encode
 from gateway.control.operators import Operator
 from gateway.errors import GatewayError
+from gateway.identity.claims import MAX_NAME_LENGTH
+from gateway.identity.kill_list import Struck
 from gateway.model import ApprovalId, DecisionKind, Json, SessionId
 
 PAGE_BYTES = 700_000
@@ -38,6 +40,15 @@ class ControlBackend(Protocol):
     async def kill(self, session: SessionId, by: str, reason: str) -> None:
         """Cut a session. Raises Refusal `not_found`."""
 
+    async def kill_list(self) -> list[dict[str, Json]]:
+        """Return the kill list, newest first."""
+
+    async def strike(self, kind: Struck, value: str, by: str, reason: str) -> int:
+        """Keep a subject or token out from now on, also after a restart; returns how many sessions were cut."""
+
+    async def unstrike(self, kind: Struck, value: str, by: str, reason: str) -> None:
+        """Take an entry from the kill list. Raises Refusal `not_found`."""
+
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """Return one page of recorded sessions."""
 
@@ -56,6 +67,9 @@ class Methods:
             "status": ("watch", self._status),
             "sessions.list": ("watch", self._sessions_list),
             "sessions.kill": ("decide", self._sessions_kill),
+            "kill_list.list": ("watch", self._kill_list),
+            "kill_list.add": ("decide", self._strike),
+            "kill_list.remove": ("decide", self._unstrike),
             "approvals.list": ("watch", self._approvals_list),
             "approvals.get": ("watch", self._approvals_get),
             "approvals.wait": ("watch", self._approvals_wait),
@@ -101,6 +115,20 @@ class Methods:
         await self._backend.kill(session, operator.name, clean_reason(_text(params, "reason")))
         return {"id": session, "killed": True}, None
 
+    async def _kill_list(self, _: Operator, params: Params) -> _Answer:
+        found = await self._backend.kill_list()
+        return _page([(f"{at:06}", entry) for at, entry in enumerate(found)], _optional_text(params, "after"))
+
+    async def _strike(self, operator: Operator, params: Params) -> _Answer:
+        kind, value = _struck(params)
+        cut = await self._backend.strike(kind, value, operator.name, clean_reason(_text(params, "reason")))
+        return {"kind": kind, "value": value, "sessions_cut": cut}, None
+
+    async def _unstrike(self, operator: Operator, params: Params) -> _Answer:
+        kind, value = _struck(params)
+        await self._backend.unstrike(kind, value, operator.name, clean_reason(_text(params, "reason")))
+        return {"kind": kind, "value": value, "removed": True}, None
+
     async def _approvals_list(self, _: Operator, params: Params) -> _Answer:
         after = _optional_text(params, "after")
         if params.get("decided") is True:
@@ -127,6 +155,8 @@ class Methods:
         return card(decided), None
 
     async def _decide(self, operator: Operator, params: Params, kind: DecisionKind, quoted: str | None) -> Approval:
+        if self._assurance != "uid":  # a peer's user id proves too little, and other logins there are none yet
+            raise Refusal("forbidden", f"deciding needs a login ({self._assurance}), which is not built yet")
         approver = operator.approver(self._assurance)
         return await self._approvals.decide(_approval(params), quoted, approver, kind, _text(params, "reason"))
 
@@ -155,6 +185,16 @@ def _page(keyed: Iterable[tuple[str, dict[str, Json]]], after: str | None) -> _A
         taken.append(item)
         last = key
     return taken, None
+
+
+def _struck(params: Params) -> tuple[Struck, str]:
+    kind, value = _text(params, "kind"), _text(params, "value")
+    known: Struck | None = next((each for each in get_args(Struck) if each == kind), None)
+    if known is None:
+        raise Refusal("bad_request", "kind: subject, token or issuer-session")
+    if len(value) > MAX_NAME_LENGTH or not value.isprintable():
+        raise Refusal("bad_request", "value: no token could hold this name")
+    return known, value
 
 
 def _approval(params: Params) -> ApprovalId:

@@ -116,9 +116,12 @@ def config(
 # Who came in.
 
 
-def login(session: SessionInfo, outcome: str = "ok") -> Draft:
-    """Return an agent's accepted login."""
-    return Draft("login", session, fields={"addr": name(session.client_address), "outcome": outcome})
+def login(session: SessionInfo, outcome: str = "ok", *, renewal: bool = False) -> Draft:
+    """Return an agent's accepted login; `renewal`: its live session goes on with the new token that it names."""
+    fields: dict[str, Json] = {"addr": name(session.client_address), "outcome": outcome}
+    if renewal:
+        fields["reason"] = "renewal"
+    return Draft("login", session, fields=fields)
 
 
 def login_refused(
@@ -354,6 +357,11 @@ def cancel(session: SessionInfo, n: int, of: int | None, forwarded: bool) -> Dra
 def kill(session: SessionInfo, by: str, reason: str) -> Draft:
     """Return an operator's order to cut a session."""
     return Draft("kill", session, fields={"by": name(by)}, payload={"reason": text(reason)})
+
+
+def struck(by: str, what: str, reason: str) -> Draft:
+    """Return an order to let somebody in no more, or again: `what` names the entry of the kill list."""
+    return Draft("kill", fields={"by": name(by), "what": name(what)}, payload={"reason": text(reason)})
 
 
 def alarm(session: SessionInfo | None, n: int | None, alarm_name: str, detail: str) -> Draft:

@@ -46,6 +46,7 @@ from gateway.pgwire.frontend import (
     execute,
     format_at,
 )
+from gateway.pgwire.renewal import RenewalSide, Wire
 
 
 class Wait(Enum):
@@ -86,6 +87,9 @@ class ClientSide:
         self._x = exchange
         self.reader = MessageReader(exchange.limits.message)
         self.token = Token(0)
+        self._renewals = RenewalSide(
+            exchange, Wire(self._settle, self._abort, self._deny, self._next_token, Wait.ANSWER)
+        )
         self._handlers: dict[bytes, Callable[[Message], Steps]] = {
             b"Q": self._query,
             b"P": self._parse,
@@ -113,6 +117,8 @@ class ClientSide:
                 x.close("client")
                 continue
             if x.skip_until_sync and found.kind != b"S":
+                continue
+            if (yield from self._renewals.takes(found)):
                 continue
             handler = self._handlers.get(found.kind)
             if handler is None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
-from gateway.settings.tables import KEY, ConnectionTable, Settings
+from gateway.settings.tables import KEY, ConnectionTable, IdentityTable, Settings
 
 PREFIX = "HOOP_"
 DELIMITER = "__"
@@ -171,9 +171,19 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "postgres": postgres.model_copy(
                 update={"tls_cert": base / postgres.tls_cert, "tls_key": base / postgres.tls_key}
             ),
+            "identity": _absolute_identity(settings.identity, base),
             "connection": tuple(_absolute_connection(entry, base) for entry in settings.connection),
         }
     )
+
+
+def _absolute_identity(table: IdentityTable, base: Path) -> IdentityTable:
+    update: dict[str, object] = {}
+    if table.client_secret is not None and table.client_secret.startswith("file:"):
+        update["client_secret"] = f"file:{base / table.client_secret.removeprefix('file:')}"
+    if table.realm is not None:
+        update["realm"] = base / table.realm
+    return table.model_copy(update=update)
 
 
 def _absolute_connection(entry: ConnectionTable, base: Path) -> ConnectionTable:
@@ -193,6 +203,11 @@ def _file_faults(settings: Settings) -> list[str]:
             f"gateway.control_socket: the whole path is longer than {SOCKET_PATH_BYTES} bytes; choose a shorter one"
         )
     wanted = [("postgres.tls_cert", settings.postgres.tls_cert), ("postgres.tls_key", settings.postgres.tls_key)]
+    identity = settings.identity
+    if identity.client_secret is not None and identity.client_secret.startswith("file:"):
+        wanted.append(("identity.client_secret", Path(identity.client_secret.removeprefix("file:"))))
+    if identity.realm is not None:
+        wanted.append(("identity.realm", identity.realm))
     for number, entry in enumerate(settings.connection):
         if entry.password is not None and entry.password.startswith("file:"):
             wanted.append((f"connection.{number}.password", Path(entry.password.removeprefix("file:"))))

@@ -16,7 +16,9 @@ def notes(settings: Settings) -> Iterator[str]:
         yield "identity.development: the built-in issuer, for trying out only: every record is stamped `development`"
         yield "approvals.assurance: uid; approvals are stamped weak"
     else:
-        yield "identity.development: false cannot be served yet: approvals need the login of operators, not built yet"
+        yield "approvals.assurance: oidc; the login of operators is not built yet, so what is held expires undecided"
+        if settings.identity.introspection == "off":
+            yield "identity.introspection: off; a revoked token is good until it expires, unless an operator strikes it"
     if settings.evidence.originals != "none":
         yield "evidence.originals: sealing is not built yet; originals of masked values are not kept"
     if settings.evidence.literals == "seal":

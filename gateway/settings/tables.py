@@ -158,10 +158,19 @@ class IdentityTable(_Table):
     audience: str = Field(default="hoop-gateway", min_length=1)
     groups_claim: str = Field(default="groups", min_length=1)
     issuer_grace: Duration = 5 * MINUTE
+    client_id: str = Field(default="hoop-gateway", min_length=1)
+    client_secret: Reference | None = None
+    introspection: Literal["required", "off"] = "required"
+    introspect_every: PositiveDuration = 5 * SECOND
+    reuse: Literal["host", "once", "any"] = "host"
+    logout_listen: Listen | None = None
+    realm: Path | None = None
     development: bool = False
 
     @model_validator(mode="after")
     def _issuer_fits(self) -> IdentityTable:
+        if self.realm is not None and not self.development:
+            raise wrong("realm", "the realm file is for the development issuer; Keycloak imports it itself")
         if self.issuer is None:
             if not self.development:
                 raise wrong("issuer", "missing; name the OIDC issuer, or set identity.development = true")

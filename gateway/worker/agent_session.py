@@ -13,13 +13,27 @@ from dataclasses import dataclass
 
 import trio
 
-from gateway.errors import EvidenceFault, GatewayError, TargetFault
+from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Recorded, Ticket
+from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
-from gateway.model import Clock, Entropy, Json, SessionInfo, format_time
-from gateway.pgwire.actions import Analyse, Answer, Granted, Hold, Judgement, Limits, Note, Refused, Request, Source
+from gateway.model import Clock, Entropy, Json, Outcome, SessionInfo, format_time
+from gateway.pgwire.actions import (
+    Analyse,
+    Answer,
+    Granted,
+    Hold,
+    Judgement,
+    Limits,
+    Note,
+    Refused,
+    Renew,
+    Renewed,
+    Request,
+    Source,
+)
 from gateway.pgwire.backend import (
     AUTHENTICATION_OK,
     Report,
@@ -27,6 +41,7 @@ from gateway.pgwire.backend import (
     error_response,
     parameter_status,
     ready_for_query,
+    report,
 )
 from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.session import Session
@@ -37,6 +52,7 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.records import drafts, event
+from gateway.worker.standing import Standing
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +78,7 @@ class Surroundings:
 
 
 class AgentSession:
-    """Runs one session. `make_holding` joins it to the approvals."""
+    """Runs one session. `make_holding` joins it to the approvals; `renew` verifies and records a new token."""
 
     def __init__(
         self,
@@ -72,11 +88,14 @@ class AgentSession:
         judge: Judge,
         target: TargetSession,
         pinned: Mapping[str, str],
+        standing: Standing,
+        renew: Callable[[AgentSession, str], Awaitable[tuple[SessionInfo, Credential]]],
         make_holding: Callable[[AgentSession], Holding],
         *,
         marked: bool = True,
     ) -> None:
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
+        self.standing, self._renew = standing, renew
         self.info = info
         self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked)
         self._client_out = Outbox(around.log, self._to_client)
@@ -121,6 +140,7 @@ class AgentSession:
                 nursery.start_soon(pipeline.read, Source.TARGET, self._from_target)
                 nursery.start_soon(pipeline.read, Source.CLIENT, self._from_client)
                 nursery.start_soon(self._expire)
+                nursery.start_soon(self._watch)
                 await pipeline.over.wait()
                 with trio.move_on_after(_GOODBYE_SECONDS):
                     await pipeline.finish()
@@ -193,6 +213,12 @@ class AgentSession:
             await trio.sleep(min(left, 60))  # not an event: the wall clock itself is what may jump
         await self.cut("hoop: the session was cut: the token expired", "token expired")
 
+    async def _watch(self) -> None:
+        """End the session when its token is no longer good, or nobody can tell for too long."""
+        why = await self.standing.watch()
+        logger.warning("session %s is cut: %s", self.info.id, why.detail)
+        await self.cut(why.words, why.reason)
+
     async def cut(self, words: str, reason: str) -> None:
         """Cancel what runs, wait a little for its end, then end the session with FATAL 57P01."""
         pipeline = self._pipeline
@@ -256,6 +282,20 @@ class AgentSession:
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """See `gateway.pipeline.Stages`."""
         return await self._holding.hold(asked, ends)
+
+    async def renew(self, action: Renew) -> Renewed | Refused:
+        """See `gateway.pipeline.Stages`."""
+        try:
+            info, credential = await self._renew(self, action.secret.decode("ascii", "replace"))
+        except LoginRefused as refusal:
+            return Refused(Outcome.REFUSED, report("ERROR", "28P01", f"hoop: renewal refused: {refusal}"))
+        except IssuerFault:
+            words = "hoop: renewal refused: the identity issuer cannot be reached; try again"
+            return Refused(Outcome.REFUSED, report("ERROR", "28000", words))
+        self.info = self.live.info = info
+        self.standing.credential = credential
+        self._holding.adopt(info)
+        return Renewed(f"renewed until {format_time(info.principal.expires)}")
 
     async def notify(self, notice: Report) -> None:
         """Send a notice while an operation is held."""

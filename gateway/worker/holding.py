@@ -64,14 +64,19 @@ class Holding:
         approvals: Approvals,
         judge: Callable[[Analyse], Awaitable[Judgement]],
         notify: Callable[[Report], Awaitable[None]],
+        why_not: Callable[[], Awaitable[str | None]],
         options: HoldOptions,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._session, self._info, self._log, self._approvals = session, info, log, approvals
-        self._judge, self._notify, self._options = judge, notify, options
+        self._judge, self._notify, self._why_not, self._options = judge, notify, why_not, options
         self._clock, self._entropy = clock, entropy
         self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
+
+    def adopt(self, info: SessionInfo) -> None:
+        """The session goes on with a new token."""
+        self._info = info
 
     def ask(self, action: Hold) -> Asked:
         """Give the request its place in the journal, at once, so that records stand in the order of their numbers."""
@@ -128,7 +133,14 @@ class Holding:
         return Refused(Outcome.CANCELLED, error)
 
     async def _release(self, action: Hold, decision: Decision) -> Granted | Refused:
-        """Hash and judge what is about to be forwarded, as of now, and record the release."""
+        """Hash and judge what is about to be forwarded, as of now, and record the release.
+
+        Before that the issuer is asked whether the token is still good: where it says no, or nothing, nothing runs.
+        """
+        why_not = await self._why_not()
+        if why_not is not None:
+            self._approvals.abandoned(decision.approval, why_not)
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=why_not))
         again = await self._judge(Analyse(Token(0), action.statement, action.names))
         now_hash = self._hash(action)
         before, now = action.judgement.verdict, again.verdict

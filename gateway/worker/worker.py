@@ -7,7 +7,7 @@ forbidden one sound the same; and that no target is contacted for somebody who m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -15,7 +15,7 @@ from gateway.approval.waiting import Approvals
 from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
-from gateway.identity.verifier import TokenVerifier
+from gateway.identity.admission import Admission, Credential
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.masking.marks import bind
 from gateway.model import Connection, Principal, SessionId, SessionInfo
@@ -29,6 +29,7 @@ from gateway.target.credentials import fetch
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.judging import Judge
+from gateway.worker.standing import Outage, Standing
 
 _CONNECT_SECONDS = 15.0
 _STALE_SECONDS = 5.0
@@ -41,6 +42,14 @@ class HoldTimes:
 
     timeout: int
     in_transaction_timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchTimes:
+    """`[identity] introspect_every` and `issuer_grace`, in microseconds."""
+
+    every: int
+    grace: int
 
 
 class Desk:
@@ -86,24 +95,27 @@ class Worker:
         self,
         around: Surroundings,
         control_log: GroupCommit,
-        verifier: TokenVerifier,
+        admission: Admission,
         approvals: Approvals,
         connections: tuple[Connection, ...],
         times: HoldTimes,
+        watching: WatchTimes,
         alarm: Callable[[str, str], None],
     ) -> None:
         self.around = around
-        self._control_log, self._verifier, self._approvals = control_log, verifier, approvals
+        self._control_log, self._admission, self._approvals = control_log, admission, approvals
         self.desks: Mapping[str, Desk] = {each.name: Desk(each) for each in connections}
-        self._times, self._alarm = times, alarm
+        self._times, self._watching, self._alarm = times, watching, alarm
+        self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
 
     async def handle(self, arrival: Arrival) -> None:
         """Log a client in and run its session."""
         principal: Principal | None = None
         try:
-            principal = await self._verifier.verify(arrival.token)
-            session = await self._open(arrival, principal)
+            credential = await self._admission.admit(arrival.token, arrival.client_address)
+            principal = credential.principal
+            session = await self._open(arrival, credential)
         except (LoginRefused, IssuerFault, TargetFault) as fault:
             await self._turn_away(arrival, principal, fault)
             return
@@ -131,7 +143,8 @@ class Worker:
         for desk in self.desks.values():
             await desk.close()
 
-    async def _open(self, arrival: Arrival, principal: Principal) -> AgentSession:
+    async def _open(self, arrival: Arrival, credential: Credential) -> AgentSession:
+        principal = credential.principal
         desk = self.desks.get(arrival.database)
         if desk is None or not desk.connection.admits(principal):
             reason = "unknown connection" if desk is None else "not among the connection's agents"
@@ -152,6 +165,8 @@ class Worker:
                 desk.judge,
                 target,
                 _pinned(plan, target.parameters),
+                self._standing(credential),
+                self._renew,
                 lambda session: self._holding(session, desk, plan),
                 marked=bool(connection.marks),
             )
@@ -159,6 +174,37 @@ class Worker:
             with trio.CancelScope(shield=True):
                 await target.stream.aclose()
             raise
+
+    def _standing(self, credential: Credential) -> Standing:
+        every, grace = self._watching.every / 1_000_000, self._watching.grace / 1_000_000
+        return Standing(self._admission, credential, self._outage, every=every, grace=grace)
+
+    async def _renew(self, session: AgentSession, token: str) -> tuple[SessionInfo, Credential]:
+        """Return what a live session goes on with; either way it is on disk. Raises what `_turn_away` takes."""
+        info, old = session.info, session.standing.credential
+        try:
+            credential = await self._renewed(info, old, token)
+        except (LoginRefused, IssuerFault) as fault:
+            reason = fault.reason if isinstance(fault, LoginRefused) else str(fault)
+            await self._control_log.record(
+                record.login_refused(
+                    client_address=info.client_address,
+                    connection=info.connection,
+                    reason=f"renewal: {reason}",
+                    subject=old.principal.subject,
+                    issuer=old.principal.issuer,
+                )
+            )
+            raise
+        renewed = replace(info, principal=credential.principal)
+        await self._control_log.record(record.login(renewed, renewal=True))
+        return renewed, credential
+
+    async def _renewed(self, info: SessionInfo, old: Credential, token: str) -> Credential:
+        credential = await self._admission.renew(old, token, info.client_address)
+        if not self.desks[info.connection].connection.admits(credential.principal):
+            raise LoginRefused("the connection is not open to it", "28000", "not among the connection's agents")
+        return credential
 
     def _holding(self, session: AgentSession, desk: Desk, plan: StartupPlan) -> Holding:
         hold = plan.hold or desk.connection.hold
@@ -176,6 +222,7 @@ class Worker:
             self._approvals,
             session.analyse,
             session.notify,
+            session.standing.why_not,
             options,
             self.around.clock,
             self.around.entropy,

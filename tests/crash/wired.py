@@ -27,6 +27,7 @@ from gateway.evidence.commit import GroupCommit
 from gateway.evidence.entry import parse, parse_line
 from gateway.evidence.journal import Journal
 from gateway.evidence.storage import SystemClock, SystemEntropy
+from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.model import DecisionKind, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
 from gateway.pgwire.actions import Analyse, Judgement, Limits
@@ -37,6 +38,7 @@ from gateway.target.connect import BackendKey, CancelRoute, TargetSession
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.live import LiveSessions
+from gateway.worker.standing import Outage, Standing
 
 CLOCK, ENTROPY = SystemClock(), SystemEntropy()
 LIMIT = 1 << 20
@@ -117,6 +119,17 @@ def _judgement(sql: bytes) -> Judgement:
     kind = {"drop": VerdictKind.DENY, "delete": VerdictKind.APPROVE}.get(word, VerdictKind.ALLOW)
     verdict = Verdict(kind, f"standard/{word}", "by its first word", word, reviewers=("group:oncall",))
     return Judgement(verdict, "hash", copy_in=word == "copy")
+
+
+class Anybody:
+    """Every token is good."""
+
+    async def stands(self, _credential: Credential, _max_age: float = 1) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def no_renewal(session: AgentSession, token: str) -> Any:
+    raise AssertionError("nobody renews here")
 
 
 class Wire(trio.abc.Stream):
@@ -270,13 +283,24 @@ class World:
         def holding(session: AgentSession) -> Holding:
             return Holding(
                 session.session, session.info, self.around.log, self.approvals, session.analyse, session.notify,
-                options, CLOCK, ENTROPY,
+                session.standing.why_not, options, CLOCK, ENTROPY,
             )  # fmt: skip
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer, target_end)
             nursery.start_soon(self._agent, agent_end, script)
-            session = AgentSession(self.around, arrival, seen.info, Words(), target, {}, holding)  # type: ignore[arg-type]
+            standing = Standing(Anybody(), Credential(principal, ""), Outage(print), every=60, grace=60)  # type: ignore[arg-type]
+            session = AgentSession(
+                self.around,
+                arrival,
+                seen.info,
+                Words(),
+                target,
+                {},
+                standing,
+                no_renewal,
+                holding,  # type: ignore[arg-type]
+            )
             await session.run()
             await gateway_agent.aclose()
         seen.left = True

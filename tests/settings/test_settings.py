@@ -275,7 +275,7 @@ def test_settings_cannot_be_changed(write) -> None:  # type: ignore[no-untyped-d
 def test_the_real_issuer_may_be_configured_but_is_noted(write) -> None:  # type: ignore[no-untyped-def]
     settings = load(write("[identity]\nissuer = 'https://idp.example/realms/prod'\n"), {})
     assert settings.assurance == "oidc"
-    assert any(note.startswith("identity.development: false cannot be served yet") for note in notes(settings))
+    assert any(note.startswith("approvals.assurance: oidc; the login of operators is not built yet") for note in notes(settings))
 
 
 def test_defaults_that_are_not_built_are_said(write) -> None:  # type: ignore[no-untyped-def]
