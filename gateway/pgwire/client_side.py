@@ -175,7 +175,7 @@ class ClientSide:
         if judgement.verdict.kind is VerdictKind.DENY:
             yield from self._deny(statement, judgement)
             if not parse.name:  # PostgreSQL forgets the former unnamed statement before it reads the new one
-                x.names.prepared.pop(b"", None)
+                x.names.forget(b"")
             return
         n = x.next_n()
         x.actions.append(Record(Preparation(n, statement, judgement)))
@@ -183,18 +183,19 @@ class ClientSide:
             x.tainted = True
         self._forward(found.encode())
         preparing = Preparing(n, parse.name, statement, parse.types, judgement, x.collector())
-        x.flight.push(Expected(Await.PARSE, preparing=preparing))
+        x.flight.push(Expected(Await.PARSE, preparing=preparing, name=parse.name))
 
     def _bind(self, found: Message) -> Steps:
         x = self._x
         bind = Bind.decode(found.body)
         if (yield from self._ambiguous(bind.portal, bind.statement)):
             return
-        if self._is_uncertain(Await.PARSE, bind.statement):
+        if x.flight.is_uncertain(Await.PARSE, bind.statement):
             yield from self._settle()
             if x.skip_until_sync:
                 return
-        pending = self._pending_parse(bind.statement)
+        parsing = x.flight.newest(Await.PARSE, bind.statement)
+        pending = parsing.preparing if parsing is not None else None
         known = x.names.prepared.get(bind.statement)
         if pending is not None:
             sql, types = pending.statement.sql, pending.types
@@ -230,7 +231,7 @@ class ClientSide:
         wanted = Execute.decode(found.body)
         if (yield from self._ambiguous(wanted.portal)):
             return
-        if self._is_uncertain(Await.BIND, wanted.portal) or self._portal(wanted.portal) is None:
+        if self._x.flight.is_uncertain(Await.BIND, wanted.portal) or self._portal(wanted.portal) is None:
             yield from self._settle()
             if x.skip_until_sync:
                 return
@@ -295,7 +296,7 @@ class ClientSide:
         wanted = Named.decode(found.body)
         if (yield from self._ambiguous(wanted.name)):
             return
-        if wanted.target == b"P" and self._is_uncertain(Await.BIND, wanted.name):
+        if wanted.target == b"P" and self._x.flight.is_uncertain(Await.BIND, wanted.name):
             yield from self._settle()
             if self._x.skip_until_sync:
                 return
@@ -535,36 +536,10 @@ class ClientSide:
         self.token = Token(self.token + 1)
         return self.token
 
-    def _pending_parse(self, name: bytes) -> Preparing | None:
-        found = None
-        for entry in self._x.flight:
-            if entry.preparing is not None and entry.preparing.name == name:
-                found = entry.preparing
-        return found
-
     def _portal(self, name: bytes) -> Operation | None:
         """Find a portal, the newest Bind on its way first."""
-        found = self._x.names.portals.get(name)
-        for entry in self._x.flight:
-            if entry.kind is Await.BIND and entry.name == name:
-                found = entry.operation
-        return found
-
-    def _is_uncertain(self, kind: Await, name: bytes) -> bool:
-        """Whether it is not yet known what `name` stands for.
-
-        A statement on its way may change it; and a Parse or Bind of it that fails (PARSE, BIND: `kind`) leaves the
-        name as it was, for whatever comes after the next Sync.
-        """
-        named = False
-        for entry in self._x.flight:
-            if entry.operation is not None and entry.operation.judgement.effects:
-                return True
-            if entry.kind is kind:
-                named = named or (entry.preparing.name if entry.preparing is not None else entry.name) == name
-            elif named and entry.kind is Await.SYNC:
-                return True
-        return False
+        entry = self._x.flight.newest(Await.BIND, name)
+        return entry.operation if entry is not None else self._x.names.portals.get(name)
 
 
 def _moved(operation: Operation, names: Names) -> bool:

@@ -79,13 +79,31 @@ class Expected:
     name: bytes = b""
     target: bytes = b""
     hidden: bool = False
+    judgement: Judgement | None = field(init=False)
+    place: int = 0
+    """Counts the entries of a session."""
+
+    def __post_init__(self) -> None:
+        asked = self.operation or self.preparing
+        self.judgement = asked.judgement if asked is not None else None
 
 
 @dataclass(slots=True)
 class Flight:
-    """The queue of expected answers."""
+    """The queue of expected answers. What is asked about it with each message takes no time that grows with it."""
 
     entries: deque[Expected] = field(default_factory=deque)
+    running: int = 0
+    """Entries of an operation."""
+    touching: int = 0
+    """Entries of an operation with a marked relation in reach."""
+    changing: int = 0
+    """Entries of an operation that may change what a name stands for."""
+    _pushed: int = 0
+    _synced: int = 0
+    """Place of the newest Sync."""
+    _named: dict[tuple[Await, bytes], deque[Expected]] = field(default_factory=dict)
+    """Each Parse and Bind on its way, by name."""
 
     def __bool__(self) -> bool:
         return bool(self.entries)
@@ -100,15 +118,49 @@ class Flight:
 
     def push(self, entry: Expected) -> None:
         """Expect one more answer."""
+        self._pushed += 1
+        entry.place = self._pushed
         self.entries.append(entry)
+        self._count(entry, 1)
+        if entry.kind is Await.SYNC:
+            self._synced = entry.place
+        elif entry.kind in (Await.PARSE, Await.BIND):
+            self._named.setdefault((entry.kind, entry.name), deque()).append(entry)
 
     def pop(self) -> Expected:
         """The head was answered."""
-        return self.entries.popleft()
+        entry = self.entries.popleft()
+        self._count(entry, -1)
+        if entry.kind in (Await.PARSE, Await.BIND):
+            same = self._named[entry.kind, entry.name]
+            same.popleft()
+            if not same:
+                del self._named[entry.kind, entry.name]
+        return entry
+
+    def newest(self, kind: Await, name: bytes) -> Expected | None:
+        """Return the last Parse or Bind (`kind`) of `name` on its way."""
+        same = self._named.get((kind, name))
+        return same[-1] if same else None
+
+    def is_uncertain(self, kind: Await, name: bytes) -> bool:
+        """Whether it is not yet known what `name` stands for.
+
+        A statement on its way may change it; and a Parse or Bind (`kind`) of it that fails leaves the name as it was,
+        for whatever comes after the next Sync.
+        """
+        same = self._named.get((kind, name))
+        return self.changing > 0 or (same is not None and same[0].place < self._synced)
 
     def drop_until_sync(self) -> tuple[list[Expected], bool]:
         """After an extended error: forget what the target skips. Returns it, and whether a Sync follows."""
         dropped = []
         while self.entries and self.entries[0].kind is not Await.SYNC:
-            dropped.append(self.entries.popleft())
+            dropped.append(self.pop())
         return dropped, bool(self.entries)
+
+    def _count(self, entry: Expected, step: int) -> None:
+        if entry.operation is not None and entry.judgement is not None:
+            self.running += step
+            self.touching += step * entry.judgement.touches_marks
+            self.changing += step * bool(entry.judgement.effects)

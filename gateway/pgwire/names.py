@@ -33,18 +33,27 @@ class NameTable:
     cursors: dict[bytes, Declared] = field(default_factory=dict)
     epochs: dict[bytes, int] = field(default_factory=dict)
     """The catalog's epoch of each cursor that was declared with marked columns in reach."""
+    _shown: dict[str, bytes] | None = None
+    """The prepared statements as `view` shows them, until one changes."""
 
     def view(self, status: str, *, redefined: bool = False) -> Names:
         """Return what a judgement may see, detached from later changes."""
         cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
         for name, operation in self.portals.items():
             cursors[name.decode("utf-8", "replace")] = operation.statement.sql
-        prepared = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
-        return Names(prepared, cursors, status, redefined, frozenset(self.epochs.values()))
+        if self._shown is None:
+            self._shown = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
+        return Names(self._shown, cursors, status, redefined, frozenset(self.epochs.values()))
 
     def parsed(self, name: bytes, statement: Statement, types: tuple[int, ...]) -> None:
         """A Parse succeeded."""
+        self._shown = None
         self.prepared[name] = Known(statement.sql, types)
+
+    def forget(self, name: bytes) -> None:
+        """A prepared statement is gone, if there was one."""
+        self._shown = None
+        self.prepared.pop(name, None)
 
     def described(self, name: bytes, columns: tuple[ColumnDescription, ...]) -> None:
         """A Describe of a prepared statement was answered."""
@@ -64,6 +73,7 @@ class NameTable:
         CLOSE reaches portals too, and a DECLARE that succeeded proves that no portal has its name any more.
         """
         gone: list[Operation] = []
+        self._shown = None
         match effect:
             case Prepared(name, sql):
                 self.prepared[name.encode()] = Known(sql)

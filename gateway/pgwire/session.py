@@ -171,7 +171,7 @@ class Session:
     @property
     def running(self) -> bool:
         """Whether the target owes an answer to an operation."""
-        return any(entry.operation is not None for entry in self._x.flight)
+        return self._x.flight.running > 0
 
     @property
     def buffered(self) -> int:

@@ -239,7 +239,7 @@ class TargetSide:
 
     def _name_closed(self, head: Expected) -> None:
         if head.target == b"S":
-            self._x.names.prepared.pop(head.name, None)
+            self._x.names.forget(head.name)
         else:
             self._portal_replaced(head.name)
             self._x.names.cursors.pop(head.name, None)
@@ -285,11 +285,9 @@ class TargetSide:
         if head.operation is not None:
             x.end(head.operation, Outcome.ERROR if head.operation.failed else Outcome.OK)
             self._portal_replaced(b"")
-            x.names.prepared.pop(b"", None)
+            x.names.forget(b"")
         if body == b"I":
-            x.tainted = any(
-                entry.operation is not None and entry.operation.judgement.touches_marks for entry in x.flight
-            )
+            x.tainted = x.flight.touching > 0
             for operation in x.names.transaction_ended():
                 x.end(operation, Outcome.OK)
             x.committed()
