@@ -119,6 +119,7 @@ class Supervisor:
             journals["control"].append(self._configuration())
             for journal in journals.values():
                 journal.flush()
+                journal.checkpoint()  # a process that was killed may have left its last records unsigned
             _write_views(evidence)
             yield Logs(GroupCommit(journals["control"]), GroupCommit(journals["w1"]))
             for journal in journals.values():
