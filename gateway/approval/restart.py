@@ -1,7 +1,8 @@
 """What a former process of this gateway left pending, read from its control log at start.
 
 Promises every request that was asked and never decided, oldest first, so that the new process can refuse it and say
-so: nobody who waited for it is there any more. Reads the journal only; never writes.
+so: nobody who waited for it is there any more. Reads the journal from its last segment on, which names what was
+pending at its end, without the text; never writes.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, parse_time
+from gateway.evidence.frontier import newest_frontier
 from gateway.evidence.replay import lines
+from gateway.evidence.segments import journal_name, journal_numbers
 from gateway.evidence.storage import Storage
 from gateway.model import ApprovalId, HoldRequest, Json, Micros, OperationHash, Principal, SessionId, SessionInfo
 
 
 def left_pending(directory: Path, storage: Storage) -> tuple[HoldRequest, ...]:
     """Return the undecided requests of the control log in `directory` (`evidence/logs/control`)."""
-    found: dict[str, HoldRequest] = {}
     journal = directory / "journal"
-    names = sorted(name for name in storage.names(journal) if name.endswith(".tsv")) if journal.is_dir() else []
-    for name in names:
-        for _, raw in lines(storage, journal / name):
+    if not journal.is_dir():
+        return ()
+    archived = newest_frontier(storage, directory)
+    found = {} if archived is None else {str(one.get("approval")): _request(one, {}) for one in archived.pending}
+    for number in journal_numbers(storage.names(journal)):
+        if archived is not None and number <= archived.number:
+            continue
+        for _, raw in lines(storage, journal / journal_name(number)):
             if b'"kind":"decision"' in raw:
                 _follow(found, raw)
     return tuple(found.values())

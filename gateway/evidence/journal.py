@@ -15,8 +15,10 @@ from gateway.errors import EvidenceFault, OurBug
 from gateway.evidence.chain import commitment
 from gateway.evidence.checkpoints import EVERY, Checkpoints, open_checkpoints
 from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
+from gateway.evidence.frontier import OpenSession
 from gateway.evidence.record import KINDS, Torn, session_fields
-from gateway.evidence.replay import OpenSession, Replay, journal_name, replay
+from gateway.evidence.replay import Replay, replay
+from gateway.evidence.segments import journal_name
 from gateway.evidence.storage import File, Storage
 from gateway.evidence.tree import TreeState
 from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, SessionInfo, format_time
@@ -153,6 +155,11 @@ class Journal:
         self._file = self._storage.open(path)
         self._room = self._storage.size(path)
         self._storage.sync_directory(path.parent)
+
+    @property
+    def number(self) -> int:
+        """Return the number of the file that is written to; those before it may be archived."""
+        return self._number
 
     @property
     def pending(self) -> bool:
@@ -322,7 +329,10 @@ class Journal:
         self._records += batch.count
 
     def _rotate(self) -> None:
+        """Close the file, sign the log as it ends there, and begin the next: only a signed file is archived."""
         self._finish_file()
+        if self._checkpoints is not None:
+            self._checkpoints.write(self._durable_tree)
         self._number, self._end, self._records, self._file_ts = self._number + 1, 0, 0, None
         self._open_file()
 

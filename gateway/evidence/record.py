@@ -424,9 +424,10 @@ def access(who: str, what: str, reason: str) -> Draft:
 # What became of the evidence itself.
 
 
-def archive(segment: str, first: int, last: int, root: str, blake3: str) -> Draft:
-    """Return a journal file turned into a segment: its range, tree root and file digest."""
-    return Draft("archive", fields={"segment": segment, "first": first, "last": last, "root": root, "blake3": blake3})
+def archive(segment: str, first: int, last: int, root: str, blake3: str, payload: str, frontier: str) -> Draft:
+    """Return a journal file turned into a segment: its range, tree root, and the digests of its three files."""
+    fields: dict[str, Json] = {"segment": segment, "first": first, "last": last, "root": root, "blake3": blake3}
+    return Draft("archive", fields={**fields, "payload": payload, "frontier": frontier})
 
 
 def key(session: SessionInfo, blake3: str) -> Draft:

@@ -7,7 +7,7 @@ crash cannot explain what it finds. Repairs only the bytes after the last good l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
@@ -16,43 +16,17 @@ from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain
 from gateway.evidence.checkpoints import last_checkpoint, sizes
 from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, parse_time
+from gateway.evidence.frontier import Frontier, OpenSession, newest_frontier, undecided
 from gateway.evidence.note import Checkpoint
 from gateway.evidence.record import Torn, session_info
+from gateway.evidence.segments import journal_name, journal_numbers
 from gateway.evidence.storage import Storage
 from gateway.evidence.tree import Tree
-from gateway.model import Json, LogName, Micros, SessionInfo
+from gateway.model import Json, LogName, Micros
 
 _NEVER = Micros(0)
 READ = 4 << 20
 """Bytes read at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSession:
-    """A session without its end: who, its last `n`, and the counts that its end will carry."""
-
-    session: SessionInfo
-    n: int = 0
-    statements: int = 0
-    denied: int = 0
-    held: int = 0
-    rows: int = 0
-
-    def after(self, entry: dict[str, Json]) -> OpenSession:
-        """Return the session with `entry` of its own counted."""
-        n = entry.get("n")
-        counted = replace(self, n=n) if isinstance(n, int) else self
-        if entry["kind"] == "request" and entry.get("part", 1) == 1:
-            return replace(
-                counted,
-                statements=self.statements + 1,
-                denied=self.denied + (entry.get("verdict") == "deny"),
-                held=self.held + (entry.get("approval") is not None),
-            )
-        rows = entry.get("rows")
-        if entry["kind"] == "result" and entry.get("part", 1) == 1 and isinstance(rows, int):
-            return replace(counted, rows=self.rows + rows)
-        return counted
 
 
 @dataclass(slots=True)
@@ -78,7 +52,39 @@ class Replay:
     """What lies in `torn/` and no `start` entry has named yet."""
     lost: str | None = None
     """Why records are known to be missing, where `accept_loss` let the start pass."""
+    pending: dict[str, dict[str, Json]] = field(default_factory=dict)
+    """Requests that nobody decided, by approval: their entries."""
     _named: set[str] = field(default_factory=set)
+
+    @classmethod
+    def after(cls, frontier: Frontier, checkpoint: Checkpoint | None = None) -> Replay:
+        """Return a replay that goes on behind a segment."""
+        return cls(
+            frontier.log,
+            checkpoint,
+            Chain(frontier.chain),
+            Tree(frontier.tree),
+            frontier.size,
+            frontier.ts,
+            frontier.number,
+            open={one.session.id: one for one in frontier.open},
+            pending={str(one.get("approval")): dict(one) for one in frontier.pending},
+            _named=set(frontier.torn),
+        )
+
+    def frontier(self, number: int) -> Frontier:
+        """Return how the log stands now, as what segment `number` ends with."""
+        return Frontier(
+            self.origin,
+            number,
+            self.seq,
+            self.chain.value,
+            self.tree.state().peaks,
+            self.last_ts,
+            frozenset(self._named),
+            tuple(self.open.values()),
+            tuple(self.pending.values()),
+        )
 
     def accept(self, line: Line) -> bool:
         """Take the next line if its chain holds. Raises `EvidenceFault` where it holds and the entry is wrong."""
@@ -113,6 +119,7 @@ class Replay:
         kind, sid = entry.get("kind"), entry.get("sid")
         if kind == "start" and isinstance(torn := entry.get("torn"), list):
             self._named.update(str(one["file"]) for one in torn if isinstance(one, dict))
+        undecided(self.pending, entry)
         if not isinstance(sid, str):
             return
         if kind == "session_start":
@@ -126,11 +133,6 @@ class Replay:
     def named(self, file: str) -> bool:
         """Say whether a `start` entry names this file of `torn/`."""
         return file in self._named
-
-
-def journal_name(number: int) -> str:
-    """Return the name of journal file `number`, from 1; number 0 is the permanent, empty one that views rely on."""
-    return f"{number:08}.tsv"
 
 
 def lines(storage: Storage, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -150,12 +152,19 @@ def lines(storage: Storage, path: Path) -> Iterator[tuple[int, bytes]]:
 
 def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: bool = False) -> Replay:
     """Read the log in `directory` and repair its torn tail. Raises `EvidenceFault` where a crash cannot explain it."""
-    state = Replay(origin, last_checkpoint(storage, directory))
-    journal = directory / "journal"
-    files = [name for name in storage.names(journal) if name.endswith(".tsv") and name != journal_name(0)]
+    checkpoint, frontier = last_checkpoint(storage, directory), newest_frontier(storage, directory)
+    if frontier is not None and frontier.log != origin:
+        raise EvidenceFault(f"{directory} holds log {frontier.log}, and this is the place of {origin}")
+    state = Replay(origin, checkpoint) if frontier is None else Replay.after(frontier, checkpoint)
+    archived, journal = state.number, directory / "journal"
+    present = [name for name in storage.names(journal) if name.endswith(".tsv") and name != journal_name(0)]
+    strange = set(present) - {journal_name(number) for number in journal_numbers(present)}
+    if strange:
+        raise EvidenceFault(f"{journal / min(strange)} is no journal file of ours; move it away")
+    files = [journal_name(number) for number in journal_numbers(present) if number > archived]
+    if frontier is not None:
+        state.number += 1  # where no file follows, the next one is made
     for index, name in enumerate(files):
-        if not name[:-4].isdigit() or name != journal_name(int(name[:-4])):
-            raise EvidenceFault(f"{journal / name} is no journal file of ours; move it away")
         state.number, state.end, state.records, state.first_ts = int(name[:-4]), 0, 0, None
         for offset, raw in lines(storage, journal / name):
             try:

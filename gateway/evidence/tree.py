@@ -42,9 +42,9 @@ class Tree:
 
     __slots__ = ("_peaks", "size")
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    def __init__(self, state: TreeState | None = None) -> None:
+        self.size = 0 if state is None else state.size
+        self._peaks: list[bytes] = [] if state is None else list(state.peaks)
 
     def append(self, entry: bytes) -> None:
         """Add one entry as the next leaf."""

@@ -10,9 +10,15 @@ import os
 import secrets
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.errors import EvidenceFault
+from gateway.evidence import columns
+from gateway.evidence.segments import entries_path, payload_path
 from gateway.evidence.storage import DiskStorage
+
+if TYPE_CHECKING:
+    import duckdb
 
 NAME = "evidence.duckdb"
 _ALONE = {"verify.py": "standalone.py", "VERIFY.md": "VERIFY.md"}
@@ -33,6 +39,7 @@ def write_views(evidence: Path) -> Path:
     try:
         with duckdb.connect() as database:
             database.execute(f"ATTACH {quoted(str(beside))} AS made (STORAGE_VERSION 'v1.0.0')")
+            _make_empty_segments(database, evidence)
             database.execute("USE made")
             database.execute(view_sql(evidence))
             database.execute("USE memory")
@@ -57,13 +64,47 @@ def view_sql(evidence: Path) -> str:
     """Return the SQL that makes the views over `evidence`, an absolute path."""
     template = files("gateway.evidence").joinpath("views.sql").read_text("utf-8")
     base, views = template.split("-- views\n")
-    base = base[base.index("lines AS") :].rstrip()
+    base = base[base.index("-- Which segments") :].rstrip()
     logs = f"{escaped(evidence)}/logs/*"
-    return (
-        views.replace("{base}", base)
-        .replace("{journal}", quoted(f"{logs}/journal/*.tsv"))
-        .replace("{checkpoints}", quoted(f"{logs}/checkpoints/*.note"))
-    )
+    entries, payload = (quoted(f"{logs}/{place}/seg-*.parquet") for place in ("entries", "payload"))
+    archived = any(evidence.glob("logs/*/entries/seg-*.parquet")) and any(evidence.glob("logs/*/payload/seg-*.parquet"))
+    payload_names = [f"e_{name}" for name in columns.NAMES]
+    filled = {
+        "entries": entries,
+        "entries_table": f"read_parquet({entries})" if archived else f"({empty('entries')})",
+        "payload_table": f"read_parquet({payload})" if archived else f"({empty('payload')})",
+        "journal": columns.journal(quoted(f"{logs}/journal/*.tsv")),
+        "transform": columns.transform(),
+        "live_columns": columns.columns("e", "e_"),
+        "named": columns.named("e_"),
+        "whole_columns": ", ".join(f'"{name}"' for name in payload_names),
+        "gathered_columns": ", ".join(f'any_value("{name}") AS "{name}"' for name in payload_names),
+    }
+    for word, text in filled.items():
+        base = base.replace(f"{{{word}}}", text)
+    return views.replace("{base}", base).replace("{checkpoints}", quoted(f"{logs}/checkpoints/*.note"))
+
+
+def empty(kind: str) -> str:
+    """Return the query for a segment's table without rows; `kind` is `entries` or `payload`."""
+    if kind == "payload":
+        return "SELECT '' AS segment, 0::BIGINT AS seq, '' AS salt, '' AS payload LIMIT 0"
+    nothing = f"json_transform('{{}}', {columns.transform()})"
+    shape = columns.columns("e")
+    return f"SELECT '' AS segment, {shape}, '' AS chain, '' AS entry FROM (SELECT {nothing} AS e) LIMIT 0"  # noqa: S608  ours
+
+
+def _make_empty_segments(database: duckdb.DuckDBPyConnection, evidence: Path) -> None:
+    """Give each log its permanent, empty segment, without which DuckDB would refuse the pattern."""
+    for log in evidence.glob("logs/*"):
+        for kind, path in (("entries", entries_path(log, 0)), ("payload", payload_path(log, 0))):
+            if path.exists() or not (log / "journal").is_dir():
+                continue
+            DiskStorage().make_directory(path.parent)
+            beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+            database.execute(f"COPY ({empty(kind)}) TO {quoted(str(beside))} (FORMAT parquet, COMPRESSION zstd)")
+            beside.chmod(0o600)
+            beside.rename(path)
 
 
 def escaped(path: Path) -> str:

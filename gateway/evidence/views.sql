@@ -1,8 +1,16 @@
--- The views of evidence.duckdb over the live journals. {journal} and {checkpoints} are quoted patterns, {base} the
--- steps before the first view, which each view carries itself: so the file shows no other view, and works under any
--- name it is attached by. Written for DuckDB 1.0 and later: no lambda, no window default, nothing younger.
+-- The views of evidence.duckdb over the live journals and the segments. Words in braces are filled in by views.py, {base}
+-- with the steps before the first view, which each view carries itself: so the file shows no other view, and works
+-- under any name it is attached by. Written for DuckDB 1.0 and later: no lambda, no window default, nothing younger.
 
--- Every line as it stands. A torn one has NULL fields; the room kept for later lines reads as one line of NULs.
+-- Which segments are there, asked once a query and, as what is materialized, before the segments themselves are looked
+-- up: one that gets its name a moment later is left out of both halves below, where its journal file still stands.
+archived AS MATERIALIZED (
+    SELECT
+        regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 1) || '/'
+        || regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 2) AS segment
+    FROM glob({entries})
+),
+-- Every live line as it stands. A torn one has NULL fields; the room kept for later lines reads as one line of NULs.
 lines AS NOT MATERIALIZED (
     SELECT
         regexp_extract(filename, '/logs/([^/]+)/journal/', 1) AS place,
@@ -10,71 +18,76 @@ lines AS NOT MATERIALIZED (
         salt,
         payload,
         entry,
-        json_transform(
-            CASE WHEN json_valid(entry) THEN entry END,
-            '{"log":"VARCHAR","seq":"BIGINT","ts":"VARCHAR","sid":"VARCHAR","n":"BIGINT","kind":"VARCHAR",
-              "by":"VARCHAR","iss":"VARCHAR","sub":"VARCHAR","jti":"VARCHAR","conn":"VARCHAR","tgt":"VARCHAR",
-              "op":"VARCHAR","verdict":"VARCHAR","would":"VARCHAR","rule":"VARCHAR","policy":"VARCHAR",
-              "plen":"BIGINT","pc":"VARCHAR","part":"BIGINT","parts":"BIGINT","of":"BIGINT","proto":"VARCHAR",
-              "oh":"VARCHAR","approval":"VARCHAR","outcome":"VARCHAR","sqlstate":"VARCHAR","rows":"BIGINT",
-              "bytes":"BIGINT","us":"BIGINT","reason":"VARCHAR","addr":"VARCHAR","owner":"VARCHAR",
-              "role":"VARCHAR","tpid":"BIGINT","started":"VARCHAR","statements":"BIGINT","denied":"BIGINT",
-              "held":"BIGINT","style":"VARCHAR","values":"BIGINT","sealed":"BIGINT","alarm":"VARCHAR",
-              "decision":"VARCHAR","requested":"VARCHAR","expires":"VARCHAR","approver":"VARCHAR",
-              "assurance":"VARCHAR","who":"VARCHAR","what":"VARCHAR","from":"BIGINT","to":"BIGINT","why":"VARCHAR"}'
-        ) AS e
-    FROM read_csv(
-        {journal},
-        delim = '\t', quote = '', escape = '', new_line = '\n', header = false, auto_detect = false,
-        filename = true, null_padding = true, ignore_errors = true, max_line_size = 4194304,
-        columns = {'chain': 'VARCHAR', 'salt': 'VARCHAR', 'entry': 'VARCHAR', 'payload': 'VARCHAR'}
-    )
+        json_transform(CASE WHEN json_valid(entry) THEN entry END, {transform}) AS e
+    FROM {journal}
     WHERE NOT starts_with(chain, chr(0))
+        AND NOT coalesce(
+            regexp_extract(filename, '/logs/([^/]+)/journal/', 1) || '/'
+            || regexp_extract(filename, '/([0-9]+)[.]tsv$', 1) IN (SELECT segment FROM archived),
+            false
+        )
 ),
--- Lines that are whole: the entry is JSON and the payload has its length, or was erased together with its salt.
-entries AS NOT MATERIALIZED (
-    SELECT
-        e.log AS log,
-        e.seq AS seq,
-        TRY_CAST(substr(e.ts, 1, 26) AS TIMESTAMP) AS ts,
-        e.sid AS session_id,
-        e.n AS n,
-        e.kind AS kind,
-        e,
-        chain,
-        payload,
-        entry
+-- Live lines that are whole: the entry is JSON and the payload has its length, or was erased together with its salt.
+live AS NOT MATERIALIZED (
+    SELECT {live_columns}, chain, payload, entry
     FROM lines
     WHERE e.seq IS NOT NULL
         AND CASE WHEN payload IS NULL THEN e.plen IS NULL OR salt IS NULL ELSE strlen(payload) = e.plen END
 ),
--- One row for each record, with the payloads of its parts put together. A quote inside a JSON string is escaped, so
--- that '"part":' can only be the key.
+-- Each record without its payload.
+entries AS NOT MATERIALIZED (
+    SELECT *, e_log AS log, e_seq AS seq, e_ts AS ts, e_sid AS session_id, e_n AS n, e_kind AS kind
+    FROM (
+        SELECT * EXCLUDE (payload)
+        FROM live
+        UNION ALL
+        SELECT {named}, chain, entry
+        FROM {entries_table}
+        WHERE segment IN (SELECT segment FROM archived)
+    )
+),
+-- Each line of a record with its payload.
+paid AS NOT MATERIALIZED (
+    SELECT *, e_log AS log, e_seq AS seq, e_ts AS ts, e_sid AS session_id, e_n AS n, e_kind AS kind
+    FROM (
+        SELECT * EXCLUDE (chain, entry)
+        FROM live
+        UNION ALL
+        SELECT archive.* EXCLUDE (segment), kept.payload
+        FROM (
+            SELECT {named}, segment
+            FROM {entries_table}
+            WHERE segment IN (SELECT segment FROM archived)
+        ) AS archive
+        LEFT JOIN {payload_table} AS kept ON kept.segment = archive.segment AND kept.seq = archive.e_seq
+    )
+),
+-- One row for each record, with the payloads of its parts put together.
 whole AS NOT MATERIALIZED (
-    SELECT log, seq, ts, session_id, n, kind, e, payload
-    FROM entries
-    WHERE NOT contains(entry, '"part":')
+    SELECT log, seq, ts, session_id, n, kind, payload, {whole_columns}
+    FROM paid
+    WHERE e_part IS NULL
     UNION ALL
     SELECT
         log,
-        seq - e.part + 1,
-        min(ts),
-        any_value(session_id),
-        any_value(n),
-        any_value(kind),
-        any_value(e),
-        string_agg(payload, '' ORDER BY seq)
-    FROM entries
-    WHERE contains(entry, '"part":')
-    GROUP BY log, seq - e.part + 1
+        seq - e_part + 1 AS seq,
+        min(ts) AS ts,
+        any_value(session_id) AS session_id,
+        any_value(n) AS n,
+        any_value(kind) AS kind,
+        string_agg(payload, '' ORDER BY seq) AS payload,
+        {gathered_columns}
+    FROM paid
+    WHERE e_part IS NOT NULL
+    GROUP BY log, seq - e_part + 1
 )
 -- views
 
 CREATE VIEW records AS
 WITH {base}
 SELECT
-    log, seq, ts, session_id, n, kind, e.sub AS subject, e.iss AS issuer, e.conn AS "connection", e.tgt AS target,
-    e.verdict AS verdict, e.rule AS rule, e.pc AS payload_hash, chain, entry
+    log, seq, ts, session_id, n, kind, e_sub AS subject, e_iss AS issuer, e_conn AS "connection", e_tgt AS target,
+    e_verdict AS verdict, e_rule AS rule, e_pc AS payload_hash, chain, entry
 FROM entries;
 
 CREATE VIEW sessions AS
@@ -82,39 +95,59 @@ WITH {base},
 gathered AS (
     SELECT
         session_id,
-        any_value(e) FILTER (kind = 'session_start') AS s,
-        any_value(payload) FILTER (kind = 'session_start') AS chosen,
-        any_value(e) FILTER (kind = 'session_end') AS t,
+        any_value(log) FILTER (kind = 'session_start') AS log,
+        any_value(seq) FILTER (kind = 'session_start') AS seq,
+        any_value(e_started) FILTER (kind = 'session_start') AS started,
+        any_value(e_sub) FILTER (kind = 'session_start') AS subject,
+        any_value(e_iss) FILTER (kind = 'session_start') AS issuer,
+        any_value(e_owner) FILTER (kind = 'session_start') AS owner,
+        any_value(e_jti) FILTER (kind = 'session_start') AS jti,
+        any_value(e_addr) FILTER (kind = 'session_start') AS client_address,
+        any_value(e_conn) FILTER (kind = 'session_start') AS "connection",
+        any_value(e_tgt) FILTER (kind = 'session_start') AS target,
+        any_value(e_tpid) FILTER (kind = 'session_start') AS target_pid,
+        any_value(e_role) FILTER (kind = 'session_start') AS target_role,
         any_value(ts) FILTER (kind = 'session_end') AS ended,
-        count(*) FILTER (kind = 'request' AND coalesce(e.part, 1) = 1) AS statements,
-        count(*) FILTER (kind = 'request' AND coalesce(e.part, 1) = 1 AND e.verdict = 'deny') AS denied,
-        count(*) FILTER (kind = 'request' AND coalesce(e.part, 1) = 1 AND e.approval IS NOT NULL) AS held,
-        CAST(coalesce(sum(e.rows) FILTER (kind = 'result' AND coalesce(e.part, 1) = 1), 0) AS BIGINT) AS rows
+        any_value(e_reason) FILTER (kind = 'session_end') AS end_reason,
+        any_value(e_statements) FILTER (kind = 'session_end') AS told_statements,
+        any_value(e_denied) FILTER (kind = 'session_end') AS told_denied,
+        any_value(e_held) FILTER (kind = 'session_end') AS told_held,
+        any_value(e_rows) FILTER (kind = 'session_end') AS told_rows,
+        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1) AS statements,
+        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1 AND e_verdict = 'deny') AS denied,
+        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1 AND e_approval IS NOT NULL) AS held,
+        CAST(coalesce(sum(e_rows) FILTER (kind = 'result' AND coalesce(e_part, 1) = 1), 0) AS BIGINT) AS rows
     FROM entries
     WHERE session_id IS NOT NULL
     GROUP BY session_id
+),
+chosen AS (
+    SELECT log, seq, json_extract_string(CASE WHEN json_valid(payload) THEN payload END, '$.application') AS application
+    FROM whole
+    WHERE kind = 'session_start'
 )
 SELECT
     session_id,
-    TRY_CAST(substr(s.started, 1, 26) AS TIMESTAMP) AS started,
+    TRY_CAST(substr(gathered.started, 1, 26) AS TIMESTAMP) AS started,
     ended,
-    s.sub AS subject,
-    s.iss AS issuer,
-    s.owner AS owner,
-    s.jti AS jti,
-    s.addr AS client_address,
-    json_extract_string(chosen, '$.application') AS agent_application,
-    s.conn AS "connection",
-    s.tgt AS target,
-    s.tpid AS target_pid,
-    s.role AS target_role,
-    coalesce(t.statements, statements) AS statements,
-    coalesce(t.denied, denied) AS denied,
-    coalesce(t.held, held) AS held,
-    coalesce(t.rows, rows) AS rows,
-    t.reason AS end_reason
+    subject,
+    issuer,
+    owner,
+    jti,
+    client_address,
+    chosen.application AS agent_application,
+    "connection",
+    target,
+    target_pid,
+    target_role,
+    coalesce(told_statements, statements) AS statements,
+    coalesce(told_denied, denied) AS denied,
+    coalesce(told_held, held) AS held,
+    coalesce(told_rows, rows) AS rows,
+    end_reason
 FROM gathered
-WHERE s IS NOT NULL;
+LEFT JOIN chosen ON chosen.log = gathered.log AND chosen.seq = gathered.seq
+WHERE gathered.seq IS NOT NULL;
 
 CREATE VIEW statements AS
 WITH {base},
@@ -133,8 +166,12 @@ results AS (
     SELECT
         log,
         session_id,
-        e.of AS of_n,
-        e AS r,
+        e_of AS of_n,
+        e_outcome AS outcome,
+        e_sqlstate AS sqlstate,
+        e_rows AS rows,
+        e_bytes AS bytes,
+        e_us AS duration_us,
         json_extract_string(CASE WHEN json_valid(payload) THEN payload END, '$.masked_columns[*]') AS masked_columns
     FROM whole
     WHERE kind = 'result'
@@ -146,27 +183,27 @@ SELECT
     q.ts AS ts,
     q.session_id AS session_id,
     q.n AS n,
-    q.e.sub AS subject,
-    q.e.conn AS "connection",
-    q.e.tgt AS target,
-    q.e.proto AS protocol,
-    q.e.op AS operation,
+    q.e_sub AS subject,
+    q.e_conn AS "connection",
+    q.e_tgt AS target,
+    q.e_proto AS protocol,
+    q.e_op AS operation,
     coalesce(a.sql.t, CAST(from_base64(a.sql.b) AS VARCHAR)) AS sql,
     [coalesce(p.s, p.t, p.b) FOR p IN a.parameters] AS parameters,
-    q.e.verdict AS verdict,
-    q.e.would AS would,
-    q.e.rule AS rule,
+    q.e_verdict AS verdict,
+    q.e_would AS would,
+    q.e_rule AS rule,
     a.reason AS reason,
-    q.e.approval AS approval_id,
+    q.e_approval AS approval_id,
     CASE
-        WHEN r IS NOT NULL THEN r.outcome
-        WHEN q.e.verdict = 'deny' THEN 'denied'
+        WHEN results.of_n IS NOT NULL THEN results.outcome
+        WHEN q.e_verdict = 'deny' THEN 'denied'
         WHEN ended.session_id IS NOT NULL THEN 'lost'
     END AS outcome,
-    r.sqlstate AS sqlstate,
-    r.rows AS rows,
-    r.bytes AS bytes,
-    r.us AS duration_us,
+    results.sqlstate AS sqlstate,
+    results.rows AS rows,
+    results.bytes AS bytes,
+    results.duration_us AS duration_us,
     masked_columns
 FROM requests AS q
 LEFT JOIN results ON results.log = q.log AND results.session_id = q.session_id AND results.of_n = q.n
@@ -204,38 +241,44 @@ CREATE VIEW approvals AS
 WITH {base},
 gathered AS (
     SELECT
-        e.approval AS approval_id,
+        e_approval AS approval_id,
         any_value(log) FILTER (kind = 'decision') AS log,
         max(seq) FILTER (kind = 'decision') AS seq,
         any_value(session_id) FILTER (kind = 'decision') AS session_id,
-        any_value(e) FILTER (kind = 'decision') AS asked,
-        any_value(e) FILTER (kind = 'decision' AND e.decision <> 'requested') AS decided,
-        any_value(ts) FILTER (kind = 'decision' AND e.decision <> 'requested') AS decided_at,
-        any_value(payload) FILTER (kind = 'decision' AND e.decision <> 'requested') AS words,
-        any_value(e.oh) FILTER (kind = 'release') AS executed_hash
+        any_value(e_requested) FILTER (kind = 'decision') AS requested,
+        any_value(e_expires) FILTER (kind = 'decision') AS expires,
+        any_value(e_sub) FILTER (kind = 'decision') AS subject,
+        any_value(e_rule) FILTER (kind = 'decision') AS rule,
+        any_value(e_oh) FILTER (kind = 'decision') AS operation_hash,
+        any_value(ts) FILTER (kind = 'decision' AND e_decision <> 'requested') AS decided,
+        any_value(e_approver) FILTER (kind = 'decision' AND e_decision <> 'requested') AS approver,
+        any_value(e_assurance) FILTER (kind = 'decision' AND e_decision <> 'requested') AS assurance,
+        any_value(e_decision) FILTER (kind = 'decision' AND e_decision <> 'requested') AS decision,
+        any_value(payload) FILTER (kind = 'decision' AND e_decision <> 'requested') AS words,
+        any_value(e_oh) FILTER (kind = 'release') AS executed_hash
     FROM whole
     WHERE kind IN ('decision', 'release')
-    GROUP BY e.approval
+    GROUP BY e_approval
 )
 SELECT
     approval_id,
     log,
     seq,
     session_id,
-    TRY_CAST(substr(asked.requested, 1, 26) AS TIMESTAMP) AS requested,
-    decided_at AS decided,
-    TRY_CAST(substr(asked.expires, 1, 26) AS TIMESTAMP) AS expires,
-    asked.sub AS subject,
-    decided.approver AS approver,
-    decided.assurance AS assurance,
-    decided.decision AS decision,
+    TRY_CAST(substr(requested, 1, 26) AS TIMESTAMP) AS requested,
+    decided,
+    TRY_CAST(substr(expires, 1, 26) AS TIMESTAMP) AS expires,
+    subject,
+    approver,
+    assurance,
+    decision,
     json_extract_string(words, '$.reason') AS reason,
-    asked.rule AS rule,
-    asked.oh AS operation_hash,
+    rule,
+    operation_hash,
     executed_hash,
     CAST(NULL AS VARCHAR) AS receipt
 FROM gathered
-WHERE asked IS NOT NULL;
+WHERE seq IS NOT NULL;
 
 CREATE VIEW masked AS
 WITH {base}
@@ -245,23 +288,23 @@ SELECT
     session_id,
     json_extract_string(payload, '$.column') AS column_name,
     json_extract_string(payload, '$.sources[*]') AS source_columns,
-    e.style AS style,
-    e.values AS values_masked,
-    e.sealed AS values_sealed
+    e_style AS style,
+    e_values AS values_masked,
+    e_sealed AS values_sealed
 FROM whole
 WHERE kind = 'masked';
 
 CREATE VIEW logins AS
 WITH {base}
 SELECT
-    ts, kind, e.sub AS subject, e.iss AS issuer, e.addr AS client_address, e.conn AS "connection",
-    e.outcome AS outcome, e.reason AS reason
+    ts, kind, e_sub AS subject, e_iss AS issuer, e_addr AS client_address, e_conn AS "connection",
+    e_outcome AS outcome, e_reason AS reason
 FROM entries
 WHERE kind IN ('login', 'login_refused');
 
 CREATE VIEW alarms AS
 WITH {base}
-SELECT log, seq, ts, session_id, e.alarm AS alarm, json_extract_string(payload, '$.detail') AS detail
+SELECT log, seq, ts, session_id, e_alarm AS alarm, json_extract_string(payload, '$.detail') AS detail
 FROM whole
 WHERE kind = 'alarm';
 
@@ -284,7 +327,7 @@ FROM listed;
 
 CREATE VIEW access AS
 WITH {base}
-SELECT ts, e.who AS who, e.what AS what, json_extract_string(payload, '$.reason') AS reason
+SELECT ts, e_who AS who, e_what AS what, json_extract_string(payload, '$.reason') AS reason
 FROM whole
 WHERE kind = 'access';
 
@@ -314,7 +357,7 @@ WITH {base},
 neighbours AS (
     SELECT log, seq, coalesce(lag(seq) OVER (PARTITION BY log ORDER BY seq), -1) AS before FROM entries
 )
-SELECT log, e.from AS from_seq, e.to AS to_seq, e.why AS why FROM entries WHERE kind = 'gap'
+SELECT log, e_from AS from_seq, e_to AS to_seq, e_why AS why FROM entries WHERE kind = 'gap'
 UNION ALL
 SELECT log, before + 1, seq - 1, 'missing' FROM neighbours WHERE seq > before + 1
 UNION ALL

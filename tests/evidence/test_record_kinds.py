@@ -100,7 +100,7 @@ def every_kind(text: str) -> list[Draft]:
         record.kill(who, "dana", text),
         record.grant(who, ApprovalId("a-1"), "r", "2026-01-01T00:00:00.000000Z", (LogName("gw-1/control"), 0, "00")),
         record.alarm(who, 9, "parser-died", text),
-        record.archive("seg-1", 0, 1, "00", "00"),
+        record.archive("seg-1", 0, 1, "00", "00", "00", "00"),
         record.key(who, "00"),
         record.erasure(["gw-1/w1:1"], "Art. 17", "dana", [("f", "00", "11")]),
         record.witness("gw-1/w1", 1, "00", "c"),

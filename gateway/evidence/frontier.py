@@ -1,0 +1,163 @@
+"""How a log stood at the end of a segment: what a start needs instead of reading everything again.
+
+Promises that one whose tree is not the one that the log's key signed is not believed, and that it holds no payload:
+what was erased from a segment is not kept here. Pure but for reading; the archiver writes it, durably, before the
+segment counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gateway.errors import EvidenceFault
+from gateway.evidence.entry import Malformed, canonical
+from gateway.evidence.note import Verifier, open_note
+from gateway.evidence.record import session_fields, session_info, session_start
+from gateway.evidence.segments import frontier_path, segment_numbers
+from gateway.evidence.storage import Storage
+from gateway.evidence.tree import TreeState
+from gateway.model import Json, LogName, Micros, SessionInfo
+
+_COUNTS = ("n", "statements", "denied", "held", "rows")
+LIMIT = 64 << 20
+"""Bytes of a frontier, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session without its end: who, its last `n`, and the counts that its end will carry."""
+
+    session: SessionInfo
+    n: int = 0
+    statements: int = 0
+    denied: int = 0
+    held: int = 0
+    rows: int = 0
+
+    def after(self, entry: dict[str, Json]) -> OpenSession:
+        """Return the session with `entry` of its own counted."""
+        n = entry.get("n")
+        counted = replace(self, n=n) if isinstance(n, int) else self
+        if entry["kind"] == "request" and entry.get("part", 1) == 1:
+            return replace(
+                counted,
+                statements=self.statements + 1,
+                denied=self.denied + (entry.get("verdict") == "deny"),
+                held=self.held + (entry.get("approval") is not None),
+            )
+        rows = entry.get("rows")
+        if entry["kind"] == "result" and entry.get("part", 1) == 1 and isinstance(rows, int):
+            return replace(counted, rows=self.rows + rows)
+        return counted
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """A log after segment `number`: its size, chain value and tree, and what went on at that moment."""
+
+    log: LogName
+    number: int
+    size: int
+    chain: bytes
+    peaks: tuple[bytes, ...]
+    ts: Micros
+    torn: frozenset[str]
+    """Files of `torn/` that a `start` named."""
+    open: tuple[OpenSession, ...]
+    pending: tuple[Mapping[str, Json], ...]
+    """Entries of the requests that nobody had decided."""
+
+    @property
+    def tree(self) -> TreeState:
+        """Return the tree."""
+        return TreeState(self.size, self.peaks)
+
+    def encode(self) -> bytes:
+        """Return the file's content."""
+        sessions: list[Json] = []
+        torn: list[Json] = [*sorted(self.torn)]
+        for one in self.open:
+            counts: dict[str, Json] = {name: getattr(one, name) for name in _COUNTS}
+            sessions.append({**session_fields(one.session), **session_start(one.session).fields, "counts": counts})
+        return canonical(
+            {
+                "v": 1,
+                "log": self.log,
+                "segment": self.number,
+                "size": self.size,
+                "chain": self.chain.hex(),
+                "peaks": [peak.hex() for peak in self.peaks],
+                "us": self.ts,
+                "torn": torn,
+                "open": sessions,
+                "pending": [dict(one) for one in self.pending],
+            }
+        )
+
+    @classmethod
+    def parse(cls, content: bytes) -> Frontier:
+        """Read a frontier back. Raises `Malformed`."""
+        try:
+            told = json.loads(content)
+            peaks = tuple(bytes.fromhex(one) for one in told["peaks"])
+            size, chain = int(told["size"]), bytes.fromhex(told["chain"])
+            if told["v"] != 1 or len(chain) != 32 or len(peaks) != size.bit_count() or {*map(len, peaks)} - {32}:
+                raise Malformed("not a frontier")
+            sessions = tuple(
+                OpenSession(session_info(one, {}), *(int(one["counts"][name]) for name in _COUNTS))
+                for one in told["open"]
+            )
+            pending = tuple(dict(one) for one in told["pending"])
+            torn = frozenset(map(str, told["torn"]))
+            log, ts = LogName(str(told["log"])), Micros(int(told["us"]))
+            return cls(log, int(told["segment"]), size, chain, peaks, ts, torn, sessions, pending)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+            raise Malformed(f"not a frontier: {type(fault).__name__}") from None
+
+
+def newest_frontier(storage: Storage, directory: Path, up_to: int | None = None) -> Frontier | None:
+    """Return how the log in `directory` stood at its newest segment, or the newest `up_to` a number.
+
+    None: nothing is archived. Its tree must be the one that the log's key signed there, where the log has a key.
+    Raises `EvidenceFault`.
+    """
+    names = storage.names(directory)
+    numbers = segment_numbers(storage.names(directory / "entries")) if "entries" in names else []
+    numbers = [number for number in numbers if up_to is None or number <= up_to]
+    if not numbers:
+        return None
+    path = frontier_path(directory, numbers[-1])
+    try:
+        found = Frontier.parse(storage.read(path, 0, LIMIT))
+        if found.number != numbers[-1]:
+            raise Malformed(f"it is of segment {found.number}")  # noqa: TRY301  one place says what to do
+        check_signed(storage, directory, found.tree)
+    except FileNotFoundError as fault:
+        raise EvidenceFault(f"{fault.filename} is missing; restore it from a copy") from None
+    except Malformed as fault:
+        raise EvidenceFault(f"{path}: {fault}; restore it from a copy") from None
+    return found
+
+
+def check_signed(storage: Storage, directory: Path, tree: TreeState) -> None:
+    """Compare `tree` with the checkpoint of its size. Raises `Malformed`, or OSError where the log has none there."""
+    if "log.pub" not in storage.names(directory):
+        return
+    verifier = Verifier.parse(storage.read(directory / "log.pub", 0, 4096).decode(errors="replace"))
+    note = open_note(storage.read(directory / "checkpoints" / f"{tree.size}.note", 0, 1 << 16), verifier)
+    if note.size != tree.size or note.root != tree.root:
+        raise Malformed(f"its tree is not the one that was signed at {tree.size} records")
+
+
+def undecided(pending: dict[str, dict[str, Json]], entry: dict[str, Json]) -> None:
+    """Keep in `pending` the requests that nobody decided yet, after `entry`."""
+    approval = entry.get("approval")
+    if entry.get("kind") != "decision" or not isinstance(approval, str):
+        return
+    if entry.get("decision") != "requested":
+        pending.pop(approval, None)
+    elif entry.get("part", 1) == 1:
+        pending[approval] = entry

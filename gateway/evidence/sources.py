@@ -1,0 +1,72 @@
+"""The lines of a log as they stood in its journal, wherever they lie now.
+
+Promises the exact bytes of each line in order, from segments and journal files alike, with bounded memory. Judges
+nothing: what cannot be read is said to be broken, and whoever reads decides what that means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from gateway.evidence.entry import Malformed
+from gateway.evidence.views import quoted
+
+READ = 4 << 20
+_ROWS = 2048
+
+
+def segment_lines(
+    database: duckdb.DuckDBPyConnection, entries: Path, payload: Path, first: int | None = None
+) -> Iterator[bytes]:
+    """Yield the journal lines, without line feeds, of the segment in these two files.
+
+    With `first`, only those from that sequence number on. Raises `Malformed` where payloads belong to no record, and
+    `duckdb.Error` where a file is no such table.
+    """
+    since = "" if first is None else f" WHERE seq >= {first}"
+    kept = _rows(database, f"SELECT seq, salt, payload FROM read_parquet({quoted(str(payload))}){since}")  # noqa: S608
+    rows = _rows(database, f"SELECT seq, chain, entry FROM read_parquet({quoted(str(entries))}){since}")  # noqa: S608
+    due = next(kept, None)
+    for seq, chain, entry in rows:
+        if due is not None and due[0] == seq:
+            yield f"{chain}\t{due[1] or ''}\t{entry}\t{due[2] or ''}".encode()
+            due = next(kept, None)
+        else:
+            yield f"{chain}\t\t{entry}\t".encode()
+    if due is not None:
+        raise Malformed(f"{payload.name} holds a payload for {due[0]}, which is no record of it, or is out of order")
+
+
+def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:
+    cursor = database.cursor()
+    cursor.execute(sql)
+    while rows := cursor.fetchmany(_ROWS):
+        yield from rows
+
+
+def journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line without its line feed, and whether it is whole; the content ends at the first NUL.
+
+    Anything but zeros after that comes last, as one line that is not whole.
+    """
+    pending, ended = b"", False
+    with path.open("rb") as file:
+        while chunk := file.read(READ):
+            pending += chunk
+            if not ended:
+                content, nul, rest = pending.partition(b"\0")
+                *lines, tail = content.split(b"\n")
+                for raw in lines:
+                    yield raw, True
+                ended, pending = bool(nul), tail + nul + rest
+                if len(pending) > READ and not ended:  # no line of ours; do not gather it in memory
+                    yield pending, True
+                    pending = b""
+            if ended:
+                pending = pending.rstrip(b"\0") if pending.strip(b"\0") else b""
+    if pending:
+        yield pending, False
