@@ -1,4 +1,7 @@
-"""`hoop-gateway sessions`: list the live sessions of agents, or cut one."""
+"""`hoop-gateway sessions`: list the live sessions of agents, cut one, or keep somebody out for good.
+
+`block` puts a subject or a token on the gateway's kill list, which survives restarts, and cuts its live sessions.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,22 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kill.add_argument("id", metavar="ID", help="the session's id")
     kill.add_argument("--reason", required=True, metavar="R", help="why; shown to the agent and recorded")
     kill.set_defaults(run=run_kill)
+    blocked = verbs.add_parser("blocked", help="list who is kept out", description="List the kill list, newest first.")
+    add_place(blocked, inner=True)
+    blocked.add_argument("--json", action="store_true", help="print a JSON array")
+    blocked.set_defaults(run=run_blocked)
+    for verb, words in (
+        ("block", "keep a subject or token out from now on, and cut its sessions"),
+        ("unblock", "take an entry from the kill list"),
+    ):
+        change = verbs.add_parser(verb, help=words, description=f"{words[0].upper()}{words[1:]}.")
+        add_place(change, inner=True)
+        who = change.add_mutually_exclusive_group(required=True)
+        who.add_argument("--subject", metavar="S", help="whose tokens: the issuer's subject")
+        who.add_argument("--token", metavar="JTI", help="one token, by its id (`sessions.jti` in the evidence)")
+        who.add_argument("--issuer-session", metavar="SID", help="the tokens of one session at the issuer")
+        change.add_argument("--reason", required=True, metavar="R", help="why; recorded, and shown to whom is cut")
+        change.set_defaults(run=run_block if verb == "block" else run_unblock)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -57,6 +76,46 @@ def run_kill(args: argparse.Namespace) -> int:
     async def talk(client: ControlClient) -> int:
         await client.call("sessions.kill", {"id": args.id, "reason": args.reason})
         print(f"killed {visible(args.id)}")
+        return 0
+
+    return converse(args, talk)
+
+
+def run_blocked(args: argparse.Namespace) -> int:
+    """Print the kill list."""
+    from gateway.cli.output import print_rows
+    from gateway.control.client import ControlClient
+
+    async def talk(client: ControlClient) -> int:
+        found = await client.call_all("kill_list.list")
+        columns = ("kind", "value", "by", "reason", "at", "until")
+        print_rows(columns, [each for each in found if isinstance(each, dict)], args.json)
+        return 0
+
+    return converse(args, talk)
+
+
+def run_block(args: argparse.Namespace) -> int:
+    """Add to the kill list."""
+    return _change(args, "kill_list.add", "blocked")
+
+
+def run_unblock(args: argparse.Namespace) -> int:
+    """Take from the kill list."""
+    return _change(args, "kill_list.remove", "unblocked")
+
+
+def _change(args: argparse.Namespace, method: str, done: str) -> int:
+    from gateway.cli.output import visible
+    from gateway.control.client import ControlClient
+
+    named = {"subject": args.subject, "token": args.token, "issuer-session": args.issuer_session}
+    kind, value = next((kind, value) for kind, value in named.items() if value is not None)
+
+    async def talk(client: ControlClient) -> int:
+        found = await client.call(method, {"kind": kind, "value": value, "reason": args.reason})
+        cut = f" ({found['sessions_cut']} sessions cut)" if isinstance(found, dict) and "sessions_cut" in found else ""
+        print(f"{done} {kind} {visible(value)}{cut}")
         return 0
 
     return converse(args, talk)
