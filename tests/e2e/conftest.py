@@ -66,6 +66,9 @@ def gateway(
     ]
     with running(tmp_path_factory.mktemp("gateway"), postgres, connections) as found:
         yield found
+    done = found.command("evidence", "verify", str(found.evidence), check=False)
+    assert done.returncode == 0, f"after all tests, the evidence does not hold: {done.stdout}{done.stderr}"
+    assert "Traceback" not in found.log, found.log
 
 
 @pytest.fixture(scope="session")
