@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from crash.conftest import Target
-from e2e.running import RunningGateway, connection_table, start, write_home
+from crash.scene import Target, assert_intact, serving
+from e2e.running import RunningGateway, connection_table, write_home
 
 LIMIT = (2 << 20) + 300_000
 FILLER = "x" * 100_000
@@ -94,40 +94,38 @@ def fill(connection: psycopg.Connection[Any], acknowledged: list[str]) -> None:
 
 def stop(gateway: RunningGateway) -> None:
     assert gateway.stop() == 0, gateway.log
-    assert gateway.process.stdout is not None
-    gateway.process.stdout.close()
     assert "Traceback" not in gateway.log
 
 
 def test_a_full_disk_stops_forwarding_and_nothing_else(shortage: Shortage, target: Target) -> None:
     target.ask("CREATE TABLE written (id text PRIMARY KEY, filler text)")
-    gateway = start(shortage.home, wrap=shortage.wrap)
-    arguments = gateway.connect_arguments("target", gateway.token())
-    acknowledged: list[str] = []
-    idle = psycopg.connect(**arguments, autocommit=True)
-    block = psycopg.connect(**arguments)
-    block.execute("INSERT INTO written VALUES ('<block>', '')")
+    with serving(shortage.home, shortage.wrap) as gateway:
+        arguments = gateway.connect_arguments("target", gateway.token())
+        acknowledged: list[str] = []
+        idle = psycopg.connect(**arguments, autocommit=True)
+        block = psycopg.connect(**arguments)
+        block.execute("INSERT INTO written VALUES ('<block>', '')")
 
-    with psycopg.connect(**arguments, autocommit=True) as agent:
-        with pytest.raises(psycopg.Error) as told:
-            fill(agent, acknowledged)
-        assert told.value.sqlstate == "58030"
-        assert "FATAL" in str(told.value.diag.severity)
-        assert "hoop: the record cannot be written" in str(told.value)
-    assert len(acknowledged) > 5
-    with pytest.raises(psycopg.Error, match="hoop: the record cannot be written"):
-        idle.execute("INSERT INTO written VALUES ('<idle>', '')")
-    with pytest.raises(psycopg.Error, match="hoop: the record cannot be written"):
-        block.commit()
-    with pytest.raises(psycopg.OperationalError, match="hoop: the record cannot be written"):
-        psycopg.connect(**arguments)
-    for connection in (idle, block):
-        connection.close()
-    status = json.loads(gateway.command("status", "-c", str(gateway.config), "--json", check=False).stdout)
-    assert status["healthy"] is False
-    assert status["sessions"] == 0
+        with psycopg.connect(**arguments, autocommit=True) as agent:
+            with pytest.raises(psycopg.Error) as told:
+                fill(agent, acknowledged)
+            assert told.value.sqlstate == "58030"
+            assert "FATAL" in str(told.value.diag.severity)
+            assert "hoop: the record cannot be written" in str(told.value)
+        assert len(acknowledged) > 5
+        with pytest.raises(psycopg.Error, match="hoop: the record cannot be written"):
+            idle.execute("INSERT INTO written VALUES ('<idle>', '')")
+        with pytest.raises(psycopg.Error, match="hoop: the record cannot be written"):
+            block.commit()
+        with pytest.raises(psycopg.OperationalError, match="hoop: the record cannot be written"):
+            psycopg.connect(**arguments)
+        for connection in (idle, block):
+            connection.close()
+        status = json.loads(gateway.command("status", "-c", str(gateway.config), "--json", check=False).stdout)
+        assert status["healthy"] is False
+        assert status["sessions"] == 0
 
-    stop(gateway)
+        stop(gateway)
     target.wait_until_left()
     written = set(target.ask("SELECT id FROM written"))
     assert written == set(acknowledged)
@@ -135,11 +133,10 @@ def test_a_full_disk_stops_forwarding_and_nothing_else(shortage: Shortage, targe
     assert not written - recorded
 
     shortage.relieve()
-    gateway = start(shortage.home, wrap=shortage.wrap)
-    with psycopg.connect(**gateway.connect_arguments("target", gateway.token()), autocommit=True) as agent:
-        insert(agent, "<again>")
-    verified = gateway.command("evidence", "verify", str(gateway.evidence), check=False)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    reasons = {row["end_reason"] for row in gateway.query("SELECT end_reason FROM sessions")}
-    assert reasons == {"lost", "client"}
-    stop(gateway)
+    with serving(shortage.home, shortage.wrap) as gateway:
+        with psycopg.connect(**gateway.connect_arguments("target", gateway.token()), autocommit=True) as agent:
+            insert(agent, "<again>")
+        assert_intact(gateway)
+        reasons = {row["end_reason"] for row in gateway.query("SELECT end_reason FROM sessions")}
+        assert reasons == {"lost", "client"}
+        stop(gateway)

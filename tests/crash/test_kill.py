@@ -9,17 +9,17 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from crash.conftest import Target
 from crash.load import SCHEMA, WAYS, Load
-from e2e.running import RunningGateway, connection_table, start, write_home
+from crash.scene import Target, assert_intact, serving
+from e2e.running import RunningGateway, connection_table, write_home
 
 ROUNDS = int(os.environ.get("HOOP_CRASH_ROUNDS", "12"))
+SERIES = [range(first, min(first + 12, ROUNDS)) for first in range(0, ROUNDS, 12)]
+"""Kills over the same evidence, one after the other; each series has evidence of its own."""
 
 RECORDED = """
 SELECT 'simple' AS kind, sql AS said FROM statements WHERE verdict = 'allow' AND protocol = 'simple'
@@ -56,24 +56,6 @@ def recorded(gateway: RunningGateway) -> Known:
     return Known(rows, sessions)
 
 
-def assert_intact(gateway: RunningGateway) -> None:
-    verified = gateway.command("evidence", "verify", str(gateway.evidence), check=False)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-
-
-@contextmanager
-def killed(home: Path) -> Iterator[RunningGateway]:
-    """A gateway that is killed at the end of the block, by the very first thing that happens there."""
-    gateway = start(home)
-    try:
-        yield gateway
-    finally:
-        gateway.process.kill()
-        gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
-
-
 def kill_while_starting(home: Path, seconds: float) -> None:
     """Start a gateway and kill it somewhere between its first line of code and `ready`, or just after."""
     with (home / "log").open("w") as log:
@@ -91,17 +73,18 @@ def kill_while_starting(home: Path, seconds: float) -> None:
         raise AssertionError((home / "log").read_text())
 
 
-def test_no_row_without_its_record(target: Target, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", SERIES, ids=lambda rounds: f"{rounds.start}-{rounds.stop - 1}")
+def test_no_row_without_its_record(target: Target, tmp_path: Path, rounds: range) -> None:
     target.ask(SCHEMA)
     write_home(tmp_path, target.server.password, [connection_table("target", target.server, target.database)])
     token, everything, lost = "", set[str](), set[str]()
-    for number in range(ROUNDS):
+    for number in rounds:
         chance = random.Random(number)
         if number % 4 == 3:
             kill_while_starting(tmp_path, chance.uniform(0.4, 1.2))
 
         load = Load(f"r{number}")
-        with killed(tmp_path) as gateway:
+        with serving(tmp_path) as gateway:
             token = token or gateway.token(ttl="2h")
             load.start(gateway.connect_arguments("target", token))
             load.wait(chance.randrange(400))
@@ -117,14 +100,12 @@ def test_no_row_without_its_record(target: Target, tmp_path: Path) -> None:
         everything |= written
         lost |= known.sessions["open"]
 
-    gateway = start(tmp_path)
-    assert_intact(gateway)
-    assert gateway.stop() == 0, gateway.log
-    assert gateway.process.stdout is not None
-    gateway.process.stdout.close()
+    with serving(tmp_path) as gateway:
+        assert_intact(gateway)
+        assert gateway.stop() == 0, gateway.log
     assert_intact(gateway)
     known = recorded(gateway)
     assert not everything - known.rows, "forgotten by a restart"
     assert known.sessions == {"lost": lost}
-    assert len(lost) >= ROUNDS, "hardly a session was open when the gateway was killed"
-    assert ROUNDS < 10 or {each.split(".")[1] for each in everything} == set(WAYS), "one way wrote nothing"
+    assert len(lost) >= len(rounds), "hardly a session was open when the gateway was killed"
+    assert len(rounds) < 10 or {each.split(".")[1] for each in everything} == set(WAYS), "one way wrote nothing"

@@ -15,8 +15,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from crash.conftest import Target
-from e2e.running import RunningGateway, connection_table, start, write_home
+from crash.scene import Target, assert_intact, serving
+from e2e.running import RunningGateway, connection_table, write_home
 
 DEAD_PORT = 1
 
@@ -28,24 +28,12 @@ def gateway(target: Target, tmp_path: Path) -> Iterator[RunningGateway]:
     there = connection_table("target", target.server, target.database)
     down = connection_table("down", target.server, target.database).replace(f":{target.server.port}/", f":{DEAD_PORT}/")
     write_home(tmp_path, target.server.password, [there, down])
-    found = start(tmp_path)
-    try:
+    with serving(tmp_path) as found:
         yield found
         if found.process.poll() is None:
             assert found.stop() == 0, found.log
         assert "Traceback" not in found.log
         assert " at\n" not in found.log, "a fault of our own was logged with its place"
-    finally:
-        if found.process.poll() is None:
-            found.process.kill()
-            found.process.wait()
-        assert found.process.stdout is not None
-        found.process.stdout.close()
-
-
-def assert_intact(gateway: RunningGateway) -> None:
-    verified = gateway.command("evidence", "verify", str(gateway.evidence), check=False)
-    assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
 def wait_for(target: Target, condition: str) -> None:
@@ -126,14 +114,10 @@ def test_a_second_signal_ends_it_at_once(gateway: RunningGateway, target: Target
         assert gateway.process.wait(5) == 128 + signal.SIGTERM
         assert isinstance(told(runs), psycopg.OperationalError)
     target.wait_until_left()
-    again = start(gateway.home)
-    try:
+    with serving(gateway.home) as again:
         assert again.query("SELECT end_reason FROM sessions") == [{"end_reason": "lost"}]
         assert_intact(again)
-    finally:
         assert again.stop() == 0, again.log
-        assert again.process.stdout is not None
-        again.process.stdout.close()
 
 
 def test_a_target_that_is_down(gateway: RunningGateway) -> None:

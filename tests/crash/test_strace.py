@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from crash.conftest import Target
-from e2e.running import connection_table, start, write_home
+from crash.scene import Target, serving
+from e2e.running import connection_table, write_home
 
 from requires import requires
 
@@ -62,8 +62,7 @@ def test_the_journal_is_synced_before_the_target_is_sent_to(target: Target, tmp_
     strace, trace = tracer(), tmp_path / "trace"
     target.ask("CREATE TABLE written (id text)")
     write_home(tmp_path, target.server.password, [connection_table("target", target.server, target.database)])
-    gateway = start(tmp_path, wrap=[strace, *OPTIONS, "-o", str(trace)])
-    try:
+    with serving(tmp_path, [strace, *OPTIONS, "-o", str(trace)]) as gateway:
         token = gateway.token()
         with psycopg.connect(**gateway.connect_arguments("target", token), autocommit=True) as connection:
             for number in range(4):
@@ -72,12 +71,6 @@ def test_the_journal_is_synced_before_the_target_is_sent_to(target: Target, tmp_
                 with connection.cursor().copy("COPY written FROM STDIN") as copy:
                     copy.write_row((f"<copied.{number}>",))
         assert gateway.stop() == 0, gateway.log
-    finally:
-        if gateway.process.poll() is None:
-            gateway.process.kill()
-            gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
 
     calls = list(read(trace))
     written = set(target.ask("SELECT id FROM written"))

@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from e2e.running import connection_table, start, write_home
+from crash.scene import serving
+from e2e.running import connection_table, write_home
 
 from gateway.demo.postgres import PostgresServer
 
@@ -106,22 +107,13 @@ def _evidence_is_a_file(home: Path, _: ExitStack) -> None:
 
 
 def _another_gateway(home: Path, stack: ExitStack) -> None:
-    gateway = start(home)
-
-    def stop() -> None:
-        assert gateway.stop() == 0, gateway.log
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
-
-    stack.callback(stop)
+    stack.enter_context(serving(home))
 
 
 def _changed_journal(home: Path, _: ExitStack) -> None:
     """Somebody edited a record in the middle of the journal."""
-    gateway = start(home)
-    assert gateway.stop() == 0
-    assert gateway.process.stdout is not None
-    gateway.process.stdout.close()
+    with serving(home) as gateway:
+        assert gateway.stop() == 0
     journal = gateway.evidence / "logs" / "control" / "journal" / "00000001.tsv"
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[0] = lines[0].replace(b'"kind":"start"', b'"kind":"stort"')
