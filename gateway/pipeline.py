@@ -118,6 +118,7 @@ class Pipeline:
         self._ticket = started
         self._holds: dict[Token, HoldEnds] = {}
         self._moved = trio.Event()
+        self._going = False
         self.over = trio.Event()
         self.reason = ""
 
@@ -165,6 +166,9 @@ class Pipeline:
                 case Close(reason):
                     self.reason = reason
                     self.over.set()
+        if self._session.rests and not self._going:
+            self._going = True
+            self._nursery.start_soon(self._go_on)
         self._wake()
 
     async def quiet(self) -> None:
@@ -187,6 +191,15 @@ class Pipeline:
     def drain_soon(self) -> None:
         """Drain in a task of the session's own: whoever asks may be cancelled, and must not cut a message in two."""
         self._nursery.start_soon(self.drain)
+
+    async def _go_on(self) -> None:
+        """A client that sent many messages at once waits for the other sessions' turn, and for what it has to take."""
+        while self._session.rests and not self.over.is_set():
+            await trio.lowlevel.checkpoint()
+            await self.drain()
+            self.perform(self._session.go_on())
+        self._going = False
+        await self.drain()
 
     async def _analyse(self, action: Analyse) -> None:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))

@@ -351,9 +351,17 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one session, in bytes."""
+    """Bounds of one session; sizes in bytes."""
 
     statement: int = 1 << 20
     message: int = (64 << 20) + 1024
     copy_chunk: int = 256 << 10
     payload: int = 64 << 10
+    flight: int = 256
+    """Answers that the target may owe: before more is forwarded, these are awaited."""
+    turn: int = 64
+    """Messages taken from the client before other sessions have their turn."""
+    names: int = 4096
+    """Prepared statements, portals and cursors together: whoever wants more closes some first."""
+    names_size: int = 64 << 20
+    """Bytes of their texts and parameters, likewise."""

@@ -18,12 +18,14 @@ from gateway.model import Outcome, Parameter, Statement, Verdict, VerdictKind, W
 from gateway.pgwire.actions import (
     Analyse,
     CopyChunk,
+    Declared,
     Execution,
     Granted,
     Hold,
     Judgement,
     Names,
     Preparation,
+    Prepared,
     Record,
     Refused,
     Request,
@@ -116,6 +118,8 @@ class ClientSide:
                 x.to_target(TERMINATE)
                 x.close("client")
                 continue
+            if len(x.flight) >= x.limits.flight:
+                yield from self._settle()
             if x.skip_until_sync and found.kind != b"S":
                 continue
             if (yield from self._renewals.takes(found)):
@@ -169,6 +173,9 @@ class ClientSide:
         if len(parse.sql) > x.limits.statement:
             yield from self._too_long(statement)
             return
+        if parse.name and self._is_full():
+            yield from self._too_many(statement)
+            return
         judgement = yield from self._judge(statement)
         if judgement is None:
             return
@@ -213,6 +220,9 @@ class ClientSide:
         )
         name = bind.statement.decode("utf-8", "replace")
         statement = Statement(sql, WireProtocol.EXTENDED, parameters, name)
+        if bind.portal and self._is_full():
+            yield from self._too_many(statement)
+            return
         admitted = yield from self._admit(statement)
         if admitted is None:
             return
@@ -391,6 +401,9 @@ class ClientSide:
         if kind is VerdictKind.DENY:
             yield from self._deny(statement, judgement)
             return None
+        if any(isinstance(effect, (Prepared, Declared)) for _, effect in judgement.effects) and self._is_full():
+            yield from self._too_many(statement)
+            return None
         if kind is VerdictKind.APPROVE:
             return (yield from self._hold(statement, judgement))
         n = x.next_n()
@@ -449,6 +462,21 @@ class ClientSide:
         )
         cut = replace(statement, sql=statement.sql[:limit], parameters=())
         yield from self._deny(cut, Judgement(verdict, ""))
+
+    def _is_full(self) -> bool:
+        x = self._x
+        return x.names.count >= x.limits.names or x.names.size >= x.limits.names_size
+
+    def _too_many(self, statement: Statement) -> Steps:
+        limits = self._x.limits
+        verdict = Verdict(
+            VerdictKind.DENY,
+            "limits/names",
+            f"the session keeps {limits.names} prepared statements, portals and cursors, or {limits.names_size} bytes",
+            "unknown",
+            hint="Close or deallocate some first.",
+        )
+        yield from self._deny(statement, Judgement(verdict, ""))
 
     def _hold(self, statement: Statement, judgement: Judgement) -> Generator[Wait, object, _Admitted | None]:
         x = self._x

@@ -108,6 +108,9 @@ class Flight:
     def __bool__(self) -> bool:
         return bool(self.entries)
 
+    def __len__(self) -> int:
+        return len(self.entries)
+
     def __iter__(self) -> Iterator[Expected]:
         return iter(self.entries)
 

@@ -90,6 +90,12 @@ class MessageReader:
         self._position = end
         return Message(header[0], body)
 
+    @property
+    def ready(self) -> bool:
+        """Whether `next` has something to say: a whole message, or a fault."""
+        header = self.peek()
+        return header is not None and self.pending >= HEADER_SIZE + header[1]
+
     def holds(self, kind: bytes) -> bool:
         """Whether a message of that kind stands among the whole messages held now."""
         position = self._position

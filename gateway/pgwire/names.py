@@ -13,6 +13,9 @@ from gateway.pgwire.actions import Closed, Deallocated, Declared, Judgement, Nam
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.flight import Operation
 
+_PARAMETER, _TYPE, _COLUMN = 100, 36, 200
+"""Bytes in memory beside the agent's own, roughly."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -22,6 +25,11 @@ class Known:
     types: tuple[int, ...] = ()
     columns: tuple[ColumnDescription, ...] = ()
     """What a Describe of the statement said, formats not yet chosen."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it keeps, as far as an agent chooses them."""
+        return len(self.sql) + _TYPE * len(self.types) + _COLUMN * len(self.columns)
 
 
 @dataclass(slots=True)
@@ -35,6 +43,8 @@ class NameTable:
     """The catalog's epoch of each cursor that was declared with marked columns in reach."""
     _shown: dict[str, bytes] | None = None
     """The prepared statements as `view` shows them, until one changes."""
+    size: int = 0
+    """Bytes that all of it keeps, as far as an agent chooses them."""
 
     def view(self, status: str, *, redefined: bool = False) -> Names:
         """Return what a judgement may see, detached from later changes."""
@@ -45,68 +55,100 @@ class NameTable:
             self._shown = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
         return Names(self._shown, cursors, status, redefined, frozenset(self.epochs.values()))
 
+    @property
+    def count(self) -> int:
+        """How many names there are."""
+        return len(self.prepared) + len(self.portals) + len(self.cursors)
+
     def parsed(self, name: bytes, statement: Statement, types: tuple[int, ...]) -> None:
         """A Parse succeeded."""
-        self._shown = None
-        self.prepared[name] = Known(statement.sql, types)
+        self._prepare(name, Known(statement.sql, types))
 
     def forget(self, name: bytes) -> None:
         """A prepared statement is gone, if there was one."""
         self._shown = None
-        self.prepared.pop(name, None)
+        known = self.prepared.pop(name, None)
+        self.size -= known.size if known is not None else 0
 
     def described(self, name: bytes, columns: tuple[ColumnDescription, ...]) -> None:
         """A Describe of a prepared statement was answered."""
         known = self.prepared.get(name)
         if known is not None:
-            self.prepared[name] = replace(known, columns=columns)
+            self._prepare(name, replace(known, columns=columns))
 
     def takes(self, name: bytes, types: tuple[int, ...]) -> None:
         """The target told the types of a prepared statement's parameters."""
         known = self.prepared.get(name)
         if known is not None:
-            self.prepared[name] = replace(known, types=types)
+            self._prepare(name, replace(known, types=types))
+
+    def bound(self, name: bytes, operation: Operation) -> None:
+        """A Bind succeeded."""
+        self.unbound(name)
+        self.portals[name] = operation
+        self.size += _size(operation)
+
+    def unbound(self, name: bytes) -> list[Operation]:
+        """A portal is gone, if there was one. Returns its operation."""
+        found = self.portals.pop(name, None)
+        if found is None:
+            return []
+        self.size -= _size(found)
+        return [found]
+
+    def undeclared(self, name: bytes) -> None:
+        """A cursor is gone, if there was one."""
+        cursor = self.cursors.pop(name, None)
+        self.epochs.pop(name, None)
+        self.size -= len(cursor.sql) if cursor is not None else 0
 
     def apply(self, effect: NameEffect, judgement: Judgement) -> list[Operation]:
         """A statement with this effect succeeded. Returns the operations of portals that are gone by it.
 
         CLOSE reaches portals too, and a DECLARE that succeeded proves that no portal has its name any more.
         """
-        gone: list[Operation] = []
-        self._shown = None
         match effect:
             case Prepared(name, sql):
-                self.prepared[name.encode()] = Known(sql)
+                self._prepare(name.encode(), Known(sql))
             case Declared(name):
-                gone = self._without_portal(name.encode())
-                self.cursors[name.encode()] = effect
-                self.epochs.pop(name.encode(), None)
+                key = name.encode()
+                gone = self.unbound(key)
+                self.undeclared(key)
+                self.cursors[key] = effect
+                self.size += len(effect.sql)
                 if judgement.touches_marks:
-                    self.epochs[name.encode()] = judgement.epoch
+                    self.epochs[key] = judgement.epoch
+                return gone
             case Deallocated(None):
-                self.prepared = {name: known for name, known in self.prepared.items() if not name}
+                for known in [known for known in self.prepared if known]:
+                    self.forget(known)
             case Deallocated(str() as name):
-                self.prepared.pop(name.encode(), None)
+                self.forget(name.encode())
             case Closed(None):
-                gone = list(self.portals.values())
-                self.portals.clear()
-                self.cursors.clear()
-                self.epochs.clear()
+                for cursor in list(self.cursors):
+                    self.undeclared(cursor)
+                return self._without_portals()
             case Closed(str() as name):
-                gone = self._without_portal(name.encode())
-                self.cursors.pop(name.encode(), None)
-                self.epochs.pop(name.encode(), None)
-        return gone
+                self.undeclared(name.encode())
+                return self.unbound(name.encode())
+        return []
 
-    def _without_portal(self, name: bytes) -> list[Operation]:
-        found = self.portals.pop(name, None)
-        return [] if found is None else [found]
+    def _prepare(self, name: bytes, known: Known) -> None:
+        self.forget(name)
+        self.prepared[name] = known
+        self.size += known.size
+
+    def _without_portals(self) -> list[Operation]:
+        return [operation for name in list(self.portals) for operation in self.unbound(name)]
 
     def transaction_ended(self) -> list[Operation]:
         """No transaction is open: portals and most cursors are gone. Returns the portals' operations."""
-        gone = list(self.portals.values())
-        self.portals.clear()
-        if self.cursors:
-            self.cursors = {name: cursor for name, cursor in self.cursors.items() if cursor.hold}
-            self.epochs = {name: epoch for name, epoch in self.epochs.items() if name in self.cursors}
-        return gone
+        for name in [name for name, cursor in self.cursors.items() if not cursor.hold]:
+            self.undeclared(name)
+        return self._without_portals()
+
+
+def _size(operation: Operation) -> int:
+    """Bytes that a portal keeps, as far as an agent chooses them."""
+    statement = operation.statement
+    return len(statement.sql) + sum(_PARAMETER + len(each.value or b"") for each in statement.parameters)

@@ -55,6 +55,7 @@ class Session:
         self._steps = self._client.run()
         self._wait = next(self._steps)
         self._answer: object = None
+        self._left = limits.turn
 
     def feed(self, source: Source, data: bytes) -> list[Action]:
         """Take bytes that `source` sent."""
@@ -62,6 +63,7 @@ class Session:
             return []
         try:
             if source is Source.CLIENT:
+                self._left = self._x.limits.turn
                 self._client.reader.feed(data)
                 if self._x.held is not None and self._client.reader.holds(b"X"):
                     return self.lost(Source.CLIENT)
@@ -147,6 +149,22 @@ class Session:
             self._x.to_client(notice.encode(b"N"))
         return self._take()
 
+    def go_on(self) -> list[Action]:
+        """Take more of what the client sent, after others had their turn."""
+        self._left = self._x.limits.turn
+        if not self._x.closed:
+            self._advance()
+        return self._take()
+
+    @property
+    def rests(self) -> bool:
+        """Whether messages wait for `go_on`: the client sent more at once than is taken in one turn."""
+        return self._left <= 0 and not self._x.closed and self._takes and self._client.reader.ready
+
+    @property
+    def _takes(self) -> bool:
+        return self._wait is Wait.MESSAGE and not (self._x.cancelling or self._x.stopping)
+
     def next_n(self) -> int:
         """Return the next number of a record of this session."""
         return self._x.next_n()
@@ -181,7 +199,8 @@ class Session:
     @property
     def awaits_message(self) -> bool:
         """Whether more bytes from the client are needed to go on."""
-        return self._wait in (Wait.MESSAGE, Wait.COPY_MESSAGE)
+        x = self._x
+        return self._wait in (Wait.MESSAGE, Wait.COPY_MESSAGE) and not (self.rests or x.cancelling or x.stopping)
 
     def _advance(self) -> None:
         while not self._x.closed:
@@ -195,7 +214,8 @@ class Session:
         x = self._x
         match self._wait:
             case Wait.MESSAGE:
-                found = None if x.cancelling or x.stopping else self._client.reader.next()
+                found = self._client.reader.next() if self._takes and self._left > 0 else None
+                self._left -= found is not None
                 return found is not None, found
             case Wait.QUIET | Wait.TURN:
                 stopped = x.stopping and self._wait is Wait.TURN

@@ -231,7 +231,7 @@ class TargetSide:
             x.names.parsed(head.preparing.name, head.preparing.statement, head.preparing.types)
         elif kind == b"2" and head.operation is not None:
             self._portal_replaced(head.name)
-            x.names.portals[head.name] = head.operation
+            x.names.bound(head.name, head.operation)
         elif kind == b"3":
             self._name_closed(head)
         if not head.hidden:
@@ -242,12 +242,10 @@ class TargetSide:
             self._x.names.forget(head.name)
         else:
             self._portal_replaced(head.name)
-            self._x.names.cursors.pop(head.name, None)
-            self._x.names.epochs.pop(head.name, None)
+            self._x.names.undeclared(head.name)
 
     def _portal_replaced(self, name: bytes) -> None:
-        earlier = self._x.names.portals.pop(name, None)
-        if earlier is not None:
+        for earlier in self._x.names.unbound(name):
             self._x.end(earlier, Outcome.OK)
 
     def _completed(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:

@@ -118,7 +118,7 @@ class Drive:
 
     def _perform(self, actions: list[object]) -> None:
         queue = list(actions)
-        while queue:
+        while queue or (queue := list(self.session.go_on() if self.session.rests else ())):
             action = queue.pop(0)
             self.order.append(type(action).__name__)
             match action:
