@@ -35,10 +35,14 @@ HIDDEN = b"SELECT hoop.renew('...')"
 _ABOUT = re.compile(rb'hoop"?\s*\.\s*"?renew"?\s*\(', re.IGNORECASE)
 _SHAPE = re.compile(
     rb"""\s* select \s+ hoop \s*\.\s* renew \s* \( \s* (?: '(?P<token>[^'\\]*)' | \$1 ) \s*
-    (?: :: \s* (?:text|varchar) \s* )? \) (?: \s+ as \s+ "?(?P<alias>[a-z_][a-z0-9_]{0,62})"? )? \s* ;? \s*""",
+    (?: :: \s* (?:text|varchar) \s* )? \) (?: \s+ as \s+ "?(?P<alias>[a-z_][a-z0-9_]{0,62})"? )? \s* (?: ; \s* )?""",
     re.IGNORECASE | re.VERBOSE,
 )
 _TEXT_OID = 25
+_LONGEST = 64 << 10
+"""Bytes of a text, or of a token bound to one, that may be a renewal; the greatest token is far below."""
+_MOST = 16
+"""Names that may stand for renewals at once, since what each keeps is not counted with the session's other names."""
 
 Steps: TypeAlias = Generator[Any, object, bool]
 
@@ -82,7 +86,7 @@ def recognise(sql: bytes) -> Renewal | bool:
     if b"renew" not in sql.lower() or _ABOUT.search(sql) is None:
         return False
     found = _SHAPE.fullmatch(sql)
-    if found is None:
+    if found is None or len(sql) > _LONGEST:
         return True
     return Renewal(found["token"], (found["alias"] or b"renew").decode("ascii"))
 
@@ -142,7 +146,7 @@ class RenewalSide:
         yield from self._wire.settle()
         if self._x.skip_until_sync:
             return True
-        if not isinstance(renewal, Renewal):
+        if not isinstance(renewal, Renewal) or len(self._prepared) >= _MOST:
             yield from self._resembles(WireProtocol.EXTENDED)
             return True
         self._prepared[parse.name] = renewal
@@ -164,6 +168,9 @@ class RenewalSide:
             yield from self._fail(report("ERROR", "08P01", words))
             return True
         token = renewal.token if renewal.token is not None else bind.values[0]
+        if len(token or b"") > _LONGEST or len(self._portals) >= _MOST:
+            yield from self._fail(report("ERROR", "54000", "hoop: renewal refused: too large, or too many at once"))
+            return True
         self._portals[bind.portal] = _Portal(renewal, token, format_at(bind.result_formats, 0))
         self._x.to_client(message(b"2"))
         return True

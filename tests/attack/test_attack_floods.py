@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.pgwire.actions import Analyse, Deallocated, Declared, Judgement, Li
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, execute, query
+from gateway.pgwire.renewal import recognise
 from gateway.pgwire.session import Session
 from gateway.pipeline import Pipeline
 
@@ -183,3 +185,25 @@ def by_effects(action: Analyse) -> Judgement:
         b"deallocate all": Deallocated(None),
     }
     return allow(effects=((0, effects[sql]),)) if sql in effects else allow()
+
+
+@pytest.mark.parametrize("tail", [b"", b";", b" as x", b";;"])
+def test_a_renewal_of_blanks_is_read_in_no_time(tail: bytes) -> None:
+    """One text that is read in quadratic time stops everybody: these would take hours."""
+
+    blanks = b" " * 400_000
+    begun = time.perf_counter()
+    assert recognise(b"SELECT hoop.renew('x')" + blanks + tail + blanks + b"?") is True
+    assert time.perf_counter() - begun < 2
+
+
+def test_a_renewal_longer_than_any_token_is_refused() -> None:
+    assert recognise(b"SELECT hoop.renew('" + b"x" * 70_000 + b"')") is True
+
+
+def test_renewals_without_number_are_not_kept() -> None:
+    drive = Drive().client(*[parse(b"SELECT hoop.renew($1)", b"r%d" % place) for place in range(20)], SYNC)
+    assert kinds(drive.sent_to_client()) == "1" * 16 + "EZ"
+    end = cstring(b"r0") + struct.pack("!hhi", 0, 1, 1) + b"t" + struct.pack("!h", 0)
+    drive.client(*[message(b"B", cstring(b"p%d" % place) + end) for place in range(20)], SYNC)
+    assert kinds(drive.sent_to_client()) == "2" * 16 + "EZ"
