@@ -22,6 +22,7 @@ from gateway import __version__
 from gateway.approval.ledger import Ledger
 from gateway.approval.restart import left_pending
 from gateway.approval.waiting import Approvals
+from gateway.archiving import keep_archiving
 from gateway.authority import Authority
 from gateway.control.events import Events
 from gateway.control.messages import Refusal
@@ -74,10 +75,18 @@ class Logs:
 class Supervisor:
     """One gateway. `run` serves until `stop` is set."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, entropy: Entropy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        *,
+        accept_loss: bool = False,
+    ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._entropy = entropy or SystemEntropy()
+        self._accept_loss = accept_loss
         self._started = self._clock.now()
         self._bound = ""
         self.live = LiveSessions()
@@ -97,6 +106,7 @@ class Supervisor:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(logs.control.run)
                 nursery.start_soon(logs.worker.run)
+                nursery.start_soon(keep_archiving, settings.evidence_dir, (logs.control, logs.worker))
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()
 
@@ -111,7 +121,9 @@ class Supervisor:
             for log in ("control", "w1"):
                 directory, origin = evidence / "logs" / log, LogName(f"{name}/{log}")
                 keys = self._settings.gateway.state_dir / "keys"
-                journal = Journal.open(directory, origin, storage, self._clock, self._entropy, keys=keys)
+                journal = Journal.open(
+                    directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=self._accept_loss
+                )
                 stack.callback(_close, journal)
                 for draft in first_records(journal, name, __version__):
                     journal.append(draft)
@@ -352,7 +364,7 @@ class Supervisor:
 
     async def _read(self, request: dict[str, Json]) -> Json:
         """Ask the reader, a process of its own."""
-        command = [sys.executable, "-m", "gateway.evidence.reader", str(self._settings.evidence_dir)]
+        command = [sys.executable, "-P", "-m", "gateway.evidence.reader", str(self._settings.evidence_dir)]
         with trio.move_on_after(_READ_SECONDS) as scope:
             done = await trio.run_process(
                 command, stdin=json.dumps(request).encode(), capture_stdout=True, capture_stderr=True, check=False

@@ -18,6 +18,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Run the gateway until SIGTERM or SIGINT. Prints `ready` when it accepts connections.",
     )
     parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the gateway's configuration")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on although records are missing or broken that no crash explains; a `gap` record says so",
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,5 +42,5 @@ def run(args: argparse.Namespace) -> int:
     def ready(_: Ready) -> None:
         print("ready", flush=True)
 
-    serve(Supervisor(settings), ready)
+    serve(Supervisor(settings, accept_loss=args.accept_loss), ready)
     return 0

@@ -35,7 +35,7 @@ from gateway.evidence.segments import (
 )
 from gateway.evidence.sources import segment_lines
 from gateway.evidence.storage import DiskStorage, Storage, SystemClock
-from gateway.evidence.views import quoted
+from gateway.evidence.views import located, quoted
 from gateway.model import Clock, LogName
 
 KEPT = 600_000_000
@@ -106,7 +106,7 @@ def _archive_file(database: duckdb.DuckDBPyConnection, directory: Path, number: 
     entries, payload = entries_path(directory, number), payload_path(directory, number)
     new_entries, new_payload = (one.with_name(f".{one.name}") for one in (entries, payload))
     segment = f"{directory.name}/{number:08}"
-    source = f"{columns.journal(quoted(str(path)))} WHERE NOT starts_with(chain, chr(0))"
+    source = f"{columns.journal(located(path))} WHERE NOT starts_with(chain, chr(0))"
     shape = f"json_transform(CASE WHEN json_valid(entry) THEN entry END, {columns.transform()})"
     form = "(FORMAT parquet, COMPRESSION zstd)"
     database.execute(
@@ -161,7 +161,7 @@ def _compare(
     rest = storage.size(path) - end
     if next(again, None) is not None or storage.read(path, end, rest).strip(b"\0"):
         raise EvidenceFault(f"{path}: it and its segment do not end alike")
-    if database.execute(columns.untrue(quoted(str(made[0])), segment)).fetchone() is not None:
+    if database.execute(columns.untrue(located(made[0]), segment)).fetchone() is not None:
         raise EvidenceFault(f"{path}: the columns of its segment are not what its entries say")
 
 

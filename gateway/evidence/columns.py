@@ -8,14 +8,15 @@ from __future__ import annotations
 
 _INTEGERS = frozenset(
     {
-        "seq", "n", "plen", "part", "parts", "of", "rows", "bytes", "us", "tpid", "statements", "denied", "held", "values",
-        "sealed", "from", "to",
+        "seq", "n", "plen", "part", "parts", "of", "rows", "bytes", "us", "tpid", "statements", "denied", "held",
+        "values", "sealed", "from", "to",
     }
 )  # fmt: skip
 NAMES = (
-    "log", "seq", "sid", "n", "kind", "by", "iss", "sub", "jti", "conn", "tgt", "op", "verdict", "would", "rule", "policy",
-    "plen", "pc", "part", "parts", "of", "proto", "oh", "approval", "outcome", "sqlstate", "rows", "bytes", "us", "reason",
-    "addr", "owner", "role", "tpid", "started", "statements", "denied", "held", "style", "values", "sealed", "alarm",
+    "log", "seq", "sid", "n", "kind", "by", "iss", "sub", "jti", "conn", "tgt", "op", "verdict", "would", "rule",
+    "policy", "plen", "pc", "part", "parts", "of", "proto", "oh", "approval", "outcome", "sqlstate", "rows", "bytes",
+    "us", "reason", "addr", "owner", "role", "tpid", "started", "statements", "denied", "held", "style", "values",
+    "sealed", "alarm",
     "decision", "requested", "expires", "approver", "assurance", "who", "what", "from", "to", "why",
 )  # fmt: skip
 """Fields of an entry that have a column of the same name; `ts` has one too, as a TIMESTAMP."""
@@ -55,3 +56,8 @@ def untrue(quoted_path: str, segment: str) -> str:
     return f"""SELECT seq FROM read_parquet({quoted_path}) WHERE segment IS DISTINCT FROM '{segment}'
         OR json_extract_string(CASE WHEN json_valid(entry) THEN entry END, [{paths}]) IS DISTINCT FROM [{told}]
         ORDER BY seq"""  # noqa: S608  our own paths and names, quoted
+
+
+def stray(quoted_path: str, segment: str) -> str:
+    """Return the query for the rows of a payload file that name another segment: views would not find them."""
+    return f"SELECT seq FROM read_parquet({quoted_path}) WHERE segment IS DISTINCT FROM '{segment}' LIMIT 1"  # noqa: S608

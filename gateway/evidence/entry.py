@@ -27,9 +27,10 @@ MAX_PAYLOAD = MAX_LINE - MAX_ENTRY - 256
 """Bytes of a payload on one line; longer ones go in parts."""
 _LARGEST = 1 << 53
 
-_encode = json.JSONEncoder(
+encode = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
 ).encode
+"""The canonical text of a value that is known to fit; `canonical` finds out."""
 
 
 class Malformed(EvidenceFault):
@@ -40,7 +41,7 @@ def canonical(value: Mapping[str, Json]) -> bytes:
     """Return the one encoding of `value`. Raises `Malformed` for what the format leaves out."""
     try:
         _check(value)
-        return _encode(value).encode()
+        return encode(value).encode()
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError) as fault:
         raise Malformed(f"cannot be encoded: {type(fault).__name__}") from None
 

@@ -13,23 +13,24 @@ from typing import Any
 import duckdb
 
 from gateway.evidence.entry import Malformed
-from gateway.evidence.views import quoted
+from gateway.evidence.views import located
 
 READ = 4 << 20
 _ROWS = 2048
 
 
 def segment_lines(
-    database: duckdb.DuckDBPyConnection, entries: Path, payload: Path, first: int | None = None
+    database: duckdb.DuckDBPyConnection, entries: Path, payload: Path | None, first: int | None = None
 ) -> Iterator[bytes]:
-    """Yield the journal lines, without line feeds, of the segment in these two files.
+    """Yield the journal lines, without line feeds, of the segment in these two files; `payload` None: none is kept.
 
     With `first`, only those from that sequence number on. Raises `Malformed` where payloads belong to no record, and
     `duckdb.Error` where a file is no such table.
     """
     since = "" if first is None else f" WHERE seq >= {first}"
-    kept = _rows(database, f"SELECT seq, salt, payload FROM read_parquet({quoted(str(payload))}){since}")  # noqa: S608
-    rows = _rows(database, f"SELECT seq, chain, entry FROM read_parquet({quoted(str(entries))}){since}")  # noqa: S608
+    paid = None if payload is None else f"read_parquet({located(payload)}){since}"
+    kept = iter(()) if paid is None else _rows(database, f"SELECT seq, salt, payload FROM {paid}")  # noqa: S608
+    rows = _rows(database, f"SELECT seq, chain, entry FROM read_parquet({located(entries)}){since}")  # noqa: S608
     due = next(kept, None)
     for seq, chain, entry in rows:
         if due is not None and due[0] == seq:
@@ -38,7 +39,7 @@ def segment_lines(
         else:
             yield f"{chain}\t\t{entry}\t".encode()
     if due is not None:
-        raise Malformed(f"{payload.name} holds a payload for {due[0]}, which is no record of it, or is out of order")
+        raise Malformed(f"it holds a payload for {due[0]}, which is no record of it, or is out of order")
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:

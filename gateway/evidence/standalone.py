@@ -1,7 +1,8 @@
-"""Check this evidence without its maker's software: `python3 verify.py [DIR]`. Needs `pip install blake3 cryptography`.
+"""Check this evidence without its maker's software: `python3 verify.py [DIR]`, after `pip install blake3 cryptography`.
 
-Reads only. Prints one line for each thing that is wrong; exit code 0: intact, 1: not. VERIFY.md says what is checked,
-and how to check much of it by hand. Compare the keys it prints with those that you were given on another way.
+Needs `duckdb` too, to read what was archived. Reads only. Prints one line for each thing that is wrong; exit code 0:
+intact, 1: not. VERIFY.md says what is checked, and how to check much of it by hand. Compare the keys it prints with
+those that you were given on another way.
 """
 
 import base64
@@ -36,6 +37,11 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def quoted(path: Path) -> str:
+    """A path as SQL text; DuckDB would take these characters for a pattern."""
+    return "'" + "".join(f"[{one}]" if one in "*?[" else one for one in str(path)).replace("'", "''") + "'"
+
+
 def refuse(number: str) -> None:
     """Entries hold no floats."""
     raise ValueError(number)
@@ -58,7 +64,12 @@ class Log:
         self.open: dict[str, dict[str, Any]] = {}  # session -> its last n, what later records may belong to
         self.ended: set[str] = set()
         self.torn: dict[str, dict[str, Any]] = {}
-        files = sorted((path / "journal").glob("*.tsv"))
+        self.archives: dict[str, dict[str, Any]] = {}  # what was recorded of each segment when it was made
+        segments = sorted(path.glob("entries/seg-*[1-9]*.parquet"))
+        for file in segments:
+            self.segment(file)
+        done = {file.stem[4:] for file in segments}
+        files = sorted(file for file in path.glob("journal/*.tsv") if file.stem not in done)
         for file in files:
             content, nul, rest = file.read_bytes().partition(b"\0")
             *lines, tail = content.split(b"\n")
@@ -66,7 +77,40 @@ class Log:
             check(not rest or (file == files[-1] and b"\n" not in rest), file, "goes on after a broken line")
             for raw in lines:
                 self.line(raw)
+        for file in segments:
+            others = {"payload": path / "payload" / file.name, "frontier": file.with_suffix(".json")}
+            told = self.archives.get(file.stem)
+            check(told or (path / "journal" / f"{file.stem[4:]}.tsv").exists(), file, "no record says that it was made")
+            for name, one in {"blake3": file, **others}.items():
+                same = not told or (one.is_file() and blake3(one.read_bytes()).hexdigest() == told[name])
+                check(same, one, "is not the file that was recorded when it was made")
         self.finish()
+
+    def segment(self, file: Path) -> None:
+        """Check the lines of an archived journal file, and that the columns beside each entry say what it says."""
+        import duckdb
+
+        payload = file.parent.parent / "payload" / file.name
+        try:
+            db = duckdb.connect()
+            db.execute("CREATE VIEW e AS FROM read_parquet($1)".replace("$1", quoted(file)))
+            db.execute("CREATE VIEW p AS FROM read_parquet($1)".replace("$1", quoted(payload)))
+            lines = db.execute(
+                "SELECT chain, salt, entry, payload FROM e LEFT JOIN p USING (segment, seq) ORDER BY seq"
+            )
+            while rows := lines.fetchmany(1000):
+                for row in rows:
+                    self.line("\t".join(one or "" for one in row).encode())
+            typed = [name for name, *_ in db.execute("DESCRIBE e").fetchall()]
+            typed = [name for name in typed if name not in {"segment", "ts", "chain", "entry"}]
+            wanted = ", ".join(f"'$.{name}'" for name in ["ts", *typed])
+            columns = ", ".join(["strftime(ts, '%Y-%m-%dT%H:%M:%S.%fZ')", *(f'"{name}"::VARCHAR' for name in typed)])
+            place = f"{self.path.name}/{file.stem[4:]}"
+            test = f"segment <> '{place}' OR json_extract_string(entry, [{wanted}]) IS DISTINCT FROM [{columns}]"
+            for (seq,) in db.execute(f"SELECT seq FROM e WHERE {test}").fetchall():  # noqa: S608  checked above
+                check(False, f"{self.origin}:{seq}", "a column is not what the entry says")
+        except (duckdb.Error, *BROKEN) as fault:
+            check(False, file, f"cannot be read: {fault}")
 
     def checkpoints(self) -> dict[int, bytes] | None:
         """Read what the log's key signed; None where the log has no key."""
@@ -128,6 +172,8 @@ class Log:
             check(kind != "gap", where, f"records were given up: {e.get('why')}")
             if kind == "decision":
                 decisions[self.origin, seq] = {**e, "chain": chain.decode()}
+            if kind == "archive":
+                self.archives[e["segment"]] = e
             if "quote" in e:
                 quoting.append((where, e))
             if kind == "start":

@@ -115,3 +115,8 @@ def escaped(path: Path) -> str:
 def quoted(text: str) -> str:
     """Return `text` as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def located(path: Path) -> str:
+    """Return `path` as an SQL string literal for a function that takes patterns, which names this one file."""
+    return quoted(escaped(path))

@@ -1,0 +1,63 @@
+"""Runs the archiver beside the gateway: at start, whenever a journal file was closed, and when one may be removed.
+
+Promises one archiver at a time, each in a process of its own at low priority, and a record of each segment in the log
+that it is of. What goes wrong is said and tried again later: archiving never stops traffic.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from gateway.errors import EvidenceFault
+from gateway.evidence import record
+from gateway.evidence.commit import GroupCommit
+from gateway.evidence.segments import journal_numbers
+
+logger = logging.getLogger(__name__)
+
+LOOK = 5.0
+"""Seconds between looks at whether a journal file was closed."""
+AGAIN = 120.0
+"""Seconds after which closed files that are still there are looked at again: they go ten minutes after their record."""
+
+
+async def keep_archiving(evidence: Path, logs: Sequence[GroupCommit]) -> None:
+    """Archive what is closed, until cancelled."""
+    seen: list[int] = []
+    last = -AGAIN
+    while True:
+        numbers = [log.journal.number for log in logs]
+        if numbers != seen or (trio.current_time() - last >= AGAIN and _closed(evidence)):
+            seen, last = numbers, trio.current_time()
+            if _closed(evidence):
+                await archive_once(evidence, logs)
+        await trio.sleep(LOOK)
+
+
+def _closed(evidence: Path) -> bool:
+    """Say whether a log has a journal file besides the one that is written to."""
+    journals = evidence.glob("logs/*/journal")
+    return any(len(journal_numbers(path.name for path in one.glob("*.tsv"))) > 1 for one in journals)
+
+
+async def archive_once(evidence: Path, logs: Sequence[GroupCommit]) -> None:
+    """Run the archiver once and record what it made."""
+    command = [sys.executable, "-P", "-m", "gateway.evidence.archiver", str(evidence)]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    if done.returncode != 0:
+        logger.error("archiving: %s", done.stderr.decode(errors="replace").strip()[-1000:])
+    named = {str(log.log): log for log in logs}
+    try:
+        for line in done.stdout.splitlines():
+            told = json.loads(line)
+            log = named.get(told.pop("log"))
+            if log is not None:
+                await log.record(record.archive(**told))
+    except EvidenceFault as fault:
+        logger.error("archiving: %s", fault)  # noqa: TRY400  no traceback for a full disk

@@ -1,0 +1,95 @@
+"""What a log's key and its witness signed, held against the tree as the log is read.
+
+Promises that a log that was rewritten, cut, or forked from what was signed is found, once. Reads the notes of one log;
+follows the tree that it is told of and keeps no records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.evidence.entry import Malformed, parse_time
+from gateway.evidence.findings import Grade
+from gateway.evidence.note import Checkpoint, Verifier, open_note
+
+UNSIGNED = 60_000_000
+"""Microseconds after which records without a checkpoint are a finding; one is due after five seconds."""
+Find = Callable[[Grade, int | None, str], None]
+
+
+class Signatures:
+    """The signed checkpoints of one log; those that the log reached are taken out."""
+
+    def __init__(self, directory: Path, find: Find) -> None:
+        self._directory, self._find = directory, find
+        self.verifier: Verifier | None = None
+        self._due: dict[int, Checkpoint] = {}
+        self._witnessed: dict[int, bytes] = {}
+        self.signed: int | None = None
+        """Records that the newest checkpoint covers; None where the log has no key."""
+        self.broken = False
+        """The tree is not known any more, or was found wrong already: no checkpoint after it can hold."""
+        self._load()
+
+    def _load(self) -> None:
+        public, notes = self._directory / "log.pub", sorted((self._directory / "checkpoints").glob("*.note"))
+        notes = [path for path in notes if path.name != "0.note"]
+        if not public.exists():
+            if notes:
+                self._find("incomplete", None, "log.pub is missing: nothing shows who signed its checkpoints")
+            return
+        self.signed = 0
+        try:
+            self.verifier = Verifier.parse(public.read_bytes()[:4096].decode(errors="replace"))
+        except Malformed as fault:
+            self._find("tampered", None, f"log.pub: {fault}")
+            return
+        for path in notes:
+            try:
+                checkpoint = open_note(path.read_bytes()[: 1 << 16], self.verifier)
+                if path.name != f"{checkpoint.size}.note":
+                    raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
+            except Malformed as fault:
+                self._find("tampered", None, f"checkpoints/{path.name}: {fault}")
+                continue
+            self._due[checkpoint.size] = checkpoint
+            self.signed = max(self.signed, checkpoint.size)
+
+    def witnessed(self, size: int, root: bytes) -> None:
+        """Take what a witness saw of this log: it must be there too."""
+        self._witnessed[size] = root
+
+    def due(self, size: int) -> bool:
+        """Say whether the root at `size` is to be compared."""
+        return size in self._due or size in self._witnessed
+
+    def reach(self, size: int, root: bytes) -> None:
+        """Compare the tree's root at `size` with what was signed there."""
+        checkpoint, seen = self._due.pop(size, None), self._witnessed.pop(size, root)
+        if self.broken:
+            return
+        if checkpoint is not None and checkpoint.root != root:
+            what = f"the records before it are not those that checkpoint {size} was signed over"
+            self._find("tampered", size, what)
+            self.broken = True  # later ones would say the same
+        elif seen != root:
+            self._find("tampered", size, f"the records before it are not those that the witness saw at {size}")
+            self.broken = True
+
+    def finish(self, size: int, first_unsigned: str, last: str, *, closed: bool) -> None:
+        """Check that a log of `size` records is as long as was signed, and that signatures go as far as the log."""
+        for whose, sizes in (("checkpoint", self._due), ("the witness's", self._witnessed)):
+            beyond = [one for one in sizes if one > size]
+            if beyond and not self.broken:
+                self._find(
+                    "tampered",
+                    size,
+                    f"the log has {size} records, and {whose} {max(beyond)} covers more: its end is cut off",
+                )
+                self.broken = True
+        if self.signed is None or self.signed >= size or self.broken:
+            return
+        late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED
+        what = f"{size - self.signed} records at the end are covered by no checkpoint"
+        self._find("incomplete" if late else "note", self.signed, what)
