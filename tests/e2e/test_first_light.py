@@ -9,11 +9,11 @@ from running import RunningGateway
 
 def test_rows_come_through_and_are_recorded(gateway: RunningGateway, token: str) -> None:
     with psycopg.connect(**gateway.connect_arguments("plain", token)) as connection:
-        assert connection.execute("SELECT id, label FROM items ORDER BY id LIMIT 2").fetchall() == [
+        assert connection.execute("SELECT id, label AS light FROM items ORDER BY id LIMIT 2").fetchall() == [
             (1, "item 1"),
             (2, "item 2"),
         ]
-    (row,) = gateway.query("SELECT subject, outcome, rows FROM statements WHERE sql LIKE 'SELECT id, label%'")
+    (row,) = gateway.query("SELECT subject, outcome, rows FROM statements WHERE sql LIKE 'SELECT id, label AS light%'")
     assert row == {"subject": "agent-1", "outcome": "ok", "rows": 2}
 
 

@@ -293,7 +293,7 @@ def converse(wire: Wire, steps: list[Step]) -> list[list[Message]]:
     return [wire.send(data).until("Z", count) for data, count in steps]
 
 
-@pytest.mark.parametrize("connection", ["plain", "orders", "observed"])
+@pytest.mark.parametrize("connection", ["plain", "orders"])
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_same_messages_come_back(
     postgres: PostgresServer, orders: str, agent: Callable[..., Wire], scratch: Wire, connection: str, name: str

@@ -237,3 +237,38 @@ def test_a_statement_prepared_anew_under_a_name_is_judged_anew(agent: Callable[.
     found = wire.send(swap, bind(statement="n"), execute(b""), SYNC).until("Z", 2)
     assert b"secret.example" not in wire.received
     assert not rows(found) or rows(found) == [("***",)], shown(found)
+
+
+SWAPS = {
+    "prepared statements": (
+        [prepare("SELECT 'clean' || 'x'", "n"), prepare("DEALLOCATE n", "d1")],
+        prepare("PREPARE n AS SELECT email || 'x' FROM users ORDER BY id LIMIT 2", "d2"),
+        bind(statement="n") + execute(b""),
+    ),
+    "cursors": (
+        [prepare("CLOSE c", "d1"), prepare("DECLARE c CURSOR FOR SELECT 'clean' || 'x'", "d0")],
+        prepare("DECLARE c CURSOR FOR SELECT email || 'x' FROM users ORDER BY id LIMIT 2", "d2"),
+        execute(b"c"),
+    ),
+}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("what", SWAPS)
+def test_what_execute_does_to_names_is_known(agent: Callable[..., Wire], what: str, *, waits: bool) -> None:
+    """DEALLOCATE, PREPARE, CLOSE and DECLARE can themselves be prepared, and EXECUTE runs them."""
+    wire = agent("orders")
+    first, last, use = SWAPS[what]
+    wire.rows("BEGIN")
+    wire.send(*first, last, SYNC).until()
+    queries = [query(b"EXECUTE d0")] if what == "cursors" else []
+    queries += [query(b"EXECUTE d1"), query(b"EXECUTE d2")]
+    found = []
+    if waits:
+        for each in queries:
+            wire.send(each).until()
+        found = wire.send(use, SYNC).until()
+    else:
+        found = wire.send(*queries, use, SYNC).until("Z", len(queries) + 1)
+    assert b"secret.example" not in wire.received
+    assert set(rows(found)) <= {("***",), ("cleanx",)}, shown(found)
