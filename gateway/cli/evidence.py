@@ -1,4 +1,4 @@
-"""`hoop-gateway evidence …`: check, query and re-point the evidence, from the gateway's directory or any copy."""
+"""`hoop-gateway evidence …`: check, prove, query and re-point it, from the gateway's directory or any copy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gateway.cli.output import print_rows, visible
+from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.model import Json
 
 if TYPE_CHECKING:
-    from gateway.evidence.verify import Report
+    from gateway.evidence.findings import Report
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,6 +34,17 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     query.add_argument("sql", metavar="SQL")
     query.add_argument("--format", choices=("table", "csv", "json"), default="table")
     query.set_defaults(run=_query)
+
+    prove = commands.add_parser("prove", help="print the proof that one record is in the log that was signed")
+    prove.add_argument("directory", type=Path, metavar="DIR")
+    prove.add_argument("record", metavar="RECORD", help="LOG:NUMBER, such as gw-1/w1:17")
+    prove.add_argument("--payload", action="store_true", help="include the payload: statement, parameters or answer")
+    prove.set_defaults(run=_prove)
+
+    check = commands.add_parser("check-proof", help="check such a proof; needs nothing else; exit 1: it proves nothing")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.add_argument("--key", type=Path, metavar="FILE", help="the log's log.pub, as you were given it")
+    check.set_defaults(run=_check_proof)
 
     views = commands.add_parser("views", help="write evidence.duckdb anew, after the directory was moved or copied")
     views.add_argument("directory", type=Path, metavar="DIR")
@@ -104,6 +116,35 @@ def _views(args: argparse.Namespace) -> int:
     from gateway.evidence.views import write_views
 
     print(write_views(args.directory))
+    return 0
+
+
+def _prove(args: argparse.Namespace) -> int:
+    from gateway.evidence.proving import prove
+
+    print(json.dumps(prove(args.directory, args.record, payload=args.payload), indent=1, ensure_ascii=False))
+    return 0
+
+
+def _check_proof(args: argparse.Namespace) -> int:
+    from gateway.evidence.proving import LIMIT, check_proof
+
+    try:
+        with args.file.open("rb") as file:
+            content = file.read(LIMIT + 1)
+        key = None if args.key is None else args.key.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise ConfigurationFault(f"{fault}") from None
+    try:
+        proven = check_proof(content, key)
+    except EvidenceFault as fault:
+        print(visible(str(fault)))
+        return 1
+    print(visible(json.dumps(proven.entry, ensure_ascii=False, sort_keys=True)))
+    if proven.payload is not None:
+        print(visible(proven.payload))
+    whose = "" if args.key is not None else "; compare it with the one that you were given"
+    print(visible(f"holds: in {proven.log} of {proven.size} records, signed by {proven.key}{whose}"))
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from gateway.evidence.entry import Malformed
+from gateway.evidence.segments import entries_path, journal_path, numbers_in, payload_path
 from gateway.evidence.views import located
 
 READ = 4 << 20
@@ -71,3 +72,16 @@ def journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:
                 pending = pending.rstrip(b"\0") if pending.strip(b"\0") else b""
     if pending:
         yield pending, False
+
+
+def log_lines(database: duckdb.DuckDBPyConnection, directory: Path) -> Iterator[bytes]:
+    """Yield every whole line of the log in `directory`, archived or live, in order; stops at the first broken one."""
+    segments, journals = numbers_in(directory)
+    for number in segments:
+        payload = payload_path(directory, number)
+        yield from segment_lines(database, entries_path(directory, number), payload if payload.exists() else None)
+    for number in journals:
+        for raw, whole in journal_lines(journal_path(directory, number)):
+            if not whole:
+                return
+            yield raw

@@ -1,0 +1,114 @@
+"""`evidence prove` and `evidence check-proof`: one record, shown to somebody who has nothing else of the log.
+
+Promises that a proof file carries all that its check needs, and that the check believes nothing in it but what follows
+from the signature of the log's key. Which key that is, the reader compares with the one given on another way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from gateway.errors import ClientFault, EvidenceFault
+from gateway.evidence.chain import commitment
+from gateway.evidence.checkpoints import sizes
+from gateway.evidence.entry import Malformed, parse, parse_line
+from gateway.evidence.note import Verifier, open_note
+from gateway.evidence.proof import audit_path, root_of, roots
+from gateway.evidence.sources import log_lines
+from gateway.evidence.storage import DiskStorage
+from gateway.model import Json
+
+LIMIT = 4 << 20
+"""Bytes of a proof file, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What a proof shows: the record's exact entry, in which log, under which key, at which size of the log."""
+
+    entry: dict[str, Json]
+    log: str
+    key: str
+    size: int
+    payload: str | None
+
+
+def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Json]:
+    """Return the proof of `LOG:SEQ`; with `payload`, what the entry commits to comes along, and its salt.
+
+    Raises `ClientFault` for a record that is not there or that no checkpoint covers yet, `EvidenceFault` where the log
+    is not what was signed.
+    """
+    name, colon, number = record.rpartition(":")
+    directory = evidence / "logs" / name.rpartition("/")[2]
+    if not colon or not number.isdecimal() or not (directory / "journal").is_dir():
+        raise ClientFault("name a record as LOG:NUMBER, such as gw-1/w1:17", "22023")
+    seq, storage = int(number), DiskStorage()
+    size = min((one for one in sizes(storage, directory / "checkpoints") if one > seq), default=0)
+    if not size:
+        raise ClientFault(f"no checkpoint covers record {seq} yet", "22023")
+    note = (directory / "checkpoints" / f"{size}.note").read_bytes()
+    verifier = Verifier.parse((directory / "log.pub").read_text()[:4096])
+    checkpoint, steps = open_note(note, verifier), audit_path(seq, size)
+    found: list[bytes] = []
+
+    def entries() -> Iterator[bytes]:
+        with duckdb.connect() as database:
+            for at, raw in enumerate(log_lines(database, directory)):
+                line = parse_line(raw)
+                if at == seq:
+                    found.append(raw)
+                yield line.entry
+                if at == size - 1:
+                    return
+
+    try:
+        others = roots(entries(), [(step.low, step.high) for step in steps])
+        line = parse_line(found[0])
+        if root_of(line.entry, seq, size, others) != checkpoint.root:
+            raise Malformed("the records are not those that were signed")  # noqa: TRY301  one place says where
+    except (ValueError, IndexError, Malformed, duckdb.Error) as fault:
+        raise EvidenceFault(f"{directory}: {fault}; `hoop-gateway evidence verify` says more") from None
+    proof: dict[str, Json] = {
+        "v": 1,
+        "index": seq,
+        "entry": line.entry.decode(),
+        "path": [one.hex() for one in others],
+        "checkpoint": note.decode(),
+        "key": str(verifier),
+    }
+    if payload and line.payload:
+        proof |= {"payload": line.payload.decode(), "salt": line.salt.hex()}
+    return proof
+
+
+def check_proof(content: bytes, key: str | None = None) -> Proven:
+    """Check a proof file; with `key`, it must be that log's. Raises `EvidenceFault` where it proves nothing."""
+    try:
+        if len(content) > LIMIT:
+            raise Malformed("longer than any proof")  # noqa: TRY301  one place says so
+        told = json.loads(content)
+        verifier = Verifier.parse(str(told["key"]))
+        if key is not None and str(verifier) != key.strip():
+            raise Malformed(f"signed by {verifier}, which is not the key given")  # noqa: TRY301
+        checkpoint = open_note(str(told["checkpoint"]).encode(), verifier)
+        encoded, index = str(told["entry"]).encode(), int(told["index"])
+        path = [bytes.fromhex(one) for one in told["path"]]
+        if root_of(encoded, index, checkpoint.size, path) != checkpoint.root:
+            raise Malformed("the record is not in the log that was signed")  # noqa: TRY301
+        entry = parse(encoded)
+        if entry.get("seq") != index or entry.get("log") != checkpoint.origin:
+            raise Malformed("the entry says that it stands elsewhere")  # noqa: TRY301
+        payload = told.get("payload")
+        if payload is not None and commitment(bytes.fromhex(told["salt"]), payload.encode()) != entry.get("pc"):
+            raise Malformed("the payload is not the one that the entry commits to")  # noqa: TRY301
+    except Malformed as fault:
+        raise EvidenceFault(f"this proves nothing: {fault}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, UnicodeEncodeError) as fault:
+        raise EvidenceFault(f"this proves nothing: it is no proof ({type(fault).__name__})") from None
+    return Proven(entry, checkpoint.origin, str(verifier), checkpoint.size, payload)
