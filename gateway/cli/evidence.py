@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -39,6 +40,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     prove.add_argument("directory", type=Path, metavar="DIR")
     prove.add_argument("record", metavar="RECORD", help="LOG:NUMBER, such as gw-1/w1:17")
     prove.add_argument("--payload", action="store_true", help="include the payload: statement, parameters or answer")
+    prove.add_argument("--output", type=Path, metavar="FILE", help="write it to this file, which must not exist")
     prove.set_defaults(run=_prove)
 
     check = commands.add_parser("check-proof", help="check such a proof; needs nothing else; exit 1: it proves nothing")
@@ -122,7 +124,16 @@ def _views(args: argparse.Namespace) -> int:
 def _prove(args: argparse.Namespace) -> int:
     from gateway.evidence.proving import prove
 
-    print(json.dumps(prove(args.directory, args.record, payload=args.payload), indent=1, ensure_ascii=False))
+    text = json.dumps(prove(args.directory, args.record, payload=args.payload), indent=1, ensure_ascii=False)
+    if args.output is None:
+        print(text)
+        return 0
+    try:
+        descriptor = os.open(args.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as fault:
+        raise ConfigurationFault(f"{args.output} cannot be made: {fault.strerror}") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{text}\n")
     return 0
 
 

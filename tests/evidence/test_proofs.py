@@ -127,7 +127,9 @@ def test_a_changed_proof_proves_nothing(
     file = tmp_path / "proof.json"
     assert main(["evidence", "prove", str(evidence), f"w1:{seq}", "--payload"]) == 0
     text = capsys.readouterr().out
-    file.write_text(text)
+    assert main(["evidence", "prove", str(evidence), f"w1:{seq}", "--payload", "--output", str(file)]) == 0
+    assert file.read_text() == text
+    assert main(["evidence", "prove", str(evidence), f"w1:{seq}", "--output", str(file)]) == 2, "nothing is overwritten"
     assert main(["evidence", "check-proof", str(file), "--key", str(evidence / "logs/w1/log.pub")]) == 0
     assert "holds: in gw-1/w1" in capsys.readouterr().out
     told = json.loads(text)
