@@ -13,7 +13,7 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,20 +65,21 @@ async def _run(options: AgentOptions, command: Sequence[str]) -> int:
     try:
         await tokens.current()  # what is wrong with the credentials is said before the command starts
         with tempfile.TemporaryDirectory(prefix="hoop-agent-") as directory:  # 0700
+            if options.tcp:
+                password = secrets.token_urlsafe(24)
+                listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                place = {"PGHOST": "127.0.0.1", "PGPASSWORD": password}
+                port = listeners[0].socket.getsockname()[1]
+                door = LocalDoor(upstream, tokens, password.encode())
+            else:
+                listeners = [await _unix_listener(Path(directory, f".s.PGSQL.{_PORT}"))]
+                place, port = {"PGHOST": directory}, _PORT
+                door = LocalDoor(upstream, tokens)
+            names = {"PGPORT": str(port), "PGDATABASE": options.connection, "PGUSER": options.user, **place}
+            process = await _start(command, _environment(options, names))
             async with trio.open_nursery() as nursery:
-                if options.tcp:
-                    password = secrets.token_urlsafe(24)
-                    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-                    place = {"PGHOST": "127.0.0.1", "PGPASSWORD": password}
-                    port = listeners[0].socket.getsockname()[1]
-                    door = LocalDoor(upstream, tokens, password.encode())
-                else:
-                    listeners = [await _unix_listener(Path(directory, f".s.PGSQL.{_PORT}"))]
-                    place, port = {"PGHOST": directory}, _PORT
-                    door = LocalDoor(upstream, tokens)
                 nursery.start_soon(trio.serve_listeners, door.handle, listeners)
-                names = {"PGPORT": str(port), "PGDATABASE": options.connection, "PGUSER": options.user, **place}
-                code = await _child(command, _environment(options, names))
+                code = await _wait(process)
                 nursery.cancel_scope.cancel()
             return code
     finally:
@@ -109,12 +110,16 @@ def _environment(options: AgentOptions, names: Mapping[str, str]) -> dict[str, s
     return {**inherited, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable", **names}
 
 
-async def _child(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command with our own standard streams; pass on what is sent to us."""
+async def _start(command: Sequence[str], environment: Mapping[str, str]) -> trio.Process:
+    """Start the command with our own standard streams."""
     try:
-        process = await trio.lowlevel.open_process(list(command), stdin=None, env=environment)
+        return await trio.lowlevel.open_process(list(command), stdin=None, env=environment)
     except OSError as error:
         raise ConfigurationFault(f"{command[0]}: {error.strerror}") from None
+
+
+async def _wait(process: trio.Process) -> int:
+    """Return its exit code; signals that we get meanwhile are passed on."""
     with trio.open_signal_receiver(*_PASSED) as received:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_pass_on, received, process)
@@ -127,8 +132,8 @@ async def _child(command: Sequence[str], environment: Mapping[str, str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-async def _pass_on(received: object, process: trio.Process) -> None:
-    async for number in received:  # type: ignore[attr-defined]
+async def _pass_on(received: AsyncIterator[int], process: trio.Process) -> None:
+    async for number in received:
         if number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty():
             continue  # the terminal sent it to the command, too
         process.send_signal(number)

@@ -114,7 +114,8 @@ def _change(args: argparse.Namespace, method: str, done: str) -> int:
 
     async def talk(client: ControlClient) -> int:
         found = await client.call(method, {"kind": kind, "value": value, "reason": args.reason})
-        cut = f" ({found['sessions_cut']} sessions cut)" if isinstance(found, dict) and "sessions_cut" in found else ""
+        result = found.result if isinstance(found.result, dict) else {}
+        cut = f" ({result['sessions_cut']} sessions cut)" if "sessions_cut" in result else ""
         print(f"{done} {kind} {visible(value)}{cut}")
         return 0
 

@@ -17,7 +17,7 @@ from gateway.identity.verifier import TokenVerifier
 from gateway.model import Principal
 
 FRESH_SECONDS = 1.0
-"""At open and before an approved operation an answer may be this old: a burst of logins asks once."""
+"""At open an answer may be this old: a burst of logins asks once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Standing:
     async def why_not(self) -> str | None:
         """Say why an approved operation must not run now, None where it may: the issuer's word must be fresh."""
         try:
-            await self._admission.stands(self.credential)
+            await self._admission.stands(self.credential, 0.0)
         except LoginRefused:
             return "the token was revoked"
         except IssuerFault as fault:
