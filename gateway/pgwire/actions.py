@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol, TypeAlias
 
+from gateway.approval.operation_hash import Definition
 from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
 from gateway.pgwire.backend import ColumnDescription, Report
 
@@ -108,6 +109,8 @@ class Judgement:
     marks_in_reach: tuple[str, ...] = ()
     predicate_touch: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
+    definitions: tuple[Definition, ...] = ()
+    """What its names resolved to, where a person has to decide."""
     planner: Planner | None = None
     """None: the connection has no marks, results pass untouched."""
     copy_in: bool = False

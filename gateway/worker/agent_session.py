@@ -274,6 +274,15 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         return await self._judge.analyse(action, self.info.principal)
 
+    async def analyse_again(self, action: Analyse) -> Judgement:
+        """Judge what was approved by what the target's catalog says now, and not when somebody last looked.
+
+        A definition that this transaction changed is not to be seen there, and not by anybody else.
+        """
+        if not action.names.redefined:
+            self._judge.expire()
+        return await self.analyse(action)
+
     def ask(self, action: Hold) -> Asked:
         """See `gateway.pipeline.Stages`."""
         self.live.current = _shown(action.statement.sql)

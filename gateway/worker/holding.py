@@ -81,7 +81,7 @@ class Holding:
     def ask(self, action: Hold) -> Asked:
         """Give the request its place in the journal, at once, so that records stand in the order of their numbers."""
         principal = self._info.principal
-        request = self._hold_request(action, self._hash(action))
+        request = self._hold_request(action, self._hash(action, action.judgement))
         claimed = self._approvals.claim(request.operation_hash, principal)
         if claimed is not None:
             request = replace(request, approval=claimed.approval)
@@ -142,7 +142,7 @@ class Holding:
             self._approvals.abandoned(decision.approval, why_not)
             return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=why_not))
         again = await self._judge(Analyse(Token(0), action.statement, action.names))
-        now_hash = self._hash(action)
+        now_hash = self._hash(action, again)
         before, now = action.judgement.verdict, again.verdict
         if now_hash != decision.operation_hash or now.kind is not VerdictKind.APPROVE or now.rule != before.rule:
             self._approvals.abandoned(decision.approval, "what would run is no longer what was shown")
@@ -155,7 +155,7 @@ class Holding:
         self._released[action.n] = (decision.approval, now_hash)
         return Granted(again, decision, now_hash)
 
-    def _hash(self, action: Hold) -> OperationHash:
+    def _hash(self, action: Hold, judgement: Judgement) -> OperationHash:
         info, names = self._info, action.names
         return operation_hash(
             OperationIdentity(
@@ -168,7 +168,8 @@ class Holding:
                 role=info.target_role,
                 search_path=self._options.search_path,
                 parameters=action.statement.parameters,
-                behind=_behind(action.judgement, names.prepared, names.cursors),
+                relations=judgement.definitions,
+                behind=_behind(judgement, names.prepared, names.cursors),
                 salt=self._options.salt,
             )
         )

@@ -31,6 +31,7 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
 from gateway.policy.rules import RuleSet
+from gateway.worker.definitions import behind
 
 CACHED = 4096
 """Verdicts kept for each connection."""
@@ -124,6 +125,7 @@ class Judge:
             marks_in_reach=found.marks_in_reach,
             predicate_touch=found.predicate_touch,
             relations=found.relations,
+            definitions=behind(found) if verdict.kind is VerdictKind.APPROVE else (),
             planner=partial(plan, found) if masks and not denied else None,
             copy_in=any(each.operation == "copy-in" for each in found.statements),
             copy_out=not denied and any(each.operation == "copy-out" for each in found.statements),

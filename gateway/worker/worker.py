@@ -220,7 +220,7 @@ class Worker:
             session.info,
             self.around.log,
             self._approvals,
-            session.analyse,
+            session.analyse_again,
             session.notify,
             session.standing.why_not,
             options,

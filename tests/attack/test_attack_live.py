@@ -1,0 +1,92 @@
+"""The attacks that need a real target: what it does with names, portals and definitions is what counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from operating import approve
+from running import RunningGateway, connection_table, running
+from wire_client import Wire, bind, direct, error, kinds, notices, prepare, rows, through
+
+from gateway.demo.postgres import PostgresServer
+from gateway.pgwire.framing import message
+from gateway.pgwire.frontend import SYNC, execute, query
+
+SCHEMA = """
+CREATE TABLE users (id int PRIMARY KEY, name text, email text);
+INSERT INTO users SELECT i, 'name ' || i, 'person' || i || '@secret.example' FROM generate_series(1, 5) i;
+CREATE TABLE items (id int PRIMARY KEY, label text);
+INSERT INTO items SELECT i, 'item ' || i FROM generate_series(1, 5) i;
+CREATE VIEW things AS SELECT id FROM items;
+"""
+HIDDEN = "SELECT email || '' FROM users"
+
+
+@pytest.fixture(scope="module")
+def attacked(
+    postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[RunningGateway, str, Wire]]:
+    """A gateway before a database with a marked column, a token, and a session of the database's owner."""
+    postgres.create_database("attacked")
+    postgres.execute(SCHEMA, "attacked")
+    connection = connection_table("attacked", postgres, "attacked", mask=["public.users.email"])
+    with (
+        running(tmp_path_factory.mktemp("attacked"), postgres, [connection]) as gateway,
+        direct(postgres, "attacked") as owner,
+    ):
+        yield gateway, gateway.token(), owner
+
+
+@pytest.fixture
+def agent(attacked: tuple[RunningGateway, str, Wire]) -> Iterator[Wire]:
+    gateway, token, _ = attacked
+    with through(gateway, "attacked", token) as wire:
+        yield wire
+
+
+def test_a_cursor_exchanged_under_a_bound_portal_is_masked(agent: Wire) -> None:
+    agent.rows("BEGIN")
+    agent.rows("DECLARE c CURSOR FOR SELECT label FROM items")
+    assert kinds(agent.send(prepare("FETCH ALL FROM c"), bind(portal="p"), message(b"H")).until("2")) == "12"
+    agent.rows("CLOSE c")
+    agent.rows(f"DECLARE c CURSOR FOR {HIDDEN}")
+    found = agent.send(execute(b"p"), SYNC).until()
+    assert set(rows(found)) == {("***",)}
+    assert b"@secret.example" not in agent.received
+
+
+def test_a_statement_exchanged_under_a_bound_portal_does_not_run(
+    agent: Wire, attacked: tuple[RunningGateway, str, Wire]
+) -> None:
+    agent.rows("BEGIN")
+    agent.rows("PREPARE s AS SELECT label FROM items")
+    agent.send(prepare("EXECUTE s"), bind(portal="p"), message(b"H")).until("2")
+    agent.rows("DEALLOCATE s")
+    agent.send(prepare("DELETE FROM items WHERE id = 1", "s"), SYNC).until()
+    sqlstate, words = error(agent.send(execute(b"p"), SYNC).until())
+    assert (sqlstate, words.split(":")[:2]) == ("42501", ["hoop", " denied"])
+    assert attacked[2].rows("SELECT count(*) FROM items WHERE id = 1") == [("1",)]
+
+
+def test_two_names_that_the_target_cuts_to_one_are_not_two_here(agent: Wire) -> None:
+    short, long = "a" * 63, "a" * 64
+    assert error(agent.send(prepare("SELECT 'x'::text", long), SYNC).until())[0] == "42622"
+    agent.send(prepare(HIDDEN, short), SYNC).until()
+    assert error(agent.send(bind(statement=long), execute(b""), SYNC).until())[0] == "42622"
+    assert rows(agent.send(bind(statement=short), execute(b"", 1), SYNC).until()) == [("***",)]
+
+
+def test_what_is_approved_does_not_run_by_another_definition(
+    agent: Wire, attacked: tuple[RunningGateway, str, Wire]
+) -> None:
+    """Somebody gives the view another meaning while a person looks at the card; nobody tells the gateway."""
+    gateway, _, owner = attacked
+    (said,) = notices(agent.send(query(b"DELETE FROM things WHERE id = 5")).until("N"))
+    approve(gateway, (said.get("M") or "").split()[4])
+    assert kinds(agent.until()) == "CZ"
+    (said,) = notices(agent.send(query(b"DELETE FROM things WHERE id = 1")).until("N"))
+    owner.rows("CREATE OR REPLACE VIEW things AS SELECT id FROM users")
+    approve(gateway, (said.get("M") or "").split()[4])
+    assert error(agent.until()) == ("42501", "hoop: changed while waiting")
+    assert owner.rows("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM items)") == [("5", "4")]
