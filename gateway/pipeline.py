@@ -141,14 +141,14 @@ class Pipeline:
                 case Analyse(token) as action:
                     judgement = self._stages.judge(action)
                     if judgement is None:
-                        self._nursery.start_soon(self._analyse, action)
+                        self._start(self._analyse, action)
                     else:
                         queue.extend(self._session.resume(token, judgement))
                 case Hold() as action:
                     self._holds[action.token] = HoldEnds()
-                    self._nursery.start_soon(self._hold, action.token, self._stages.ask(action))
+                    self._start(self._hold, action.token, self._stages.ask(action))
                 case Renew() as action:
-                    self._nursery.start_soon(self._renew, action)
+                    self._start(self._renew, action)
                 case EndHold(token, _, gone):
                     ends = self._holds.get(token, HoldEnds())
                     (ends.gone if gone else ends.cancelled).set()
@@ -160,7 +160,7 @@ class Pipeline:
                 case SendToClient(data):
                     self._client.put(self._ticket, data)
                 case CancelTarget():
-                    self._nursery.start_soon(self._cancel)
+                    self._start(self._cancel)
                 case CatalogChanged():
                     self._stages.catalog_changed()
                 case Close(reason):
@@ -168,7 +168,7 @@ class Pipeline:
                     self.over.set()
         if self._session.rests and not self._going:
             self._going = True
-            self._nursery.start_soon(self._go_on)
+            self._start(self._go_on)
         self._wake()
 
     async def quiet(self) -> None:
@@ -190,7 +190,14 @@ class Pipeline:
 
     def drain_soon(self) -> None:
         """Drain in a task of the session's own: whoever asks may be cancelled, and must not cut a message in two."""
-        self._nursery.start_soon(self.drain)
+        self._start(self.drain)
+
+    def _start(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:
+        """Start a task of the session's own."""
+        try:
+            self._nursery.start_soon(work, *arguments)
+        except RuntimeError:  # closed to new tasks: the session ended, and whoever asks from outside was late
+            self.over.set()
 
     async def _go_on(self) -> None:
         """A client that sent many messages at once waits for the other sessions' turn, and for what it has to take."""
