@@ -24,6 +24,14 @@ class Chain:
         self._hasher = blake3(key=KEY)
         self.value = value
 
+    def after(self, entry: bytes) -> bytes:
+        """Return what the value would be after `entry`, in lower-case hex, and stay as it is."""
+        hasher = self._hasher
+        hasher.reset()
+        hasher.update(self.value)
+        hasher.update(entry)
+        return hasher.hexdigest().encode()
+
     def link(self, entry: bytes) -> bytes:
         """Append `entry` and return the new value, 32 bytes."""
         hasher = self._hasher

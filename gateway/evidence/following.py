@@ -24,7 +24,6 @@ from gateway.model import Json, format_time
 
 _HEX = re.compile(rb"[0-9a-f]{64}")
 _FRACTION = re.compile(r"[0-9]{6}Z")
-_LONG = re.compile(r"[0-9]{16}")
 Decisions = dict[tuple[str, int], tuple[str, dict[str, Json]]]
 
 
@@ -32,7 +31,8 @@ def _refuse(number: str) -> float:
     raise ValueError(f"a float: {number[:20]}")
 
 
-_decode = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse).decode
+_decode = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse).raw_decode
+_LARGEST = 1 << 53
 
 
 class Following:
@@ -94,18 +94,20 @@ class Following:
             if len(fields) != 4:
                 raise Malformed(f"{len(fields)} fields instead of 4")  # noqa: TRY301  one place says where
             chain, salt, encoded, payload = fields
-            if not _HEX.fullmatch(chain) or (salt and not _HEX.fullmatch(salt)):
-                raise Malformed("a chain hash or salt that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
+            if salt and not _HEX.fullmatch(salt):
+                raise Malformed("a salt that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
             text = encoded.decode()
-            entry = _decode(text)
-            if not isinstance(entry, dict):
-                raise Malformed("not a JSON object")  # noqa: TRY301
+            entry, end = _decode(text)
+            if end != len(text) or not isinstance(entry, dict):
+                raise Malformed("not one JSON object")  # noqa: TRY301
+            if (linked := self.chain.after(encoded)) != chain and not _HEX.fullmatch(chain):
+                raise Malformed("a chain hash that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
         except (ValueError, RecursionError, Malformed) as fault:
             what = str(fault) if isinstance(fault, Malformed) else f"not JSON: {type(fault).__name__}"
             self.unreadable(f"a line that cannot be read: {what}")
             return
         self._report.records += 1
-        if not self._order(chain, encoded, entry):
+        if not self._order(chain, linked, encoded, entry):
             return
         seq = self.expected - 1
         if len(raw) >= MAX_LINE:
@@ -113,13 +115,14 @@ class Following:
         try:
             if encode(entry) != text:
                 raise Malformed("not in canonical form")  # noqa: TRY301  one place says where
-            if _LONG.search(text) is not None or not text.isascii():
-                canonical(entry)  # large numbers, keys that are not ASCII
+            odd = [value for value in entry.values() if type(value) is not str]
+            if not text.isascii() or not all(map(_small, odd)):
+                canonical(entry)  # keys that are not ASCII, large numbers
             self._entry(entry, chain, salt, payload)
         except (Malformed, TypeError, ValueError) as fault:
             self.find("tampered", seq, f"an entry that is not of the format: {fault}")
 
-    def _order(self, chain: bytes, encoded: bytes, entry: dict[str, Json]) -> bool:
+    def _order(self, chain: bytes, linked: bytes, encoded: bytes, entry: dict[str, Json]) -> bool:
         """Check chain and sequence; say whether the line stands in its place. One out of place changes nothing."""
         seq = entry.get("seq")
         if type(seq) is not int:
@@ -135,10 +138,9 @@ class Following:
         elif seq < self.expected:
             self.find("tampered", seq, "a record repeated or out of order")
             return False
-        if self.chain.link(encoded).hex().encode() != chain:
-            if self._known and not missing:
-                self.find("tampered", seq, "its chain value does not follow from the entry before and its bytes")
-            self.chain.value = bytes.fromhex(chain.decode())
+        if linked != chain and self._known and not missing:
+            self.find("tampered", seq, "its chain value does not follow from the entry before and its bytes")
+        self.chain.value = bytes.fromhex(chain.decode())
         self._known = True
         self.tree.append(encoded)
         if self.signatures.due(self.tree.size):
@@ -266,6 +268,11 @@ class Following:
             self.signatures.finish(self.expected, self._first_unsigned, self._last_ts, closed=self._closed)
         except Malformed as fault:
             self.find("tampered", self.expected - 1, str(fault))
+
+
+def _small(value: Json) -> bool:
+    """Say whether a value needs no closer look: a truth value or null, or a number below 2^53."""
+    return value is None or (isinstance(value, int) and -_LARGEST < value < _LARGEST)
 
 
 _OURS = frozenset({"gap", "start", "decision", "archive"})

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
+_STEP = 1 << 20
 _SHOWN = 20
 """Findings of one kind in one segment, at most: a column that is wrong in every row is one fault."""
 
@@ -86,9 +87,12 @@ class _Check:
             self._progress(self._done, self._total)
 
     def _journal(self, log: Following, path: Path, *, last: bool) -> None:
-        before = self._done
+        before, read = self._done, 0
         for raw, whole in journal_lines(path):
-            self._advance(len(raw) + 1)
+            read += len(raw)
+            if read > _STEP:
+                self._advance(read)
+                read = 0
             if whole:
                 log.line(raw)
             elif last and b"\n" not in raw:
