@@ -49,6 +49,10 @@ PLAIN = words(
 """Nodes that do nothing by themselves: only what is below them counts."""
 
 
+_CURRENT_SETTING = {("current_setting",), ("pg_catalog", "current_setting")}
+_TEXTS = {("text",), ("varchar",), ("pg_catalog", "varchar")}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where in a statement the walk stands: table expressions in scope, and the wrappers around."""
@@ -251,7 +255,7 @@ class Survey:
             call = operator_call(names, self.catalog) if names else None
             if call is not None:
                 self.call(call, place)
-        if _compares_access_method(fields):
+        if _compares_access_method(fields, self.catalog):
             return []
         skip = {"name", "operName", "useOp"}
         return [(*found, place) for found in children({k: v for k, v in fields.items() if k not in skip})]
@@ -351,16 +355,27 @@ def _is_parameter(node: object) -> bool:
     return kind == "ParamRef" or (kind == "A_Const" and bool(fields.get("isnull")))
 
 
-def _compares_access_method(fields: Node) -> bool:
-    """`amname <> current_setting($1)`, as SQLAlchemy reflects tables: equality with a name tells nothing."""
+def _compares_access_method(fields: Node, catalog: Catalog) -> bool:
+    """`amname <> current_setting($1)`, as SQLAlchemy reflects tables: equality with a name tells nothing.
+
+    Exactly this: nothing below it is walked, so that a second argument, a FILTER or a cast could hide a call.
+    """
     if strings(fields.get("name")) not in {("=",), ("<>",)} or fields.get("kind") != "AEXPR_OP":
         return False
     column, (kind, call) = kind_of(fields.get("lexpr")), kind_of(fields.get("rexpr"))
     if column[0] != "ColumnRef" or strings(column[1].get("fields"))[-1:] != ("amname",) or kind != "FuncCall":
         return False
-    argument, node = kind_of((*items(call.get("args")), None)[0])
-    argument = kind_of(node.get("arg"))[0] if argument == "TypeCast" else argument
-    return strings(call.get("funcname"))[-1:] == ("current_setting",) and argument == "ParamRef"
+    arguments = items(call.get("args"))
+    own = any(name == "current_setting" for _, name in catalog.functions)
+    if own or len(arguments) != 1 or set(call) - {"funcname", "args", "funcformat", "location"}:
+        return False
+    argument, node = kind_of(arguments[0])
+    if argument == "TypeCast":
+        _, type_name = child(node, "typeName")
+        if type_name.get("typmods") or strings(type_name.get("names")) not in _TEXTS:
+            return False
+        argument = kind_of(node.get("arg"))[0]
+    return strings(call.get("funcname")) in _CURRENT_SETTING and argument == "ParamRef"
 
 
 def _is_settings_list(select: Node) -> bool:

@@ -77,6 +77,25 @@ def test_two_names_that_the_target_cuts_to_one_are_not_two_here(agent: Wire) -> 
     assert rows(agent.send(bind(statement=short), execute(b"", 1), SYNC).until()) == [("***",)]
 
 
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "$1, pg_read_file('/etc/passwd')::int = 1",
+        "$1, (SELECT email FROM users LIMIT 1)::int = 1",
+        "$1, (SELECT count(*) > 0 FROM pg_ls_dir('.'))",
+        "$1) FILTER (WHERE pg_read_file('/etc/passwd') = ''",
+        "$1::users",
+    ],
+)
+def test_nothing_hides_in_what_is_not_looked_into(agent: Wire, hidden: str) -> None:
+    """Comparing an access method with a setting is let through whole, for SQLAlchemy: exactly that, and no more."""
+    sql = f"SELECT v.amname = current_setting({hidden}) FROM (VALUES ('a')) v(amname)"
+    assert error(agent.send(prepare(sql), SYNC).until())[0] == "42501"
+    plain = "SELECT v.amname <> current_setting($1::varchar) FROM (VALUES ('a')) v(amname)"
+    found = agent.send(prepare(plain), bind(b"default_table_access_method"), execute(b""), SYNC).until()
+    assert rows(found) == [("t",)]
+
+
 def test_what_is_approved_does_not_run_by_another_definition(
     agent: Wire, attacked: tuple[RunningGateway, str, Wire]
 ) -> None:
