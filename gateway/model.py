@@ -25,6 +25,9 @@ LogName = NewType("LogName", str)
 Micros = NewType("Micros", int)
 """Microseconds since the Unix epoch, UTC."""
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+"""As configuration writes them; Monday is 0."""
+
 Json: TypeAlias = "str | int | bool | None | list[Json] | dict[str, Json]"
 """What an entry or payload may hold: no floats (EVIDENCE.md, "Entry")."""
 
@@ -139,6 +142,77 @@ class TargetAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Hours:
+    """A stretch of every week, UTC: `start` to `end` in minutes after midnight of each of `days` (0: Monday).
+
+    The end is not part of it; a stretch whose end is not after its start goes on into the next day.
+    """
+
+    days: frozenset[int]
+    start: int
+    end: int
+
+    def covers(self, at: Micros) -> bool:
+        """Say whether the moment `at` lies in it."""
+        moment = datetime.fromtimestamp(at // 1_000_000, UTC)
+        minute, day = moment.hour * 60 + moment.minute, moment.weekday()
+        if self.start < self.end:
+            return day in self.days and self.start <= minute < self.end
+        return (day in self.days and minute >= self.start) or ((day - 1) % 7 in self.days and minute < self.end)
+
+    def __str__(self) -> str:
+        span = "-".join(f"{minute // 60:02}:{minute % 60:02}" for minute in (self.start, self.end))
+        days = ",".join(WEEKDAYS[day] for day in sorted(self.days))
+        return span if len(self.days) == len(WEEKDAYS) else f"{days} {span}"
+
+
+@dataclass(frozen=True, slots=True)
+class RelationPattern:
+    """A relation that a rule names, or all of a schema (`name` None). Names are as PostgreSQL folds them."""
+
+    schema: str
+    name: str | None
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name if self.name is not None else '*'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRule:
+    """One `[[connection.rule]]`: every kind of condition that is given must hold, each by any of its values."""
+
+    name: str
+    action: VerdictKind
+    operations: tuple[str, ...] = ()
+    relations: tuple[RelationPattern, ...] = ()
+    functions: tuple[str, ...] = ()
+    """`schema.function`, or `schema.*`."""
+    columns: tuple[Mark, ...] = ()
+    hours: tuple[Hours, ...] = ()
+    subjects: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    reviewers: tuple[str, ...] = ()
+    replaces: str | None = None
+    """The line of the preset that it stands for where it matches."""
+    accept_risk: str | None = None
+    where: str = ""
+    """Where it is written: file and key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionTest:
+    """One `[[connection.test]]`: what the rules should say of a statement."""
+
+    sql: str
+    verdict: VerdictKind
+    rule: str | None = None
+    subject: str = "agent"
+    groups: tuple[str, ...] = ()
+    at: Micros = Micros(0)
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """A named way to one target, as configured: who may use it, with which credential, marks and policy.
 
@@ -159,6 +233,8 @@ class Connection:
     functions: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     reviewers: tuple[str, ...] = ()
+    rules: tuple[ConnectionRule, ...] = ()
+    tests: tuple[ConnectionTest, ...] = ()
 
     def admits(self, principal: Principal) -> bool:
         """Say whether `principal` may connect: `agents` has `any`, `sub:SUBJECT` or `group:GROUP` of its token."""
@@ -230,6 +306,8 @@ class Verdict:
     """SQLSTATE of the refusal: 42501, or PostgreSQL's own for a syntax error (then `reason` is PostgreSQL's words)."""
     position: int | None = None
     """Character position of a syntax error, from 1."""
+    where: str = ""
+    """Where `rule` is written: a preset, or file and key."""
 
 
 class DecisionKind(Enum):

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigurationFault, IssuerFault, TargetFault
+from gateway.errors import ConfigurationFault, IssuerFault
 
 if TYPE_CHECKING:
     from gateway.model import Connection
@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
         for line in fault.faults:
             print(f"fault: {visible(f'{fault.file}: {line}')}")
         return 1
-    faults = trio.run(_reach, settings)
-    for line in notes(settings):
+    seen: list[str] = []
+    faults = trio.run(_reach, settings, seen)
+    for line in (*notes(settings), *seen):
         print(f"note: {visible(line)}")
     for line in faults:
         print(f"fault: {visible(line)}")
@@ -55,15 +56,18 @@ def run(args: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-async def _reach(settings: Settings) -> list[str]:
-    """Try the issuer, the certificate and every target at the same time; returns the faults, in the file's order."""
+async def _reach(settings: Settings, notes: list[str]) -> list[str]:
+    """Try the issuer, the certificate and every target at the same time; returns the faults, in the file's order.
+
+    What is worth knowing and no fault goes to `notes`.
+    """
     import trio
 
     connections = settings.connections()
     found: list[list[str]] = [[] for _ in range(len(connections) + 2)]
 
     async def reach(at: int, connection: Connection) -> None:
-        found[at] = [f"connection {connection.name}: {words}" for words in await _reach_target(connection)]
+        found[at] = [f"connection {connection.name}: {words}" for words in await _reach_target(connection, notes)]
 
     async def issuer() -> None:
         found[1] = await _reach_issuer(settings)
@@ -116,18 +120,18 @@ async def _reach_issuer(settings: Settings) -> list[str]:
     return faults
 
 
-async def _reach_target(connection: Connection) -> list[str]:
-    """Log in, read the catalog, and find every marked column in it."""
-    from gateway.target.catalog import CatalogReader
+async def _reach_target(connection: Connection, notes: list[str]) -> list[str]:
+    """Log in, read the catalog, find every marked column in it, and try what the rules should say."""
+    from gateway.cli.policy import read_catalog, try_tests
+    from gateway.masking.marks import bind, unmatched
 
-    reader = CatalogReader(connection, timeout=SECONDS)
-    try:
-        catalog = await reader.load()
-    except (TargetFault, ConfigurationFault) as fault:
-        return [str(fault)]
-    finally:
-        await reader.aclose()
-    faults = []
+    catalog, fault = await read_catalog(connection, SECONDS)
+    wrong = await try_tests(connection, bind(catalog, connection).catalog)
+    if fault:
+        return [fault, *(f"{line} (the target's catalog was not read)" for line in wrong)]
+    faults = [*wrong]
+    for rule, name in unmatched(catalog, connection):
+        notes.append(f"connection {connection.name}: rule {rule}: {name} is not in {connection.target} as yet")
     for mark in connection.marks:
         relation = catalog.by_name.get((mark.schema, mark.relation))
         if relation is None or all(column.name != mark.column for column in relation.columns):

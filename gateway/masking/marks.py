@@ -7,7 +7,7 @@ of views, and to what the catalog prints of sampled values. Pure; called wheneve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, join
@@ -33,16 +33,7 @@ class Binding:
 
 def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = None) -> Binding:
     """Bind `connection.marks` to `catalog`; `previous` is the catalog bound before, whose marks are kept by number."""
-    flows: dict[int, dict[int, Flow]] = {}
-    bound: set[tuple[int, int, str]] = set()
-    unmatched = []
-    for mark in connection.marks:
-        found = _places(catalog, mark, previous)
-        if not found:
-            unmatched.append(mark)
-        for oid, number in found:
-            bound.add((oid, number, str(mark)))
-            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style))
+    flows, bound, unmatched = _bound(catalog, connection.marks, previous.bound if previous is not None else ())
     known = replace(catalog, bound=frozenset(bound), has_marks=bool(connection.marks),
                     listed=frozenset(connection.functions), definitions_print=_printed(catalog, bound),
                     temporary=frozenset(n for schema, n in catalog.by_name if schema.startswith("pg_temp_")),
@@ -54,16 +45,65 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
     known = replace(known, flows=flows)
     if connection.marks:
         _views(known, flows)
-    return Binding(replace(known, flows=flows, reach=_reach(known, flows)), tuple(unmatched))
+    known = replace(known, flows=flows, reach=_reach(known, flows))
+    if connection.rules:
+        known = _watch(known, connection, previous)
+    return Binding(known, tuple(unmatched))
 
 
-def _places(catalog: Catalog, mark: Mark, previous: Catalog | None) -> set[tuple[int, int]]:
+def unmatched(catalog: Catalog, connection: Connection) -> Iterator[tuple[str, str]]:
+    """Yield the columns and relations that rules name (rule, name) and the catalog does not have."""
+    for rule in connection.rules:
+        for column in rule.columns:
+            if not _places(catalog, column, ()):
+                yield rule.name, str(column)
+        for pattern in rule.relations:
+            if pattern.name is not None and (pattern.schema, pattern.name) not in catalog.by_name:
+                yield rule.name, str(pattern)
+
+
+def _watch(catalog: Catalog, connection: Connection, previous: Catalog | None) -> Catalog:
+    """Follow what the connection's rules name: columns into views and children, relations through renames."""
+    columns = tuple(dict.fromkeys(column for rule in connection.rules for column in rule.columns))
+    watched, places, _ = _bound(catalog, columns, previous.watched_at if previous is not None else ())
+    if columns:
+        following = replace(catalog, flows=watched, has_marks=True)
+        _inherit(following, watched)
+        _views(following, watched)
+    known_as = {oid: names for oid, names in (previous.known_as if previous is not None else {}).items()
+                if oid in catalog.relations}  # fmt: skip
+    for pattern in {pattern for rule in connection.rules for pattern in rule.relations}:
+        relation = catalog.by_name.get((pattern.schema, pattern.name)) if pattern.name is not None else None
+        if relation is not None:
+            known_as[relation.oid] = known_as.get(relation.oid, frozenset()) | {str(pattern)}
+    return replace(catalog, watched=watched, watched_at=frozenset(places), known_as=known_as)
+
+
+def _bound(
+    catalog: Catalog, marks: Iterable[Mark], previous: Iterable[tuple[int, int, str]]
+) -> tuple[dict[int, dict[int, Flow]], set[tuple[int, int, str]], list[Mark]]:
+    """Return what flows from each mark where it stands, the places, and the marks that stand nowhere."""
+    flows: dict[int, dict[int, Flow]] = {}
+    bound: set[tuple[int, int, str]] = set()
+    unmatched = []
+    held = tuple(previous)
+    for mark in marks:
+        found = _places(catalog, mark, held)
+        if not found:
+            unmatched.append(mark)
+        for oid, number in found:
+            bound.add((oid, number, str(mark)))
+            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style))
+    return flows, bound, unmatched
+
+
+def _places(catalog: Catalog, mark: Mark, previous: Iterable[tuple[int, int, str]]) -> set[tuple[int, int]]:
     """Return where `mark` stands: by name now, and wherever it stood before and still exists."""
     found = set()
     relation = catalog.by_name.get((mark.schema, mark.relation))
     if relation is not None:
         found |= {(relation.oid, column.number) for column in relation.columns if column.name == mark.column}
-    for oid, number, name in previous.bound if previous is not None else ():
+    for oid, number, name in previous:
         held = catalog.relations.get(oid)
         if name == str(mark) and held is not None and any(column.number == number for column in held.columns):
             found.add((oid, number))

@@ -13,15 +13,24 @@ from gateway.masking.flow import Flow
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.tree import Node, below, child, items, kind_of, string, strings
 
+Columns = Mapping[int, Mapping[int, Flow]]
+"""Relation oid -> column number -> what flows into it."""
+
+_WHOLE_ROWS = frozenset({"DropStmt", "TruncateStmt", "RuleStmt", "CreateTrigStmt", "CreatePolicyStmt"})
+_DEFINITIONS = frozenset({"AlterTableCmd", "RenameStmt", "IndexElem", "StatsElem"})
+_NAMES = ("name", "subname")
+
 
 class Touch:
     """Looks for marked columns of `relations` (those a statement reads and writes)."""
 
-    def __init__(self, catalog: Catalog, relations: Iterable[Relation | None]) -> None:
+    def __init__(self, catalog: Catalog, relations: Iterable[Relation | None], marked: Columns | None = None) -> None:
+        """Look for what `marked` says flows into the relations' columns; None: the marks that `catalog` knows."""
+        known = catalog.flows if marked is None else marked
         self._columns: dict[str, set[str]] = {}
         self._relations: dict[str, set[str]] = {}
         for relation in relations:
-            flows = catalog.flows.get(relation.oid, {}) if relation is not None else {}
+            flows = known.get(relation.oid, {}) if relation is not None else {}
             if relation is None or not flows:
                 continue
             for column in relation.columns:
@@ -60,6 +69,19 @@ class Touch:
     def named(self, names: Iterable[str]) -> frozenset[str]:
         """Return the marked columns with these names."""
         return frozenset(source for name in names for source in self._columns.get(name, ()))
+
+    def anywhere(self, root: str, fields: Node) -> frozenset[str]:
+        """Return what the statement (root, fields) mentions, sets, copies or defines anew."""
+        found = set(self.mentioned(root, fields))
+        for kind, node in below(root, fields):
+            if kind in {"InsertStmt", "UpdateStmt", "MergeWhenClause", "OnConflictClause", "CopyStmt"}:
+                names = () if kind == "CopyStmt" and "query" in node else set_columns(kind, node)
+                found |= self.everything() if names is None else self.named(names)
+            elif kind in _WHOLE_ROWS:
+                found |= self.everything()
+            elif kind in _DEFINITIONS:
+                found |= self.named(str(node[key]) for key in _NAMES if isinstance(node.get(key), str))
+        return frozenset(found)
 
     def everything(self) -> frozenset[str]:
         """Return all marked columns of the relations."""

@@ -83,6 +83,12 @@ class Catalog:
     """(relation oid, column number, mark) as `bind` found them: a mark follows its column through renames."""
     has_marks: bool = False
     """The connection has marks; set by `bind`."""
+    watched: Mapping[int, Mapping[int, Flow]] = field(default_factory=dict)
+    """As `flows`, of the columns that rules of the connection name; set by `bind`."""
+    watched_at: frozenset[tuple[int, int, str]] = frozenset()
+    """As `bound`, of the columns that rules name."""
+    known_as: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    """Relation oid -> the names in rules that it had when they were first seen: a rule follows it; set by `bind`."""
     definitions_print: bool = False
     """Definitions in the catalog print constants beside a marked column; set by `bind`."""
     listed: frozenset[str] = frozenset()
@@ -91,6 +97,12 @@ class Catalog:
     """Names of temporary relations, of whatever session: pg_temp is searched before all else; set by `bind`."""
     function_names: frozenset[str] = frozenset()
     """Names of all functions outside pg_catalog; set by `bind`."""
+
+    def find(self, name: str) -> tuple[Relation, ...]:
+        """Return the relations whose full name reads `name`: one, or more where a name holds a dot itself."""
+        places = [at for at, character in enumerate(name) if character == "."]
+        found = (self.by_name.get((name[:at], name[at + 1 :])) for at in places)
+        return tuple(relation for relation in found if relation is not None)
 
     def resolve(self, schema: str | None, name: str) -> Relation | None:
         """Find a relation as PostgreSQL would: pg_catalog first, then the search path. None: not in the snapshot."""

@@ -33,7 +33,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
                         "alter-system"),
         **dict.fromkeys(words("""CreatedbStmt CreateTableSpaceStmt AlterTableSpaceOptionsStmt AlterTableMoveAllStmt
                                  """), "server"),
-        **dict.fromkeys(words("DropdbStmt DropTableSpaceStmt"), "drop"),
+        **dict.fromkeys(words("DropdbStmt DropTableSpaceStmt"), "drop-database"),
         **dict.fromkeys(words("""CreateFdwStmt AlterFdwStmt CreateForeignServerStmt AlterForeignServerStmt
                                  CreateUserMappingStmt AlterUserMappingStmt DropUserMappingStmt CreateForeignTableStmt
                                  ImportForeignSchemaStmt"""), "foreign"),

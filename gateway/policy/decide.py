@@ -1,93 +1,161 @@
 """Facts and rules in, one verdict out: the strictest rule that matches an act, named, with the fact that matched.
 
 Pure and total. What is not understood is denied; an act that no rule names is denied; `observe` turns what it does not
-have to stop into an ALLOW that says what `standard` would have said.
+have to stop into an ALLOW that says what `standard` and the connection's rules would have said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gateway.model import Verdict, VerdictKind
+from gateway.policy.own import OwnRule, Situation
 from gateway.policy.parameters import judge_setting, judge_showing
 from gateway.policy.presets import (
     EMPTY,
     FAILED_TRANSACTION,
     MASKED,
     NOT_UNDERSTOOD,
-    STANDARD,
     SYNTAX_ERROR,
     UNKNOWN_NAME,
     Rule,
 )
 from gateway.policy.rules import RuleSet
-from gateway.policy.statement import Act, Facts
+from gateway.policy.statement import Act, Facts, StatementFacts
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """Who asks, and how: what rules may match besides the statement itself."""
+class Context(Situation):
+    """Who asks, when, and how: what rules may match besides the statement itself."""
 
-    subject: str = ""
-    groups: tuple[str, ...] = ()
     in_transaction: bool = False
 
 
-_BY_ACT: Mapping[str, Rule] = MappingProxyType({act: rule for rule in STANDARD for act in rule.acts})
-_ORDER: Mapping[str, int] = MappingProxyType({rule.name: place for place, rule in enumerate(STANDARD)})
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A rule that matches one act of one statement, and how it ranks."""
+
+    rule: Rule | OwnRule
+    act: Act
+    statement: StatementFacts
+    line: Rule
+    """The preset's line for the act: its sentence says what the act is."""
+    rank: tuple[int, int, int]
+
+
 _SQLSTATE: Mapping[str, str] = MappingProxyType({"unknown-statement": "26000", "unknown-cursor": "34000"})
+_BESIDE = frozenset({"function", "nextval", "for-update"})
+"""Acts that name a verdict only where nothing else does: they come with what the statement is."""
 
 
-def decide(facts: Facts, rules: RuleSet, context: Context) -> Verdict:  # noqa: ARG001  rules by subject and group come with `[[connection.rule]]`
+def decide(facts: Facts, rules: RuleSet, context: Context) -> Verdict:
     """Return the verdict on a string an agent sent: its strictest statement's, and within it the strictest act's."""
-    verdict, rule = _standard(facts, rules)
+    verdict, leak = _judged(facts, rules, context)
     if not rules.observes or verdict.kind in {VerdictKind.ALLOW, VerdictKind.MASK}:
         return verdict
-    if rules.has_marks and rule.leaks:
-        return replace(verdict, would=verdict.kind)
+    if leak is not None and leak.kind in {VerdictKind.APPROVE, VerdictKind.DENY}:
+        return replace(leak, would=verdict.kind)
     fallback = VerdictKind.MASK if _masked(facts) else VerdictKind.ALLOW
     return replace(
-        verdict, kind=fallback, rule="observe/allow", would=verdict.kind, hint="", sqlstate="42501", position=None,
+        verdict, kind=fallback, rule="observe/allow", where="preset observe", would=verdict.kind, hint="",
+        sqlstate="42501", position=None, reviewers=(),
         reason=f"standard would {_word(verdict.kind)} it by {verdict.rule}: {verdict.reason}",
     )  # fmt: skip
 
 
-def _standard(facts: Facts, rules: RuleSet) -> tuple[Verdict, Rule]:
+def _judged(facts: Facts, rules: RuleSet, context: Context) -> tuple[Verdict, Verdict | None]:
+    """Return the verdict, and the strictest of those that stop a leak: what `observe` keeps."""
     operation = facts.operation
     if facts.syntax_error is not None:
         fault = facts.syntax_error
         verdict = Verdict(
-            VerdictKind.DENY, SYNTAX_ERROR.name, fault.message, operation, sqlstate="42601", position=fault.position
-        )
-        return verdict, SYNTAX_ERROR
+            VerdictKind.DENY, SYNTAX_ERROR.name, fault.message, operation, sqlstate="42601", position=fault.position,
+            where=SYNTAX_ERROR.where,
+        )  # fmt: skip
+        return verdict, None
     if facts.not_understood is not None:
-        return _verdict(NOT_UNDERSTOOD, Act("", facts.not_understood), operation, rules), NOT_UNDERSTOOD
+        verdict = _verdict(NOT_UNDERSTOOD, Act("", facts.not_understood), operation)
+        return verdict, verdict if rules.has_marks else None
     if facts.failed_transaction:
-        return _verdict(FAILED_TRANSACTION, Act(""), operation, rules), FAILED_TRANSACTION
+        return _verdict(FAILED_TRANSACTION, Act(""), operation), None
     if not facts.statements:
-        return _verdict(EMPTY, Act(""), operation, rules), EMPTY
-    return _strictest(facts, rules)
+        return _verdict(EMPTY, Act(""), operation), None
+    matches = tuple(_matches(facts, rules, context))
+    verdict = _strictest(matches, facts, rules, context)
+    if not (rules.observes and rules.has_marks):
+        return verdict, None
+    leaks = tuple(match for match in matches if match.rule.leaks)
+    return verdict, _strictest(leaks, facts, rules, context) if leaks else None
 
 
-def _strictest(facts: Facts, rules: RuleSet) -> tuple[Verdict, Rule]:
-    best: tuple[int, int, Rule, Act, str] | None = None
+def _matches(facts: Facts, rules: RuleSet, context: Context) -> Iterator[_Match]:
+    """Yield every rule that matches an act: the connection's own, and the preset's line unless one replaces it."""
+    own = [rules.own[place] for place in rules.concerned(context)]
     for statement in facts.statements:
         for raw in statement.acts or (Act("not-listed", statement.operation),):
             act = _resolve(raw, rules)
-            rule = _BY_ACT.get(act.what) or (UNKNOWN_NAME if act.what in _SQLSTATE else _BY_ACT["not-listed"])
-            # the first act of a statement is what it is; it names the rule where nothing is stricter
-            order = int(act.what == "function") if rule.action is VerdictKind.ALLOW else _ORDER.get(rule.name, 0)
-            rank = (-rule.action.strictness, order)
-            if best is None or rank < best[:2]:
-                best = (*rank, rule, act, statement.operation)
-    if best is None:
-        raise AssertionError("a statement has acts")
-    _, _, rule, act, operation = best
-    if rule.action is VerdictKind.ALLOW and (masked := _masked(facts)):
-        return _verdict(MASKED, Act("", ", ".join(masked)), operation, rules), MASKED
-    return _verdict(rule, act, operation, rules), rule
+            line = rules.by_act.get(act.what) or (
+                UNKNOWN_NAME if act.what in _SQLSTATE else rules.by_act["not-listed"]
+            )
+            replaced = False
+            for place, rule in enumerate(own):
+                if rule.matches(act, statement, line, facts.catalog, context):
+                    replaced = replaced or rule.line is not None
+                    yield _Match(rule, act, statement, line, (-rule.action.strictness, 0, place))
+            if not replaced:
+                # the first act of a statement is what it is; it names the rule where nothing is stricter
+                allowed = line.action is VerdictKind.ALLOW
+                order = int(act.what in _BESIDE) if allowed else rules.order.get(line.name, 0)
+                yield _Match(line, act, statement, line, (-line.action.strictness, 1, order))
+
+
+def _strictest(matches: tuple[_Match, ...], facts: Facts, rules: RuleSet, context: Context) -> Verdict:
+    best = min(matches, key=lambda match: match.rank)
+    operation = best.statement.operation
+    if best.rule.action is VerdictKind.ALLOW and (masked := _masked(facts)):
+        return _verdict(MASKED, Act("", ", ".join(masked)), operation)
+    verdict = _verdict(best.line, best.act, operation)
+    if isinstance(best.rule, OwnRule):
+        reason = verdict.reason.rstrip(".") + best.rule.because(best.act, best.statement, context)
+        verdict = replace(
+            verdict, kind=best.rule.action, rule=best.rule.name, where=best.rule.where, reason=f"{reason}.",
+            hint=_HINTS[best.rule.action],
+        )  # fmt: skip
+    if verdict.kind is not VerdictKind.APPROVE:
+        return verdict
+    return _asking(verdict, [match for match in matches if match.rule.action is VerdictKind.APPROVE], rules)
+
+
+def _asking(verdict: Verdict, matches: list[_Match], rules: RuleSet) -> Verdict:
+    """Name the reviewers: one approval must satisfy every rule that asks for one."""
+    asked: dict[tuple[int, Act], list[tuple[str, ...]]] = {}
+    for match in matches:
+        own = match.rule.rule.reviewers if isinstance(match.rule, OwnRule) else ()
+        asked.setdefault((id(match.statement), match.act), []).extend([own] if own else [])
+    reviewers: tuple[str, ...] | None = None
+    for named in asked.values():
+        for people in named or [rules.reviewers]:
+            if people:
+                reviewers = people if reviewers is None else tuple(name for name in reviewers if name in people)
+    if reviewers == ():
+        names = ", ".join(dict.fromkeys(match.rule.name for match in matches))
+        return replace(
+            verdict, kind=VerdictKind.DENY,
+            reason=f"{verdict.reason.rstrip('.')}, and {names} ask for reviewers that one approval cannot satisfy.",
+            hint="Send its parts one by one, or ask an operator for reviewers that all these rules name.",
+        )  # fmt: skip
+    return replace(verdict, reviewers=reviewers or ())
+
+
+_HINTS: Mapping[VerdictKind, str] = MappingProxyType(
+    {
+        VerdictKind.ALLOW: "",
+        VerdictKind.APPROVE: "A person decides; the statement waits until then.",
+        VerdictKind.DENY: "This connection has a rule against it; ask an operator of this gateway.",
+    }
+)
 
 
 def _resolve(act: Act, rules: RuleSet) -> Act:
@@ -108,14 +176,13 @@ def _resolve(act: Act, rules: RuleSet) -> Act:
     return act
 
 
-def _verdict(rule: Rule, act: Act, operation: str, rules: RuleSet) -> Verdict:
-    target = act.target or "it"
+def _verdict(rule: Rule, act: Act, operation: str) -> Verdict:
+    target = act.target or ("no relation" if act.what == "select" else "it")
     reason = rule.says.format(act=act.what, target=target)
     sqlstate = _SQLSTATE.get(act.what, "42501")
     if act.within and sqlstate == "42501":  # the others are PostgreSQL's own words
-        reason = f"{reason} (inside {', '.join(act.within)})"
-    reviewers = rules.reviewers if rule.action is VerdictKind.APPROVE else ()
-    return Verdict(rule.action, rule.name, reason, operation, rule.hint, reviewers=reviewers, sqlstate=sqlstate)
+        reason = f"{reason.rstrip('.')} (inside {', '.join(act.within)})."
+    return Verdict(rule.action, rule.name, reason, operation, rule.hint, sqlstate=sqlstate, where=rule.where)
 
 
 def _masked(facts: Facts) -> tuple[str, ...]:

@@ -1,14 +1,18 @@
 """The presets as data: every line of the standard is a named rule over acts (INTERFACE.md, "The preset policy").
 
 An act that no rule names is denied by `standard/not-listed`: these are allow-lists. `leaks` says of a rule that what it
-stops could let a marked value out unmasked, so that `observe` keeps it on a connection with marks.
+stops could let a marked value out unmasked, so that `observe` keeps it on a connection with marks. `read-only` and
+`migrations` are `standard` with some lines changed; a changed line is named after its preset.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from gateway.model import VerdictKind
+from gateway.policy.words import words
 
 ALLOW, APPROVE, DENY, MASK = VerdictKind.ALLOW, VerdictKind.APPROVE, VerdictKind.DENY, VerdictKind.MASK
 
@@ -25,6 +29,16 @@ class Rule:
     hint: str = ""
     leaks: bool = False
 
+    @property
+    def short(self) -> str:
+        """The name without its preset: `drop`."""
+        return self.name.partition("/")[2]
+
+    @property
+    def where(self) -> str:
+        """Where the rule is written."""
+        return f"preset {self.name.partition('/')[0]}"
+
 
 def _rule(name: str, action: VerdictKind, acts: str, says: str, hint: str = "", *, leaks: bool = False) -> Rule:
     return Rule(f"standard/{name}", action, frozenset(acts.split()), says, hint, leaks)
@@ -36,7 +50,7 @@ _WHERE = "Add a WHERE that restricts the rows: one that compares a column of the
 
 STANDARD: tuple[Rule, ...] = (
     # allowed
-    _rule("select", ALLOW, "select", "It reads {target}."),
+    _rule("select", ALLOW, "select for-update", "It reads {target}."),
     _rule("catalog-read", ALLOW, "catalog-read", "It reads the catalog relation {target}."),
     _rule("insert", ALLOW, "insert", "It inserts into {target}."),
     _rule("copy-in", ALLOW, "copy-in", "It copies rows into {target}."),
@@ -49,7 +63,7 @@ STANDARD: tuple[Rule, ...] = (
     _rule("prepare", ALLOW, "prepare execute deallocate", "It works with a prepared statement."),
     _rule("listen", ALLOW, "listen unlisten", "It listens to notifications."),
     _rule("discard", ALLOW, "discard", "It discards session state."),
-    _rule("function", ALLOW, "function", "It calls {target}, a listed function."),
+    _rule("function", ALLOW, "function nextval", "It calls {target}, a listed function."),
     # approved by a person
     _rule("user-function", APPROVE, "user-function",
           "It calls {target}, which is not among the connection's functions.",
@@ -61,7 +75,7 @@ STANDARD: tuple[Rule, ...] = (
     _rule("marked-write", APPROVE, "marked-write", "A write reads or sets the marked column {target}.",
           _APPROVE_HINT, leaks=True),
     _rule("delete", APPROVE, "delete", "It deletes from {target} with a WHERE that restricts.", _APPROVE_HINT),
-    _rule("merge", APPROVE, "merge", "It merges into {target}.", _APPROVE_HINT),
+    _rule("merge", APPROVE, "merge merge-insert merge-update merge-delete", "It merges into {target}.", _APPROVE_HINT),
     _rule("create", APPROVE, "create", "It creates {target}.", _APPROVE_HINT),
     _rule("alter", APPROVE, "alter", "It alters {target}.", _APPROVE_HINT),
     _rule("create-as", APPROVE, "create-as", "It creates {target} from a query.", _APPROVE_HINT),
@@ -70,7 +84,7 @@ STANDARD: tuple[Rule, ...] = (
     _rule("call", APPROVE, "call", "It calls the procedure {target}.", _APPROVE_HINT, leaks=True),
     _rule("sequence", APPROVE, "sequence", "It sets a sequence ({target}).", _APPROVE_HINT),
     # denied
-    _rule("drop", DENY, "drop", "It drops {target}.", _ASK),
+    _rule("drop", DENY, "drop drop-database", "It drops {target}.", _ASK),
     _rule("truncate", DENY, "truncate", "It truncates {target}.", _ASK),
     _rule("delete-all", DENY, "delete-all", "It deletes from {target} without a WHERE that restricts.", _WHERE),
     _rule("update-all", DENY, "update-all", "It updates {target} without a WHERE that restricts.", _WHERE),
@@ -137,5 +151,65 @@ UNKNOWN_NAME = _rule("unknown-name", DENY, "", "{target}")
 FAILED_TRANSACTION = _rule("failed-transaction", ALLOW, "", "The target itself refuses it: its transaction has failed.")
 EMPTY = _rule("empty", ALLOW, "", "It holds no statement.")
 
-PRESETS = frozenset({"standard", "observe"})
-"""The presets of this version."""
+_WRITES = words(
+    """
+    insert copy-in update delete merge merge-insert merge-update merge-delete marked-write rewrite-rule create alter
+    create-as maintenance notify sequence nextval for-update
+    """
+)
+"""What a session that only reads never does; row locks and nextval are among what PostgreSQL itself refuses there."""
+
+
+def _read_only() -> Iterator[Rule]:
+    """`standard`, with every write, definition, maintenance and NOTIFY denied."""
+    hint = "This connection only reads."
+    for rule in STANDARD:
+        if rule.action is DENY or not rule.acts & _WRITES:
+            yield rule
+            continue
+        if rule.acts - _WRITES:
+            yield replace(rule, acts=rule.acts - _WRITES)
+            continue
+        yield replace(rule, name=f"read-only/{rule.short}", action=DENY, hint=hint)
+    yield Rule("read-only/for-update", DENY, frozenset({"for-update"}), "It locks the rows that it reads.", hint)
+    yield Rule("read-only/nextval", DENY, frozenset({"nextval"}), "It advances a sequence ({target}).", hint)
+
+
+def _migrations() -> Iterator[Rule]:
+    """`standard`, with DROP by approval; databases and tablespaces are no part of a migration."""
+    for rule in STANDARD:
+        if rule.short != "drop":
+            yield rule
+            continue
+        yield replace(
+            rule, name="migrations/drop", action=APPROVE, acts=frozenset({"drop"}), hint=_APPROVE_HINT
+        )
+        yield replace(rule, name="migrations/drop-database", acts=frozenset({"drop-database"}))
+
+
+PRESETS: Mapping[str, tuple[Rule, ...]] = MappingProxyType(
+    {"standard": STANDARD, "read-only": tuple(_read_only()), "migrations": tuple(_migrations()), "observe": STANDARD}
+)
+"""The lines of each preset. `observe` has those of `standard`: what they say is what it records."""
+
+NEVER_RELAXED = words(
+    """
+    server-file server-program load reaching-function query-function do role grant set-role alter-system password-table
+    catalog-write pinned-setting read-only-access copy-out-marked temporary-name not-judged-together not-listed
+    """
+)
+"""Lines that no rule of a connection can relax: server files and programs, roles and password tables, pinned settings,
+what is not understood, and the ways around masking. Some lead there: ALTER SYSTEM names programs, a write to the
+catalog makes roles, DO and query functions run a text that nobody understood."""
+
+
+def line_of(preset: str, name: str) -> Rule | None:
+    """Find the line that `name` (`standard/drop`, `migrations/drop`) means in `preset`; None where there is none.
+
+    A line that a preset has changed is found under its name in `standard` too.
+    """
+    lines = PRESETS[preset]
+    prefix, _, short = name.partition("/")
+    exact = [line for line in lines if line.name == name]
+    known = [line for line in lines if line.short == short and prefix in {"standard", preset}]
+    return next(iter((*exact, *known)), None)

@@ -16,6 +16,7 @@ from gateway.policy import session, wrappers
 from gateway.policy.builtins import EFFECTFUL, PRINTING
 from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
+from gateway.policy.named import relations_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
 from gateway.policy.statement import (
     SessionState,
@@ -26,7 +27,7 @@ from gateway.policy.statement import (
 from gateway.policy.survey import QUERIES, Place, Survey
 from gateway.policy.tree import Node, below, child, items, kind_of, strings
 
-_DEFINING = frozenset({"create", "alter", "create-as", "drop"})
+_DEFINING = frozenset({"create", "alter", "create-as", "drop", "drop-database"})
 _OPAQUE = frozenset({"call", "do", "create-function", "create-trigger", "create-rule", "load", "rewrite-rule"})
 """Acts that run code which is not in the statement."""
 
@@ -49,6 +50,8 @@ class Reader:
     columns: tuple[Output, ...] | None = ()
     opaque_output: bool = False
     _raw: RawStatement | None = None
+    _roots: list[tuple[str, Node]] = field(default_factory=list)
+    """Every statement that was read on the way, those behind names included."""
 
     def __post_init__(self) -> None:
         self.survey = Survey(self.catalog)
@@ -74,6 +77,8 @@ class Reader:
             relations_read=tuple(sorted(found.read)),
             relations_written=tuple(sorted(found.written)),
             functions=tuple(sorted(found.functions)),
+            calls=tuple(sorted(found.functions | found.calls)),
+            columns=self._watched(),
             marks_in_reach=tuple(sorted(reach)),
             touches_marks=bool(reach) or unsure,
             predicate_touch=tuple(sorted(touched)),
@@ -85,6 +90,7 @@ class Reader:
 
     def statement(self, kind: str, fields: Node, place: Place) -> None:
         """Note what a statement does, within the wrappers of `place`."""
+        self._roots.append((kind, fields))
         word = QUERIES.get(kind)
         outermost = not place.within
         if outermost and not self.operation:
@@ -108,8 +114,9 @@ class Reader:
         if not found:
             self.survey.act("not-listed", kind.removesuffix("Stmt"), place)
             return
+        relations = relations_of(kind, fields, self.catalog)
         for what, target in found:
-            self.survey.act(what, target, place)
+            self.survey.act(what, target, place, relations=relations)
         if not place.within:
             self.operation = found[0][0]
         relation = fields.get("relation")
@@ -142,6 +149,18 @@ class Reader:
             for here, node in predicates(kind, fields):
                 found |= touch.mentioned(here, node)
         return frozenset(found)
+
+    def _watched(self) -> tuple[str, ...]:
+        """Return the columns that rules name and this statement mentions, in what it runs behind names too."""
+        if not self.catalog.watched:
+            return ()
+        relations = [*self.survey.read.values(), *self.survey.written.values()]
+        named = {name for act in self.survey.acts for name in act.relations}
+        relations += [found for name in named for found in self.catalog.find(name)]
+        touch = Touch(self.catalog, relations, self.catalog.watched)
+        if not touch:
+            return ()
+        return tuple(sorted({mark for kind, fields in self._roots for mark in touch.anywhere(kind, fields)}))
 
     def _marked_writes(self, kind: str, fields: Node, touch: Touch) -> None:
         found: set[str] = set()

@@ -6,13 +6,15 @@ Frozen and pure. The canonical text is what evidence keeps of the policy; it hol
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from blake3 import blake3
 
 from gateway.errors import ConfigurationFault
-from gateway.model import Connection
-from gateway.policy.presets import PRESETS, STANDARD, Rule
+from gateway.model import Connection, ConnectionRule, Json
+from gateway.policy.own import OwnRule, Situation, compile_own, faults
+from gateway.policy.presets import PRESETS, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +23,31 @@ class RuleSet:
 
     connection: str
     preset: str
-    rules: tuple[Rule, ...]
+    lines: tuple[Rule, ...]
+    """The preset's."""
+    own: tuple[OwnRule, ...]
+    """The connection's, in the order of the file."""
     functions: frozenset[str]
     """User functions that may run, as `schema.name`."""
     settings: frozenset[str]
     search_path: tuple[str, ...]
     reviewers: tuple[str, ...]
+    """Who decides where a rule names nobody."""
     has_marks: bool
     read_only: bool
     text: str
     """Canonical JSON of everything above."""
     hash: str
     """Lower-case hex BLAKE3 of `text`."""
+    by_act: Mapping[str, Rule] = field(repr=False, compare=False)
+    """Act -> the preset's line that names it."""
+    order: Mapping[str, int] = field(repr=False, compare=False)
+    """Line -> its place: the first of two that are equally strict names the verdict."""
+
+    @property
+    def rules(self) -> tuple[Rule | OwnRule, ...]:
+        """Every rule in force: the connection's own, then the preset's lines."""
+        return (*self.own, *self.lines)
 
     @property
     def observes(self) -> bool:
@@ -44,17 +59,25 @@ class RuleSet:
         """Settings that decide how a statement is read are pinned."""
         return not self.observes or self.has_marks
 
+    def concerned(self, situation: Situation) -> tuple[int, ...]:
+        """Return the places of the own rules that are about this subject and time: equal ones, equal verdicts."""
+        return tuple(place for place, rule in enumerate(self.own) if rule.concerns(situation))
+
 
 def compile_rules(connection: Connection) -> RuleSet:
-    """Compile a connection's policy; raise ConfigurationFault for a preset that does not exist."""
+    """Compile a connection's policy; raise ConfigurationFault for a preset or rule that cannot be."""
     if connection.policy not in PRESETS:
-        raise ConfigurationFault(f"connection {connection.name}: policy {connection.policy!r} is not built yet")
+        raise ConfigurationFault(f"connection {connection.name}: there is no policy {connection.policy!r}")
+    for place, key, words in faults(connection.policy, connection.rules):
+        raise ConfigurationFault(f"connection {connection.name}: rule.{place}.{key}: {words}")
+    lines = PRESETS[connection.policy]
     text = json.dumps(
         {
-            "version": 1,
+            "version": 2,
             "connection": connection.name,
             "policy": connection.policy,
-            "rules": [[rule.name, rule.action.value, sorted(rule.acts)] for rule in STANDARD],
+            "rules": [[rule.name, rule.action.value, sorted(rule.acts)] for rule in lines],
+            "own": [_written(rule) for rule in connection.rules],
             "functions": sorted(connection.functions),
             "settings": sorted(setting.lower() for setting in connection.settings),
             "search_path": list(connection.search_path),
@@ -70,7 +93,8 @@ def compile_rules(connection: Connection) -> RuleSet:
     return RuleSet(
         connection=connection.name,
         preset=connection.policy,
-        rules=STANDARD,
+        lines=lines,
+        own=compile_own(connection.policy, connection.rules),
         functions=frozenset(connection.functions),
         settings=frozenset(setting.lower() for setting in connection.settings),
         search_path=connection.search_path,
@@ -79,4 +103,24 @@ def compile_rules(connection: Connection) -> RuleSet:
         read_only=connection.access == "read-only",
         text=text,
         hash=blake3(text.encode()).hexdigest(),
+        by_act={act: line for line in lines for act in line.acts},
+        order={line.name: place for place, line in enumerate(lines)},
     )
+
+
+def _written(rule: ConnectionRule) -> dict[str, Json]:
+    """A rule as the canonical text has it: what it says, without the place where it stands."""
+    lists = {
+        "operation": rule.operations,
+        "relation": map(str, rule.relations),
+        "function": rule.functions,
+        "column": map(str, rule.columns),
+        "hours": map(str, rule.hours),
+        "subject": rule.subjects,
+        "group": rule.groups,
+        "reviewers": rule.reviewers,
+    }
+    found: dict[str, Json] = {"name": rule.name, "action": rule.action.value}
+    found |= {key: list(values) for key, values in ((key, [*values]) for key, values in lists.items()) if values}
+    found |= {key: value for key, value in (("replaces", rule.replaces), ("accept_risk", rule.accept_risk)) if value}
+    return found

@@ -106,6 +106,7 @@ def call(reader: Reader, fields: Node, place: Place) -> None:
     _, call = child(fields, "funccall")
     names = strings(call.get("funcname"))
     reader.survey.act("call", ".".join(names), place)
+    reader.survey.calls.add(".".join(names))
     for kind, node in map(kind_of, items(call.get("args"))):
         reader.survey.walk(kind, node, place)
     reader.columns = None

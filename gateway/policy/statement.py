@@ -82,19 +82,25 @@ class Transaction(StrEnum):
     TWO_PHASE = "two-phase"
 
 
+ANY = "*"
+"""Stands among an act's relations for those that it reaches without naming them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
     """One thing that a statement would do: the unit that a rule matches.
 
     `what` is a word of `gateway.policy.presets`; `target` what it is done to (`public.users`, a function, a setting);
     `within` the wrappers around it, outermost first (`explain`, `prepare`, `cte`); `value` a setting's new value, None
-    where it is not a constant.
+    where it is not a constant. `relations` are those that it is done to, by full name, as written where the catalog
+    does not show them; `ANY` where it may reach others that are not named (CASCADE, a schema).
     """
 
     what: str
     target: str = ""
     within: tuple[str, ...] = ()
     value: str | None = None
+    relations: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         inside = f" inside {', '.join(self.within)}" if self.within else ""
@@ -124,6 +130,10 @@ class StatementFacts:
     relations_read: tuple[str, ...] = ()
     relations_written: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    """Functions and procedures that it may call by name, `(x).f` included: wider than `functions`, for rules."""
+    columns: tuple[str, ...] = ()
+    """Columns that rules of the connection name and this statement mentions, through views and by stars too."""
     marks_in_reach: tuple[str, ...] = ()
     """Marked columns that the relations named here can lead to, through views and inheritance."""
     touches_marks: bool = False

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.functions import Call, classify, field_call, operator_call, type_call
+from gateway.policy.named import created_name
 from gateway.policy.parse import NotUnderstoodError
 from gateway.policy.restricts import Target, restricts
 from gateway.policy.statement import Act
@@ -20,6 +21,8 @@ from gateway.policy.tree import LEAVES, Node, child, children, constant_text, it
 from gateway.policy.words import words
 
 _MOST_NODES = 100_000
+_SEQUENCE_FUNCTION = "nextval"
+"""Allowed, and still a write: PostgreSQL refuses it in a read-only transaction."""
 
 QUERIES: Mapping[str, str] = MappingProxyType(
     {
@@ -81,6 +84,8 @@ class Survey:
     """A user's function that is not listed, or a relation that is not in the catalog: it may reach anything."""
     only_settings: bool = False
     """The whole statement is one SELECT from pg_settings and nothing else."""
+    calls: set[str] = field(default_factory=set)
+    """Names that rules may match beside `functions`: procedures, settings' functions, field selections."""
     _fields: dict[str, Place] = field(default_factory=dict)
     _nodes: int = 0
 
@@ -103,18 +108,27 @@ class Survey:
     def finish(self) -> None:
         """Judge field selections, now that every relation is known: `(x).f` may be a call of f."""
         for name, place in self._fields.items():
+            if self._is_column(name):
+                continue
+            self.calls.update(call.name for call in classify((name,), self.catalog))
             call = field_call(name, self.catalog)
-            if call is not None and not self._is_column(name):
+            if call is not None:
                 self.call(call, place)
+            elif name == _SEQUENCE_FUNCTION:
+                self.act(_SEQUENCE_FUNCTION, f"pg_catalog.{name}", place)
 
-    def act(self, what: str, target: str, place: Place, value: str | None = None) -> None:
+    def act(
+        self, what: str, target: str, place: Place, value: str | None = None, relations: tuple[str, ...] = ()
+    ) -> None:
         """Note an act, once."""
-        self.acts.setdefault(Act(what, target, place.within, value))
+        self.acts.setdefault(Act(what, target, place.within, value, relations))
 
     def call(self, call: Call, place: Place) -> None:
         """Note the call of a function."""
         self.functions.add(call.name)
         if call.what == "function":
+            if call.name == f"pg_catalog.{_SEQUENCE_FUNCTION}":
+                self.act(_SEQUENCE_FUNCTION, call.name, place)
             return
         if not (call.what == "user-function" and call.name in self.catalog.listed):
             self.unknown = self.unknown or call.what in {"user-function", "user-type"}
@@ -141,7 +155,7 @@ class Survey:
         self.read[name] = found
         schema, _, bare = name.rpartition(".")
         system = classify_relation(schema or None, bare)
-        self.act(system or what, name, place)
+        self.act(system or what, name, place, relations=(name,))
         if found is not None and system is None:
             for reached in self._behind(found):
                 if classify_relation(reached.schema, reached.name) == "password-table":
@@ -153,10 +167,10 @@ class Survey:
         self.written[name] = found
         schema, _, bare = name.rpartition(".")
         if classify_relation(schema or None, bare) is not None:
-            self.act("catalog-write", name, place)
-        self.act(what, name, place)
+            self.act("catalog-write", name, place, relations=(name,))
+        self.act(what, name, place, relations=(name,))
         if found is not None and found.has_rules:
-            self.act("rewrite-rule", name, place)
+            self.act("rewrite-rule", name, place, relations=(name,))
         return name, found
 
     def _behind(self, relation: Relation) -> Iterator[Relation]:
@@ -190,6 +204,8 @@ class Survey:
         into, clause = child(fields, "intoClause")
         if into:
             self.into(clause, inner)
+        if "lockingClause" in fields:
+            self.act("for-update", "", place)
         skip = {"withClause", "intoClause"}
         return steps + [(*found, inner) for found in children({k: v for k, v in fields.items() if k not in skip})]
 
@@ -199,7 +215,7 @@ class Survey:
         schema = relation.get("schemaname")
         name = ".".join(part for part in (schema, str(relation.get("relname", ""))) if part)
         self.written.setdefault(name, None)
-        self.act("create-as", name, place)
+        self.act("create-as", name, place, relations=(created_name(relation, self.catalog),))
         if relation.get("relpersistence") == "t" or schema == "pg_temp":
             self.temporary(str(relation.get("relname", "")), place)
 
@@ -214,7 +230,7 @@ class Survey:
         name, _ = self.writes("insert", fields.get("relation", {}), inner)
         _, conflict = child(fields, "onConflictClause")
         if conflict.get("action") == "ONCONFLICT_UPDATE":
-            self.act("update", name, inner.inside("on conflict"))
+            self.act("update", name, inner.inside("on conflict"), relations=(name,))
         return steps + self._rest(fields, inner, "relation", "withClause")
 
     def update(self, fields: Node, place: Place) -> list[Step]:
@@ -237,12 +253,17 @@ class Survey:
         restricted = not changing or (narrow and (joined or len(alone) == len(changing)))
         name, _ = self.writes("merge" if restricted else "merge-all", fields.get("relation", {}), inner)
         self.read.setdefault(name, self.written[name])
+        for arm in arms:
+            what = str(arm.get("commandType", "")).removeprefix("CMD_").lower()
+            if what in {"insert", "update", "delete"}:
+                self.act(f"merge-{what}", name, inner, relations=(name,))
         return steps + self._rest(fields, inner, "relation", "withClause")
 
     def function(self, fields: Node, place: Place) -> list[Step]:
         """A function call; settings it reads or changes by name are acts of their own."""
         for call in classify(strings(fields.get("funcname")), self.catalog):
             if call.what in {"set", "show"}:
+                self.calls.add(call.name)
                 self._setting(call.what, items(fields.get("args")), place)
             else:
                 self.call(call, place)

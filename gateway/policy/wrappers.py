@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gateway.masking.flow import Output
+from gateway.policy.named import created_name
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
 from gateway.policy.statement import Declared, Prepared
 from gateway.policy.survey import QUERIES, Place
@@ -154,7 +155,8 @@ def view(reader: Reader, fields: Node, place: Place) -> None:
     """CREATE VIEW."""
     reader.operation = "create-view"
     view = fields.get("view", {})
-    reader.survey.act("create", ".".join(p for p in (view.get("schemaname"), view.get("relname")) if p), place)
+    name = ".".join(p for p in (view.get("schemaname"), view.get("relname")) if p)
+    reader.survey.act("create", name, place, relations=(created_name(view, reader.catalog),))
     if view.get("relpersistence") == "t":
         reader.survey.temporary(str(view.get("relname", "")), place)
     reader.statement(*child(fields, "query"), place.inside("view"))

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
-from gateway.settings.tables import KEY, ConnectionTable, IdentityTable, Settings
+from gateway.settings.tables import ConnectionTable, IdentityTable, Settings
+from gateway.settings.values import KEY
 
 PREFIX = "HOOP_"
 DELIMITER = "__"
@@ -66,7 +67,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsFault(path, [f"cannot be read: {fault.strerror}"]) from None
     except _VariableFault as fault:
         raise SettingsFault(path, [str(fault)]) from None
-    settings = _absolute(settings, path.parent)
+    settings = _absolute(settings, path.parent).written_in(path.name)
     faults = _file_faults(settings)
     if faults:
         raise SettingsFault(path, faults)

@@ -33,5 +33,11 @@ def notes(settings: Settings) -> Iterator[str]:
             yield f"connection {entry.name}: agents: empty; no agent may use it"
         if entry.policy == "observe":
             yield f"connection {entry.name}: policy: observe records what standard would have said, and refuses little"
+        for rule in entry.rule:
+            place = f"connection {entry.name}: rule {rule.name}"
+            if rule.action == "allow" and rule.replaces is None:
+                yield f"{place}: relaxes nothing: without replaces the strictest match wins"
+            elif rule.accept_risk is not None:
+                yield f"{place}: {rule.action} for {rule.replaces}: {rule.accept_risk}"
         if entry.target.sslmode in {"disable", "allow", "prefer", "require"} and not entry.target.host.startswith("/"):
             yield f"connection {entry.name}: target: sslmode={entry.target.sslmode} does not prove which server answers"

@@ -9,120 +9,42 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import model
 from gateway.control.operators import Operator
-from gateway.settings.units import (
-    Endpoint,
-    check_people,
-    check_reference,
-    parse_duration,
-    parse_endpoint,
-    parse_name,
-    parse_size,
-    parse_target,
+from gateway.policy.own import faults
+from gateway.settings.rules import RuleTable, TestTable
+from gateway.settings.units import Endpoint, parse_name
+from gateway.settings.values import (
+    MINUTE,
+    SECOND,
+    Agent,
+    Duration,
+    Listen,
+    Name,
+    PositiveDuration,
+    Reference,
+    Reviewer,
+    Size,
+    Table,
+    Target,
+    function,
+    not_built,
+    positive,
+    schema,
+    setting,
+    wrong,
 )
 
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("write it as text, in quotes")  # noqa: TRY004  pydantic turns ValueError alone into its error
-    return value
-
-
-def _duration(value: object) -> int:
-    return parse_duration(_text(value))
-
-
-def _size(value: object) -> int:
-    return parse_size(str(value) if type(value) is int else _text(value))
-
-
-def _endpoint(value: object) -> Endpoint:
-    return value if isinstance(value, Endpoint) else parse_endpoint(_text(value))
-
-
-def _positive(value: int) -> int:
-    if value <= 0:
-        raise ValueError("must be more than nothing")
-    return value
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value, re.ASCII):
-        raise ValueError("letters, digits, dot, dash and underscore, at most 63 of them")
-    return value
-
-
-def _not_built(what: str) -> AfterValidator:
-    def refuse(value: object) -> object:
-        if value:
-            raise ValueError(f"{what} not built yet; leave this key out")
-        return value
-
-    return AfterValidator(refuse)
-
-
-def _agent(value: str) -> str:
-    return check_people(value, anyone=True)
-
-
-def _reviewer(value: str) -> str:
-    return check_people(value, anyone=False)
-
-
-def _schema(value: str) -> str:
-    if not value or "\0" in value or len(value.encode()) > 63 or value == "$user":
-        raise ValueError("each is the name of one schema, as the catalog spells it")
-    return value
-
-
-def _function(value: str) -> str:
-    names = parse_name(value, 2, "schema.function")
-    if any("." in name for name in names):
-        raise ValueError("functions with a dot in their name cannot be listed")
-    return ".".join(names)
-
-
-def _setting(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?", value, re.ASCII):
-        raise ValueError("each is the name of one PostgreSQL setting")
-    return value.lower()
-
-
-KEY = "key"
-"""Type of the errors that name a key themselves."""
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-
-Duration: TypeAlias = Annotated[int, BeforeValidator(_duration)]
-PositiveDuration: TypeAlias = Annotated[int, BeforeValidator(_duration), AfterValidator(_positive)]
-Size: TypeAlias = Annotated[int, BeforeValidator(_size), AfterValidator(_positive)]
-Name: TypeAlias = Annotated[str, AfterValidator(_name)]
-Listen: TypeAlias = Annotated[Endpoint, BeforeValidator(_endpoint)]
-Target: TypeAlias = Annotated[model.TargetAddress, BeforeValidator(lambda value: parse_target(_text(value)))]
-Reference: TypeAlias = Annotated[str, AfterValidator(check_reference)]
-Agent: TypeAlias = Annotated[str, AfterValidator(_agent)]
-Reviewer: TypeAlias = Annotated[str, AfterValidator(_reviewer)]
 
 
-def wrong(key: str, words: str) -> PydanticCustomError:
-    """Return what a table's own check raises: `load` puts `key` behind the table's path."""
-    return PydanticCustomError(KEY, "{key}: {words}", {"key": key, "words": words})
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
-
-
-class GatewayTable(_Table):
+class GatewayTable(Table):
     """`[gateway]`: name, places, processes."""
 
     name: Name = "gw-1"
@@ -137,7 +59,7 @@ class GatewayTable(_Table):
         return self
 
 
-class PostgresTable(_Table):
+class PostgresTable(Table):
     """`[postgres]`: the listener for agents."""
 
     listen: Listen = Endpoint("127.0.0.1", 6432)
@@ -145,13 +67,13 @@ class PostgresTable(_Table):
     tls_key: Path = Path("state/tls/key.pem")
 
 
-class SshTable(_Table):
+class SshTable(Table):
     """`[ssh]`: the SSH listener, not built yet."""
 
     listen: Listen | None = None
 
 
-class IdentityTable(_Table):
+class IdentityTable(Table):
     """`[identity]`: whose tokens are believed."""
 
     issuer: str | None = None
@@ -195,7 +117,7 @@ class IdentityTable(_Table):
         return self
 
 
-class ApprovalsTable(_Table):
+class ApprovalsTable(Table):
     """`[approvals]`: how long and by whom a held operation may be decided."""
 
     timeout: PositiveDuration = 15 * MINUTE
@@ -203,7 +125,7 @@ class ApprovalsTable(_Table):
     linger: Duration = 5 * MINUTE
     assurance: Literal["uid", "oidc", "signed"] | None = None
     reviewers: tuple[Reviewer, ...] = ()
-    notify: Annotated[tuple[str, ...], _not_built("notifications are")] = ()
+    notify: Annotated[tuple[str, ...], not_built("notifications are")] = ()
 
     @model_validator(mode="after")
     def _assurance_is_built(self) -> ApprovalsTable:
@@ -212,14 +134,14 @@ class ApprovalsTable(_Table):
         return self
 
 
-class EvidenceTable(_Table):
+class EvidenceTable(Table):
     """`[evidence]`: how results are kept."""
 
     results: Literal["grouped", "durable"] = "grouped"
     payload_limit: Size = 64 * 2**10
     originals: str = "first:1000"
     literals: Literal["seal", "keep"] = "seal"
-    recipients: Annotated[tuple[str, ...], _not_built("sealed originals are")] = ()
+    recipients: Annotated[tuple[str, ...], not_built("sealed originals are")] = ()
 
     @model_validator(mode="after")
     def _originals_are_built(self) -> EvidenceTable:
@@ -230,18 +152,18 @@ class EvidenceTable(_Table):
         return self
 
 
-class LimitsTable(_Table):
+class LimitsTable(Table):
     """`[limits]`: what one client may cost."""
 
     statement: Size = 2**20
     message: Size = 64 * 2**20 + 2**10
     startup: Size = 10_000
     login: PositiveDuration = 10 * SECOND
-    connections: Annotated[int, AfterValidator(_positive)] = 200
+    connections: Annotated[int, AfterValidator(positive)] = 200
     token: Size = 16 * 2**10
 
 
-class OperatorTable(_Table):
+class OperatorTable(Table):
     """`[[operator]]`: a person who watches or decides."""
 
     name: Name
@@ -260,7 +182,7 @@ class OperatorTable(_Table):
         return self
 
 
-class MaskTable(_Table):
+class MaskTable(Table):
     """One entry of `mask`: a column, and how its values look."""
 
     column: str
@@ -283,7 +205,7 @@ def _mask(value: object) -> object:
     return {"column": value} if isinstance(value, str) else value
 
 
-class ConnectionTable(_Table):
+class ConnectionTable(Table):
     """`[[connection]]`: one named way to one target."""
 
     name: Name
@@ -292,29 +214,38 @@ class ConnectionTable(_Table):
     username: str = Field(min_length=1)
     password: Reference | None = None
     agents: tuple[Agent, ...] = ()
-    search_path: tuple[Annotated[str, AfterValidator(_schema)], ...] = ("public",)
+    search_path: tuple[Annotated[str, AfterValidator(schema)], ...] = ("public",)
     mask: tuple[Annotated[MaskTable, BeforeValidator(_mask)], ...] = ()
     policy: Literal["standard", "read-only", "migrations", "observe"] = "standard"
     access: Literal["read-write", "read-only"] = "read-write"
     hold: Literal["wait", "refuse"] = "wait"
-    functions: tuple[Annotated[str, AfterValidator(_function)], ...] = ()
-    settings: tuple[Annotated[str, AfterValidator(_setting)], ...] = ()
-    rule: Annotated[tuple[object, ...], _not_built("rules of a connection are")] = ()
+    functions: tuple[Annotated[str, AfterValidator(function)], ...] = ()
+    settings: tuple[Annotated[str, AfterValidator(setting)], ...] = ()
+    rule: tuple[RuleTable, ...] = ()
+    test: tuple[TestTable, ...] = ()
 
     @model_validator(mode="after")
     def _is_built(self) -> ConnectionTable:
         if self.kind == "ssh":
             raise wrong("kind", "ssh is not built yet; use postgres")
-        if self.policy in {"read-only", "migrations"}:
-            raise wrong("policy", f"{self.policy} is not built yet; use standard or observe")
         marks = [(mark.schema, mark.relation, mark.column) for mark in self.marks()]
         if len(set(marks)) != len(marks):
             raise wrong("mask", "the same column stands there twice")
+        for place, key, words in faults(self.policy, self.rules()):
+            raise wrong(f"rule.{place}.{key}", words)
         return self
 
     def marks(self) -> tuple[model.Mark, ...]:
         """Return the marked columns."""
         return tuple(entry.mark() for entry in self.mask)
+
+    def rules(self, where: str = "") -> tuple[model.ConnectionRule, ...]:
+        """Return the rules, each with its place in the table `where`."""
+        return tuple(entry.rule(f"{where}.rule.{place}") for place, entry in enumerate(self.rule))
+
+    def tests(self, where: str) -> tuple[model.ConnectionTest, ...]:
+        """Return what the rules should say, each with its place in the table `where`."""
+        return tuple(entry.test(f"{where}.test.{place}") for place, entry in enumerate(self.test))
 
 
 class Settings(BaseSettings):
@@ -324,13 +255,14 @@ class Settings(BaseSettings):
 
     gateway: GatewayTable = GatewayTable()
     postgres: PostgresTable = PostgresTable()
-    ssh: Annotated[SshTable | None, _not_built("the SSH listener is")] = None
+    ssh: Annotated[SshTable | None, not_built("the SSH listener is")] = None
     identity: IdentityTable
     approvals: ApprovalsTable = ApprovalsTable()
     evidence: EvidenceTable = EvidenceTable()
     limits: LimitsTable = LimitsTable()
     operator: tuple[OperatorTable, ...] = ()
     connection: tuple[ConnectionTable, ...] = ()
+    _file: str = PrivateAttr("gateway.toml")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
@@ -344,6 +276,11 @@ class Settings(BaseSettings):
         ):
             if len(set(names)) != len(names):
                 raise wrong(key, "the same one stands there twice")
+        return self
+
+    def written_in(self, file: str) -> Settings:
+        """Note the name of the file, for telling where a rule is written."""
+        self._file = file
         return self
 
     @property
@@ -386,6 +323,8 @@ class Settings(BaseSettings):
                 functions=entry.functions,
                 settings=entry.settings,
                 reviewers=self.approvals.reviewers,
+                rules=entry.rules(f"{self._file}: connection.{place}"),
+                tests=entry.tests(f"{self._file}: connection.{place}"),
             )
-            for entry in self.connection
+            for place, entry in enumerate(self.connection)
         )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from gateway.model import TargetAddress
+from gateway.model import WEEKDAYS, Hours, Micros, RelationPattern, TargetAddress
 
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS = {"ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
@@ -18,6 +19,10 @@ _SIZE = re.compile(r"(\d{1,15}) ?(B|kB|KiB|MB|MiB|GB|GiB)?", re.ASCII)
 _SIZE_UNITS = {"B": 1, "kB": 10**3, "KiB": 2**10, "MB": 10**6, "MiB": 2**20, "GB": 10**9, "GiB": 2**30}
 _IDENTIFIER = re.compile(r'"(?:[^"\x00]|"")+"|[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*')
 _IDENTIFIER_BYTES = 63  # NAMEDATALEN - 1: PostgreSQL would cut a longer name, and so name another object
+_SPAN = re.compile(r"(\d{2}):([0-5]\d)-(\d{2}):([0-5]\d)", re.ASCII)
+_CLOCK = re.compile(r"(\d{2}):(\d{2})", re.ASCII)
+_DAY = 24 * 60
+_FIRST_MONDAY = 4 * _DAY * 60_000_000  # 5 January 1970
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -47,6 +52,44 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError("write a whole number and a unit: 512B, 10kB, 64KiB, 1MiB, 2GiB")
     return int(found[1]) * _SIZE_UNITS[found[2] or "B"]
+
+
+def parse_hours(text: str) -> Hours:
+    """Return the hours of `09:00-18:00`, `mon-fri 22:00-06:00` or `sat,sun 00:00-24:00`; days wrap, as hours do."""
+    words = text.lower().split()
+    found = _SPAN.fullmatch(words[-1]) if words else None
+    if found is None or len(words) > 2:
+        raise ValueError("write 09:00-18:00, or with days before it: mon-fri 09:00-18:00, sat,sun 00:00-24:00 (UTC)")
+    start, end = (int(hour) * 60 + int(minute) for hour, minute in (found.group(1, 2), found.group(3, 4)))
+    if start >= _DAY or end > _DAY or start == end:
+        raise ValueError("times run from 00:00 to 24:00, and the end is not the beginning: all day is 00:00-24:00")
+    return Hours(frozenset(range(7)) if len(words) == 1 else _days(words[0]), start, end)
+
+
+def parse_moment(text: str) -> Micros:
+    """Return a moment for trying rules: `mon 22:15`, `22:15` (on a Monday), or a whole time, `2026-01-05T22:15Z`."""
+    days, _, clock = text.strip().lower().rpartition(" ")
+    found = _CLOCK.fullmatch(clock)
+    if found is not None and days in {"", *WEEKDAYS} and int(found[1]) < 24 and int(found[2]) < 60:
+        minutes = WEEKDAYS.index(days or "mon") * _DAY + int(found[1]) * 60 + int(found[2])
+        return Micros(_FIRST_MONDAY + minutes * 60_000_000)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("write mon 22:15, 22:15 (on a Monday) or 2026-01-05T22:15Z (UTC)") from None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return Micros(int(moment.timestamp()) * 1_000_000)
+
+
+def _days(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if first not in WEEKDAYS or (last if dash else first) not in WEEKDAYS:
+            raise ValueError(f"days are {', '.join(WEEKDAYS)}, joined by - and commas: mon-fri, sat,sun")
+        start, end = WEEKDAYS.index(first), WEEKDAYS.index(last if dash else first)
+        found |= {day % 7 for day in range(start, end + 1 if end >= start else end + 8)}
+    return frozenset(found)
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -81,6 +124,14 @@ def parse_name(text: str, parts: int, shape: str) -> tuple[str, ...]:
     if any(len(name.encode()) > _IDENTIFIER_BYTES for name in names):
         raise ValueError(f"a name is longer than PostgreSQL's {_IDENTIFIER_BYTES} bytes")
     return tuple(names)
+
+
+def parse_relation(text: str) -> RelationPattern:
+    """Return what `schema.relation`, or `schema.*` for all of a schema, names."""
+    if text.endswith(".*"):
+        return RelationPattern(parse_name(text.removesuffix(".*"), 1, "schema.relation or schema.*")[0], None)
+    schema, name = parse_name(text, 2, "schema.relation or schema.*")
+    return RelationPattern(schema, name)
 
 
 def parse_target(text: str) -> TargetAddress:

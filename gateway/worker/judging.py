@@ -10,11 +10,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 import trio
 
 from gateway.masking.plan import plan
-from gateway.model import Principal, VerdictKind
+from gateway.model import Clock, Principal, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import (
     Analyse,
@@ -39,19 +40,22 @@ CACHED_TEXT = 16 << 10
 """Longest statement, in bytes, whose verdict is kept."""
 
 ReadCatalog = Callable[[], Awaitable[Catalog]]
+_Key: TypeAlias = tuple[bytes, bool, bool, tuple[int, ...]]
+"""What a verdict depends on beside rules and catalog: the text; whether the transaction has failed; with rules of the
+connection also whether definitions were changed in it, and which of them are about this subject at this time."""
 
 
 class Judge:
     """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it."""
 
-    def __init__(self, rules: RuleSet, read_catalog: ReadCatalog) -> None:
+    def __init__(self, rules: RuleSet, read_catalog: ReadCatalog, clock: Clock) -> None:
         self.rules = rules
-        self._read_catalog = read_catalog
+        self._read_catalog, self._clock = read_catalog, clock
         self._catalog: Catalog | None = None
         self._epoch = 0
         self._wanted = 1
         self._reading = trio.Lock()
-        self._cache: OrderedDict[tuple[bytes, bool], Judgement] = OrderedDict()
+        self._cache: OrderedDict[_Key, Judgement] = OrderedDict()
 
     @property
     def catalog(self) -> Catalog | None:
@@ -83,7 +87,9 @@ class Judge:
         if not self.fresh or self._catalog is None:
             return None
         certain = self._certain(action, self._catalog)
-        key = (action.statement.sql, action.names.status == "E")
+        context = self._context(action, principal)
+        redefined = action.names.redefined and bool(self.rules.own)
+        key = (action.statement.sql, action.names.status == "E", redefined, self.rules.concerned(context))
         known = self._cache.get(key) if certain else None
         if known is not None:
             self._cache.move_to_end(key)
@@ -92,7 +98,7 @@ class Judge:
         found = facts(action.statement.sql, state, self._catalog)
         if found.wants:
             return None
-        judgement = self._judgement(found, action, principal)
+        judgement = self._judgement(found, action, context)
         if certain and not judgement.depends_on_state and len(action.statement.sql) <= CACHED_TEXT:
             self._cache[key] = judgement
             if len(self._cache) > CACHED:
@@ -103,18 +109,27 @@ class Judge:
         """Judge after what had to be waited for. Raises `TargetFault` where the catalog cannot be read."""
         catalog = await self.refresh()
         found = await understand(action.statement.sql, _state(action), catalog)
-        return self._judgement(found, action, principal)
+        return self._judgement(found, action, self._context(action, principal))
+
+    def _context(self, action: Analyse, principal: Principal) -> Context:
+        """Who asks, now: rules may be about the subject, its groups, and the time of day."""
+        return Context(
+            principal.subject,
+            principal.groups,
+            self._clock.now(),
+            redefined=action.names.redefined,
+            in_transaction=action.names.status != "I",
+        )
 
     def _certain(self, action: Analyse, catalog: Catalog) -> bool:
         """Whether the catalog shows what the session's names stand for, or nothing is marked that could come out."""
         names = action.names
         return not self.rules.has_marks or not (names.redefined or names.epochs - {catalog.epoch})
 
-    def _judgement(self, found: policy.Facts, action: Analyse, principal: Principal) -> Judgement:
+    def _judgement(self, found: policy.Facts, action: Analyse, context: Context) -> Judgement:
         catalog = found.catalog
         if catalog is not None and not self._certain(action, catalog):
             found = replace(found, statements=tuple(_undecided(each, action.names) for each in found.statements))
-        context = Context(principal.subject, principal.groups, in_transaction=action.names.status != "I")
         verdict = decide(found, self.rules, context)
         denied = verdict.kind is VerdictKind.DENY
         masks = self.rules.has_marks or verdict.kind is VerdictKind.MASK

@@ -18,7 +18,7 @@ from gateway.evidence.commit import GroupCommit
 from gateway.identity.admission import Admission, Credential
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.masking.marks import bind
-from gateway.model import Connection, Principal, SessionId, SessionInfo
+from gateway.model import Clock, Connection, Principal, SessionId, SessionInfo
 from gateway.pgwire.backend import error_response
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import RuleSet, compile_rules
@@ -55,10 +55,10 @@ class WatchTimes:
 class Desk:
     """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read)
+        self.judge = Judge(self.rules, self._read, clock)
         self.unmatched: tuple[str, ...] = ()
         self._reader = CatalogReader(connection)
         self._bound: Catalog | None = None
@@ -104,7 +104,7 @@ class Worker:
     ) -> None:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each) for each in connections}
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock) for each in connections}
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)

@@ -10,6 +10,7 @@ import trio
 from driving import Drive, allow
 
 from gateway.demo.postgres import PostgresServer
+from gateway.evidence.storage import SystemClock
 from gateway.masking.marks import bind as bind_marks
 from gateway.model import (
     Connection,
@@ -129,7 +130,7 @@ def judge_of(connection: Connection, reader: CatalogReader) -> Judge:
     async def read() -> Catalog:
         return bind_marks(await reader.load(), connection).catalog
 
-    return Judge(compile_rules(connection), read)
+    return Judge(compile_rules(connection), read, SystemClock())
 
 
 def asked(sql: bytes, *, redefined: bool = False, epochs: frozenset[int] = frozenset()) -> Analyse:

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.settings import load, tables
+from gateway.settings import load, rules, tables
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -21,6 +21,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[limits]": tables.LimitsTable,
     "[[operator]]": tables.OperatorTable,
     "[[connection]]": tables.ConnectionTable,
+    "[[connection.rule]]": rules.RuleTable,
+    "[[connection.test]]": rules.TestTable,
 }
 
 
@@ -32,7 +34,7 @@ def rows(section: str) -> dict[str, str]:
 
 def test_every_table_has_its_section() -> None:
     assert set(re.findall(r"^## `(.+)`$", TEXT, re.MULTILINE)) == set(SECTIONS)
-    assert {name.strip("[]") for name in SECTIONS} == set(tables.Settings.model_fields)
+    assert {name.strip("[]").partition(".")[0] for name in SECTIONS} == set(tables.Settings.model_fields)
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -432,7 +432,7 @@ def test_nothing_is_allowed(sql: str) -> None:
 
 
 def test_the_wrapper_is_named() -> None:
-    assert judge("EXPLAIN ANALYZE DELETE FROM orders").reason.endswith("(inside explain)")
+    assert judge("EXPLAIN ANALYZE DELETE FROM orders").reason.endswith(" (inside explain).")
 
 
 @pytest.mark.parametrize(

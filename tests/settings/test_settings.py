@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConfigurationFault
-from gateway.model import Mark, MaskStyle, TargetAddress
+from gateway.model import (
+    ConnectionRule,
+    ConnectionTest,
+    Hours,
+    Mark,
+    MaskStyle,
+    RelationPattern,
+    TargetAddress,
+    VerdictKind,
+)
 from gateway.settings import Endpoint, SettingsFault, load
 from gateway.settings.notes import notes
 
@@ -87,6 +96,72 @@ def test_a_connection_becomes_the_models_value(write) -> None:  # type: ignore[n
     assert connection.password == "env:ORDERS_PASSWORD"
 
 
+def test_rules_become_the_models_values(write) -> None:  # type: ignore[no-untyped-def]
+    text = """
+[[connection.rule]]
+name = "bulk"
+operation = ["copy-out", "select"]
+relation = ["Public.Users", 'crm."Odd.Name"', "scratch.*"]
+function = ["Public.F", "ext.*"]
+column = 'crm."Contact List"."E-Mail"'
+hours = ["mon-fri 22:00-06:00", "09:00-10:00"]
+subject = "sub:agent-7"
+group = ["/reporting", "group:bi"]
+action = "approve"
+reviewers = ["group:/oncall"]
+approvals = 1
+
+[[connection.rule]]
+name = "drops"
+replaces = "standard/drop"
+action = "allow"
+accept_risk = "a copy"
+
+[[connection.test]]
+sql = "DROP TABLE x"
+verdict = "allow"
+rule = "drops"
+groups = ["/bi"]
+at = "tue 01:00"
+"""
+    settings = load(write(HEAD + CONNECTION + text), {})
+    (connection,) = settings.connections()
+    bulk, drops = connection.rules
+    assert bulk == ConnectionRule(
+        name="bulk",
+        action=VerdictKind.APPROVE,
+        operations=("copy-out", "select"),
+        relations=(
+            RelationPattern("public", "users"),
+            RelationPattern("crm", "Odd.Name"),
+            RelationPattern("scratch", None),
+        ),
+        functions=("public.f", "ext.*"),
+        columns=(Mark("crm", "Contact List", "E-Mail"),),
+        hours=(Hours(frozenset(range(5)), 22 * 60, 6 * 60), Hours(frozenset(range(7)), 9 * 60, 10 * 60)),
+        subjects=("agent-7",),
+        groups=("reporting", "bi"),
+        reviewers=("group:oncall",),
+        where="gateway.toml: connection.0.rule.0",
+    )
+    assert (drops.replaces, drops.accept_risk) == ("standard/drop", "a copy")
+    assert drops.where == "gateway.toml: connection.0.rule.1"
+    (test,) = connection.tests
+    at = (
+        test.at
+        - load(write(HEAD + CONNECTION + text.replace("tue 01:00", "mon 01:00")), {}).connections()[0].tests[0].at
+    )
+    assert at == 24 * 3600 * 1_000_000
+    assert test == ConnectionTest(
+        "DROP TABLE x", VerdictKind.ALLOW, "drops", "agent", ("bi",), test.at, "gateway.toml: connection.0.test.0"
+    )
+    said = list(notes(settings))
+    assert "connection orders: rule drops: allow for standard/drop: a copy" in said
+    assert not any("relaxes nothing" in line for line in said)
+    said = list(notes(load(write(rules("", action="allow")), {})))
+    assert any(line.startswith("connection orders: rule x: relaxes nothing") for line in said)
+
+
 def test_paths_are_relative_to_the_file(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     for name in ("pw", "ca.pem"):
         (tmp_path / name).write_text("")
@@ -153,6 +228,14 @@ def test_two_spellings_of_one_variable_are_an_error(write) -> None:  # type: ign
 def replaced(old: str, new: str) -> str:
     assert old in HEAD + CONNECTION
     return (HEAD + CONNECTION).replace(old, new)
+
+
+def rules(line: str, action: str = "deny") -> str:
+    return f"{HEAD}{CONNECTION}[[connection.rule]]\nname = 'x'\naction = '{action}'\n{line}\n"
+
+
+def tries(lines: str) -> str:
+    return f"{HEAD}{CONNECTION}[[connection.test]]\nsql = 'SELECT 1'\n{lines}\n"
 
 
 WRONG = [
@@ -224,10 +307,36 @@ WRONG = [
     (replaced('"sub:x"', '"sub:"'), "connection.0.agents.1", "group:NAME"),
     (replaced('username = "app"', ""), "connection.0.username", "missing"),
     (HEAD + CONNECTION + "kind = 'ssh'\n", "connection.0.kind", "not built"),
-    (HEAD + CONNECTION + "policy = 'read-only'\n", "connection.0.policy", "not built"),
-    (HEAD + CONNECTION + "policy = 'migrations'\n", "connection.0.policy", "not built"),
     (HEAD + CONNECTION + "policy = 'none'\n", "connection.0.policy", "'standard'"),
-    (HEAD + CONNECTION + "[[connection.rule]]\nname = 'x'\n", "connection.0.rule", "not built"),
+    (HEAD + CONNECTION + "[[connection.rule]]\nname = 'x'\n", "connection.0.rule.0.action", "missing"),
+    (rules("relation = 'users'"), "connection.0.rule.0.relation.0", "schema.relation or schema.*"),
+    (rules("relation = '*'"), "connection.0.rule.0.relation.0", "schema.relation or schema.*"),
+    (rules("function = 'f'"), "connection.0.rule.0.function.0", "schema.function"),
+    (rules("column = 'a.b'"), "connection.0.rule.0.column.0", "schema.table.column"),
+    (rules("operation = 'selct'"), "connection.0.rule.0.operation", "no such operation"),
+    (rules("hours = '9-18'"), "connection.0.rule.0.hours.0", "mon-fri 09:00-18:00"),
+    (rules("hours = '09:00-09:00'"), "connection.0.rule.0.hours.0", "00:00-24:00"),
+    (rules("hours = 'mo 09:00-18:00'"), "connection.0.rule.0.hours.0", "days are"),
+    (rules("group = ''"), "connection.0.rule.0.group.0", "group"),
+    (rules("subject = 'sub:'"), "connection.0.rule.0.subject.0", "subject"),
+    (rules("rows_over = 1000"), "connection.0.rule.0.rows_over", "not built"),
+    (rules("bytes_over = '10MiB'"), "connection.0.rule.0.bytes_over", "not built"),
+    (rules("window = '1h'"), "connection.0.rule.0.window", "not built"),
+    (rules("", action="approve-effect"), "connection.0.rule.0.action", "not built"),
+    (rules("", action="approve-session"), "connection.0.rule.0.action", "not built"),
+    (rules("", action="forbid"), "connection.0.rule.0.action", "'allow'"),
+    (rules("approvals = 2", action="approve"), "connection.0.rule.0.approvals", "not built"),
+    (rules("approvals = 0", action="approve"), "connection.0.rule.0.approvals", "1"),
+    (rules("reviewers = ['any']", action="approve"), "connection.0.rule.0.reviewers.0", "group:NAME"),
+    (rules("reviewers = ['group:a']"), "connection.0.rule.0.reviewers", "approve asks reviewers"),
+    (rules("replaces = 'standard/drop'", action="allow"), "connection.0.rule.0.accept_risk", "missing"),
+    (rules("replaces = 'standard/server-file'", action="approve"), "connection.0.rule.0.replaces", "never relaxed"),
+    (rules("replaces = 'standard/dorp'", action="approve"), "connection.0.rule.0.replaces", "no such line"),
+    (rules("") + "[[connection.rule]]\nname = 'x'\naction = 'deny'\n", "connection.0.rule.1.name", "another rule"),
+    (rules("relations = []"), "connection.0.rule.0.relations", "unknown key"),
+    (HEAD + CONNECTION + "[[connection.test]]\nverdict = 'deny'\n", "connection.0.test.0.sql", "missing"),
+    (tries("verdict = 'denied'"), "connection.0.test.0.verdict", "'deny'"),
+    (tries("verdict = 'deny'\nat = 'noon'"), "connection.0.test.0.at", "mon 22:15"),
     (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', style = 'last4' }]\n", "connection.0.mask.0.style", "not built"),
     (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', stile = 'null' }]\n", "connection.0.mask.0.stile", "unknown key"),
     (HEAD + CONNECTION + "mask = ['users.email']\n", "connection.0.mask.0", "schema.table.column"),
@@ -275,7 +384,10 @@ def test_settings_cannot_be_changed(write) -> None:  # type: ignore[no-untyped-d
 def test_the_real_issuer_may_be_configured_but_is_noted(write) -> None:  # type: ignore[no-untyped-def]
     settings = load(write("[identity]\nissuer = 'https://idp.example/realms/prod'\n"), {})
     assert settings.assurance == "oidc"
-    assert any(note.startswith("approvals.assurance: oidc; the login of operators is not built yet") for note in notes(settings))
+    assert any(
+        note.startswith("approvals.assurance: oidc; the login of operators is not built yet")
+        for note in notes(settings)
+    )
 
 
 def test_defaults_that_are_not_built_are_said(write) -> None:  # type: ignore[no-untyped-def]

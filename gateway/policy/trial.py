@@ -1,0 +1,55 @@
+"""Trying rules without running anything: one statement in, what the gateway would say of it out.
+
+Pure, and the same functions that judge live statements: `facts` are found by whoever may wait (`gateway.parsing`), in a
+fresh session; a verdict here is the verdict there, as long as catalog, subject, groups and time are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.model import Connection, ConnectionTest, Verdict
+from gateway.policy.catalog import Catalog
+from gateway.policy.decide import Context, decide
+from gateway.policy.rules import RuleSet
+from gateway.policy.statement import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the gateway would say of a statement."""
+
+    verdict: Verdict
+    masked: tuple[str, ...]
+    """Result columns that would be masked, by name or by number from 1; `*` where it could be any."""
+    relations: tuple[str, ...]
+
+
+def no_catalog(connection: Connection) -> Catalog:
+    """Return the catalog of a target that cannot be reached: every relation is unknown."""
+    return Catalog(epoch=0, search_path=connection.search_path)
+
+
+def tried(facts: Facts, rules: RuleSet, context: Context) -> Trial:
+    """Judge what was found of a statement."""
+    return Trial(decide(facts, rules, context), _masked(facts), facts.relations)
+
+
+def differs(test: ConnectionTest, verdict: Verdict) -> str:
+    """Say how a verdict differs from what a test expects, in one sentence; empty where it does not."""
+    if verdict.kind is test.verdict and test.rule in {None, verdict.rule}:
+        return ""
+    expected = f"{test.verdict.value} by {test.rule}" if test.rule is not None else test.verdict.value
+    return f"expected {expected}, but it is {verdict.kind.value} by {verdict.rule}: {verdict.reason}"
+
+
+def _masked(facts: Facts) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for statement in facts.statements:
+        if statement.outputs is None:
+            found["*"] = None
+            continue
+        for place, output in enumerate(statement.outputs, 1):
+            if not output.flow.clean:
+                found["*" if output.many else output.name or str(place)] = None
+    return tuple(found)

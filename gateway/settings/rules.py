@@ -1,0 +1,136 @@
+"""`[[connection.rule]]` and `[[connection.test]]`: what a connection's own rules say, and what they should come to.
+
+Reads the values alone; which rule may relax which line is for `gateway.policy.own`. What the runtime guards would need
+(`rows_over`, `bytes_over`, `window`) is read and refused by name: they are not built yet.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from gateway import model
+from gateway.settings.units import parse_hours, parse_moment, parse_name, parse_relation
+from gateway.settings.values import Name, PositiveDuration, Reviewer, Size, Table, function, text, wrong
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _hours(value: object) -> model.Hours:
+    return value if isinstance(value, model.Hours) else parse_hours(text(value))
+
+
+def _relation(value: object) -> model.RelationPattern:
+    return value if isinstance(value, model.RelationPattern) else parse_relation(text(value))
+
+
+def _functions(value: str) -> str:
+    return f"{parse_name(value[:-2], 1, 'schema.function')[0]}.*" if value.endswith(".*") else function(value)
+
+
+def _column(value: object) -> model.Mark:
+    if isinstance(value, model.Mark):
+        return value
+    schema, relation, column = parse_name(text(value), 3, "schema.table.column")
+    return model.Mark(schema, relation, column)
+
+
+def _group(value: str) -> str:
+    found = value.removeprefix("group:").removeprefix("/")
+    if not found:
+        raise ValueError("each is the name of a group")
+    return found
+
+
+def _subject(value: str) -> str:
+    found = value.removeprefix("sub:")
+    if not found:
+        raise ValueError("each is the subject of a token")
+    return found
+
+
+def _moment(value: object) -> int:
+    return value if type(value) is int else parse_moment(text(value))
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Group: TypeAlias = Annotated[str, AfterValidator(_group)]
+Subject: TypeAlias = Annotated[str, AfterValidator(_subject)]
+
+
+class RuleTable(Table):
+    """`[[connection.rule]]`: a rule beside the preset's lines, or in place of one."""
+
+    name: Name
+    action: Literal["allow", "approve", "approve-effect", "approve-session", "deny"]
+    operation: Words = ()
+    relation: Annotated[
+        tuple[Annotated[model.RelationPattern, BeforeValidator(_relation)], ...], BeforeValidator(_listed)
+    ] = ()
+    function: Annotated[tuple[Annotated[str, AfterValidator(_functions)], ...], BeforeValidator(_listed)] = ()
+    column: Annotated[tuple[Annotated[model.Mark, BeforeValidator(_column)], ...], BeforeValidator(_listed)] = ()
+    hours: Annotated[tuple[Annotated[model.Hours, BeforeValidator(_hours)], ...], BeforeValidator(_listed)] = ()
+    subject: Annotated[tuple[Subject, ...], BeforeValidator(_listed)] = ()
+    group: Annotated[tuple[Group, ...], BeforeValidator(_listed)] = ()
+    rows_over: Annotated[int, Field(ge=0)] | None = None
+    bytes_over: Size | None = None
+    window: PositiveDuration | None = None
+    reviewers: Annotated[tuple[Reviewer, ...], BeforeValidator(_listed)] = ()
+    approvals: Annotated[int, Field(ge=1)] = 1
+    replaces: str | None = None
+    accept_risk: str | None = None
+
+    @model_validator(mode="after")
+    def _is_built(self) -> RuleTable:
+        for key in ("rows_over", "bytes_over", "window"):
+            if getattr(self, key) is not None:
+                raise wrong(key, "the runtime guards are not built yet; leave this key out")
+        if self.action in {"approve-effect", "approve-session"}:
+            raise wrong("action", f"{self.action} is not built yet; use approve")
+        if self.approvals != 1:
+            raise wrong("approvals", "more than one approval is not built yet; use 1")
+        return self
+
+    def rule(self, where: str) -> model.ConnectionRule:
+        """Return the rule as policy knows it."""
+        return model.ConnectionRule(
+            name=self.name,
+            action=model.VerdictKind(self.action),
+            operations=self.operation,
+            relations=self.relation,
+            functions=self.function,
+            columns=self.column,
+            hours=self.hours,
+            subjects=self.subject,
+            groups=self.group,
+            reviewers=self.reviewers,
+            replaces=self.replaces,
+            accept_risk=self.accept_risk,
+            where=where,
+        )
+
+
+class TestTable(Table):
+    """`[[connection.test]]`: a statement, and the verdict that the rules should come to."""
+
+    sql: str = Field(min_length=1)
+    verdict: Literal["allow", "mask", "approve", "deny"]
+    rule: str | None = None
+    subject: Subject = "agent"
+    groups: tuple[Group, ...] = ()
+    at: Annotated[int, BeforeValidator(_moment)] = parse_moment("mon 12:00")
+
+    def test(self, where: str) -> model.ConnectionTest:
+        """Return the test as policy knows it."""
+        return model.ConnectionTest(
+            sql=self.sql,
+            verdict=model.VerdictKind(self.verdict),
+            rule=self.rule,
+            subject=self.subject,
+            groups=self.groups,
+            at=model.Micros(self.at),
+            where=where,
+        )
