@@ -129,7 +129,12 @@ class Pipeline:
             self.perform(self._session.feed(source, data) if data else self._session.lost(source))
             if not data:
                 return
-            await self.drain()
+            if source is Source.CLIENT:
+                await self._target.drain()
+            elif self._target.waiting:
+                # Whoever reads the target must never wait for it to take something: it may be waiting for us to read.
+                self._start(self._target.drain)
+            await self._client.drain()
             while source is Source.CLIENT and self._session.buffered > _UNREAD and not self._session.awaits_message:
                 await self._moved.wait()
 

@@ -36,6 +36,11 @@ class Outbox:
         self.cut = False
         """A send was given up, perhaps in the middle of a message: nothing may follow it."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is queued that nobody is sending."""
+        return bool(self._queue) and not self._busy
+
     def put(self, ticket: Ticket, data: bytes) -> None:
         """Queue bytes that may leave once `ticket` is durable."""
         if not self.broken:

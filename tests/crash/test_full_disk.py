@@ -61,7 +61,7 @@ class SmallDisk(Shortage):
         self.place.mkdir()
         mounted = subprocess.run(["mount", *options], capture_output=True, text=True)
         if mounted.returncode:
-            pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
+            pytest.skip(f"needs the right to mount a tmpfs, as root has it: {mounted.stderr.splitlines()[0]}")
         for each in (self.home / "aside").iterdir():
             subprocess.run(["cp", "-a", each, self.place], check=True)
         (self.place / "filler").write_bytes(bytes(3 << 20))
