@@ -156,6 +156,7 @@ def start(home: Path, environment: Mapping[str, str] | None = None, wrap: Sequen
     if not line or line[0] != "ready":
         process.kill()
         process.wait()
+        process.stdout.close()
         raise AssertionError(f"the gateway did not start: {(home / 'log').read_text()}")
     return RunningGateway(home, _listening_port(process.pid, home), process, env)
 
