@@ -18,7 +18,20 @@ from gateway import __version__
 from gateway.cli.output import visible
 from gateway.errors import GatewayError
 
-COMMANDS = ("demo", "init", "check", "policy", "serve", "token", "status", "sessions", "approvals", "evidence", "agent", "idp")
+COMMANDS = (
+    "demo",
+    "init",
+    "check",
+    "policy",
+    "serve",
+    "token",
+    "status",
+    "sessions",
+    "approvals",
+    "evidence",
+    "agent",
+    "idp",
+)
 
 
 class Parser(argparse.ArgumentParser):
