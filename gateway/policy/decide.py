@@ -96,9 +96,7 @@ def _matches(facts: Facts, rules: RuleSet, context: Context) -> Iterator[_Match]
     for statement in facts.statements:
         for raw in statement.acts or (Act("not-listed", statement.operation),):
             act = _resolve(raw, rules)
-            line = rules.by_act.get(act.what) or (
-                UNKNOWN_NAME if act.what in _SQLSTATE else rules.by_act["not-listed"]
-            )
+            line = rules.by_act.get(act.what) or (UNKNOWN_NAME if act.what in _SQLSTATE else rules.by_act["not-listed"])
             replaced = False
             for place, rule in enumerate(own):
                 if rule.matches(act, statement, line, facts.catalog, context):

@@ -181,9 +181,7 @@ def _migrations() -> Iterator[Rule]:
         if rule.short != "drop":
             yield rule
             continue
-        yield replace(
-            rule, name="migrations/drop", action=APPROVE, acts=frozenset({"drop"}), hint=_APPROVE_HINT
-        )
+        yield replace(rule, name="migrations/drop", action=APPROVE, acts=frozenset({"drop"}), hint=_APPROVE_HINT)
         yield replace(rule, name="migrations/drop-database", acts=frozenset({"drop-database"}))
 
 
