@@ -26,6 +26,20 @@ def scrub(error: Report) -> Report:
     return Report((*kept, ("M", text)))
 
 
+_OWN_DATA = ("COPY ", "JSON data", "unnamed portal", "portal ")
+"""Contexts that speak of what the agent itself sent or runs."""
+
+
+def raised_inside(found: Report) -> bool:
+    """Whether something that the statement set off raised it: a trigger, a foreign key's action, a function.
+
+    That reads and prints rows of relations that the statement does not name, so that a connection with marks cannot
+    let its words pass whatever the statement itself reaches.
+    """
+    context = found.get("W")
+    return context is not None and not all(line.startswith(_OWN_DATA) for line in context.splitlines())
+
+
 def notification(body: bytes) -> bytes:
     """Return a NotificationResponse as an agent may see it: who notified which channel, not what was put in."""
     reader = BodyReader(body)

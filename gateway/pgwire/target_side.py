@@ -24,7 +24,7 @@ from gateway.pgwire.backend import (
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
-from gateway.pgwire.scrub import notification, scrub
+from gateway.pgwire.scrub import notification, raised_inside, scrub
 
 _LENGTH = struct.Struct("!I")
 _DATA_ROW, _COPY_DATA = ord("D"), ord("d")
@@ -304,6 +304,7 @@ class TargetSide:
         preparing = head.preparing if head is not None else None
         judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
         touches = x.tainted or (judgement is not None and judgement.touches_marks)
+        touches = touches or (x.marked and raised_inside(error))
         shown = scrub(error) if touches else error
         raw = shown.encode(b"E")
         x.copy_in = None
@@ -353,6 +354,8 @@ class TargetSide:
         x = self._x
         operation = head.operation if head is not None else None
         if x.tainted or (operation is not None and operation.judgement.touches_marks):
+            return
+        if x.marked and raised_inside(notice):
             return
         if operation is not None:
             operation.collector.noticed(notice)

@@ -19,6 +19,17 @@ INSERT INTO users SELECT i, 'name ' || i, 'person' || i || '@secret.example' FRO
 CREATE TABLE items (id int PRIMARY KEY, label text);
 INSERT INTO items SELECT i, 'item ' || i FROM generate_series(1, 5) i;
 CREATE VIEW things AS SELECT id FROM items;
+CREATE TABLE teams (id int PRIMARY KEY);
+INSERT INTO teams VALUES (1);
+ALTER TABLE users ADD team int NOT NULL DEFAULT 1 REFERENCES teams ON UPDATE SET NULL;
+CREATE TABLE tripped (id int PRIMARY KEY);
+INSERT INTO tripped VALUES (1), (2);
+CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE 'the first is %', (SELECT email FROM users WHERE id = 1);
+    RAISE EXCEPTION 'the first is %', (SELECT email FROM users WHERE id = 1);
+END $$;
+CREATE TRIGGER tell BEFORE UPDATE ON tripped FOR EACH ROW EXECUTE FUNCTION tell();
 """
 HIDDEN = "SELECT email || '' FROM users"
 
@@ -94,6 +105,19 @@ def test_nothing_hides_in_what_is_not_looked_into(agent: Wire, hidden: str) -> N
     plain = "SELECT v.amname <> current_setting($1::varchar) FROM (VALUES ('a')) v(amname)"
     found = agent.send(prepare(plain), bind(b"default_table_access_method"), execute(b""), SYNC).until()
     assert rows(found) == [("t",)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "sqlstate"),
+    [
+        ("UPDATE teams SET id = 9 WHERE id = 1", "23502"),
+        ("UPDATE tripped SET id = 9 WHERE id = 1", "P0001"),
+    ],
+)
+def test_what_a_write_sets_off_prints_no_row_of_a_marked_relation(agent: Wire, sql: str, sqlstate: str) -> None:
+    """Neither the foreign key's action nor the trigger stands in the statement; both print what they read."""
+    assert error(agent.send(query(sql.encode())).until())[0] == sqlstate
+    assert b"@secret.example" not in agent.received
 
 
 def test_what_is_approved_does_not_run_by_another_definition(

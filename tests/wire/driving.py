@@ -72,6 +72,7 @@ class Drive:
 
     judge: Callable[[Analyse], Judgement] = by_words
     limits: Limits = field(default_factory=Limits)
+    marked: bool = False
     to_client: bytearray = field(default_factory=bytearray)
     to_target: bytearray = field(default_factory=bytearray)
     notes: list[Note] = field(default_factory=list)
@@ -83,7 +84,7 @@ class Drive:
     closed: str | None = None
 
     def __post_init__(self) -> None:
-        self.session = Session(self.limits, CountingEntropy(), lambda: 0, {"client_encoding": "UTF8"})
+        self.session = Session(self.limits, CountingEntropy(), lambda: 0, {"client_encoding": "UTF8"}, marked=self.marked)
 
     def client(self, *data: bytes) -> Drive:
         self._perform(self.session.feed(Source.CLIENT, b"".join(data)))

@@ -27,6 +27,7 @@ from gateway.pgwire.actions import (
 )
 from gateway.pgwire.backend import (
     ColumnDescription,
+    Report,
     encode_data_row,
     encode_row_description,
     error_response,
@@ -493,6 +494,24 @@ def test_a_later_error_of_the_same_transaction_is_scrubbed_too() -> None:
     assert b"a@x.org" not in drive.to_client
     drive.client(query(b"select 1")).target(error_response("22012", "division by zero"), READY)
     assert b"division by zero" in drive.to_client
+
+
+INSIDE = 'SQL statement "UPDATE ONLY public.people SET team = NULL"'
+
+
+@pytest.mark.parametrize(
+    ("context", "passes"), [(INSIDE, False), (f"{INSIDE}\nCOPY items, line 1", False), ("COPY items, line 1", True)]
+)
+def test_what_a_trigger_or_a_foreign_keys_action_prints_does_not_pass_where_columns_are_marked(
+    context: str, passes: bool
+) -> None:
+    drive = Drive(marked=True).client(query(b"update teams"))
+    printed = report("ERROR", "23502", "null value", detail="Failing row contains (1, null, a@x.org).")
+    notice = Report((*report("NOTICE", "00000", "a@x.org").fields, ("W", context)))
+    error = Report((*printed.fields, ("W", context)))
+    drive.target(notice.encode(b"N"), error.encode(b"E"), READY)
+    assert (b"a@x.org" in drive.to_client) is passes
+    assert answers(drive)[0].sqlstate == "23502"
 
 
 def test_an_error_of_analysis_keeps_postgresqls_words() -> None:
