@@ -377,13 +377,13 @@ def test_bootstrap_says_what_it_cannot_do_in_one_line(keycloak: Keycloak, tmp_pa
 def test_while_keycloak_is_away_sessions_go_on_for_the_grace_and_nobody_new_comes_in(
     house: RunningGateway, keycloak: Keycloak
 ) -> None:
-    token = token_of(keycloak)
+    token, unseen = token_of(keycloak), token_of(keycloak)
     with through(house, "plain", token, application_name="patient") as wire:
         keycloak.process.send_signal(signal.SIGSTOP)
         try:
             assert wire.rows("SELECT 1") == [("1",)]
             with pytest.raises(psycopg.OperationalError, match="issuer cannot be reached"):
-                psycopg.connect(**house.connect_arguments("plain", token))
+                psycopg.connect(**house.connect_arguments("plain", unseen))
             assert fatal(wire) == "hoop: the session was cut: the identity issuer could not be asked for too long"
         finally:
             keycloak.process.send_signal(signal.SIGCONT)
