@@ -84,7 +84,8 @@ class Drive:
     closed: str | None = None
 
     def __post_init__(self) -> None:
-        self.session = Session(self.limits, CountingEntropy(), lambda: 0, {"client_encoding": "UTF8"}, marked=self.marked)
+        pinned = {"client_encoding": "UTF8"}
+        self.session = Session(self.limits, CountingEntropy(), lambda: 0, pinned, marked=self.marked)
 
     def client(self, *data: bytes) -> Drive:
         self._perform(self.session.feed(Source.CLIENT, b"".join(data)))
