@@ -374,6 +374,12 @@ def test_bootstrap_says_what_it_cannot_do_in_one_line(keycloak: Keycloak, tmp_pa
 # --- the issuer goes away: last, since it stops Keycloak for a while ------------------------------------------------
 
 
+def stopped(pid: int) -> bool:
+    """Whether every thread of a process stands still: SIGSTOP reaches them one after the other."""
+    states = [path.read_text().rpartition(")")[2].split()[0] for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 def test_while_keycloak_is_away_sessions_go_on_for_the_grace_and_nobody_new_comes_in(
     house: RunningGateway, keycloak: Keycloak
 ) -> None:
@@ -381,6 +387,7 @@ def test_while_keycloak_is_away_sessions_go_on_for_the_grace_and_nobody_new_come
     with through(house, "plain", token, application_name="patient") as wire:
         keycloak.process.send_signal(signal.SIGSTOP)
         try:
+            eventually(lambda: stopped(keycloak.process.pid))
             assert wire.rows("SELECT 1") == [("1",)]
             with pytest.raises(psycopg.OperationalError, match="issuer cannot be reached"):
                 psycopg.connect(**house.connect_arguments("plain", unseen))
