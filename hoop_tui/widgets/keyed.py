@@ -28,6 +28,11 @@ class KeyedList(VirtualView):
             return None
         return self._keys[self.cursor]
 
+    @property
+    def shown(self) -> int:
+        """How many rows can be selected."""
+        return sum(key is not None for key in self._keys)
+
     def show_rows(self, rows: Sequence[Row]) -> None:
         """Show `rows`; the selection stays on its key. The first list ever shown selects its first row."""
         before, place = self.selected, self.cursor

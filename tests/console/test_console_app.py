@@ -414,9 +414,9 @@ async def test_wide_shows_inbox_card_and_context_side_by_side(fake: FakeGateway,
 async def test_the_selection_follows_its_session_and_never_its_neighbour(fake: FakeGateway, clock: HandClock) -> None:
     fake.sessions = {id_: make_session(id_) for id_ in ("s-aaaa", "s-bbbb", "s-cccc")}
     async with seated(fake, clock) as seat:
-        await seat.until(lambda: len(seat.app.store.state.sessions) == 3)
+        await seat.until(lambda: seat.live.sessions.shown == 3)
         await seat.press("j")
-        assert seat.live.sessions.selected == "s-bbbb"
+        await seat.until(lambda: seat.live.sessions.selected == "s-bbbb")
         fake.publish("session.closed", fake.sessions.pop("s-bbbb"))
         await seat.until(lambda: seat.live.sessions.selected is None)
         await seat.press("K")
