@@ -113,6 +113,8 @@ class Judgement:
     """What its names resolved to, where a person has to decide."""
     planner: Planner | None = None
     """None: the connection has no marks, results pass untouched."""
+    writes: bool = False
+    """It writes a relation: triggers and foreign keys' actions may read, and print, others that it does not name."""
     copy_in: bool = False
     copy_out: bool = False
     """COPY … TO STDOUT: policy let it through only because every column of it is clean."""

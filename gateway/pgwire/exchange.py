@@ -57,6 +57,8 @@ class Exchange:
     """A marked relation was in reach earlier in this transaction: its errors are scrubbed to the end."""
     redefined: bool = False
     """A statement that may change definitions was forwarded, and its transaction is not known to have ended."""
+    wrote: bool = False
+    """This transaction wrote something: what it sets off, perhaps at its end, may print rows of marked relations."""
     skip_until_sync: bool = False
     """As after an error: everything up to Sync is dropped."""
     segment_dirty: bool = False
@@ -115,6 +117,7 @@ class Exchange:
         """Start an operation that is about to be forwarded."""
         if judgement.touches_marks:
             self.tainted = True
+        self.wrote = self.wrote or judgement.writes
         if judgement.changes_catalog:
             self.redefined = True
         return Operation(n, statement, judgement, self.collector(), portal)

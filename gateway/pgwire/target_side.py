@@ -286,6 +286,9 @@ class TargetSide:
             x.names.forget(b"")
         if body == b"I":
             x.tainted = x.flight.touching > 0
+            x.wrote = x.wrote and any(
+                entry.operation is not None and entry.operation.judgement.writes for entry in x.flight
+            )
             for operation in x.names.transaction_ended():
                 x.end(operation, Outcome.OK)
             x.committed()
@@ -304,7 +307,7 @@ class TargetSide:
         preparing = head.preparing if head is not None else None
         judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
         touches = x.tainted or (judgement is not None and judgement.touches_marks)
-        touches = touches or (x.marked and raised_inside(error))
+        touches = touches or (x.marked and x.wrote and raised_inside(error))
         shown = scrub(error) if touches else error
         raw = shown.encode(b"E")
         x.copy_in = None
@@ -355,7 +358,7 @@ class TargetSide:
         operation = head.operation if head is not None else None
         if x.tainted or (operation is not None and operation.judgement.touches_marks):
             return
-        if x.marked and raised_inside(notice):
+        if x.marked and x.wrote and raised_inside(notice):
             return
         if operation is not None:
             operation.collector.noticed(notice)

@@ -142,6 +142,7 @@ class Judge:
             relations=found.relations,
             definitions=behind(found) if verdict.kind is VerdictKind.APPROVE else (),
             planner=partial(plan, found) if masks and not denied else None,
+            writes=any(each.relations_written for each in found.statements),
             copy_in=any(each.operation == "copy-in" for each in found.statements),
             copy_out=not denied and any(each.operation == "copy-out" for each in found.statements),
             depends_on_state=found.depends_on_state,
