@@ -27,9 +27,10 @@ from gateway.pgwire.actions import (
     Token,
 )
 from gateway.pgwire.backend import Report, error_response
-from gateway.pgwire.client_side import ClientSide, Wait
+from gateway.pgwire.client_side import ClientSide
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.frontend import COPY_FAIL
+from gateway.pgwire.steps import Wait
 from gateway.pgwire.target_side import TargetSide
 
 

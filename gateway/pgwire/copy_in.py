@@ -1,0 +1,65 @@
+"""COPY … FROM STDIN: the client's data, recorded and forwarded chunk by chunk.
+
+Promises that no chunk reaches the target before the note of it was emitted.
+"""
+
+from __future__ import annotations
+
+from gateway.errors import ClientFault
+from gateway.pgwire.actions import CopyChunk, Record
+from gateway.pgwire.exchange import Exchange
+from gateway.pgwire.flight import Operation
+from gateway.pgwire.framing import Message, MessageReader, message
+from gateway.pgwire.frontend import TERMINATE
+from gateway.pgwire.steps import Steps, Wait
+
+
+class CopyIn:
+    """Takes one session's COPY data."""
+
+    def __init__(self, exchange: Exchange, reader: MessageReader) -> None:
+        self._x, self._reader = exchange, reader
+
+    def run(self, operation: Operation) -> Steps:
+        """Take messages until the COPY of `operation` ends."""
+        x = self._x
+        while x.copy_in is operation:
+            found = yield Wait.COPY_MESSAGE
+            if not isinstance(found, Message):
+                return
+            match found.kind:
+                case b"d":
+                    self._data(operation, found.body)
+                case b"c" | b"f":
+                    x.copy_in = None
+                    x.to_target(found.encode())
+                case b"H" | b"S":
+                    continue
+                case b"X":
+                    x.to_target(TERMINATE)
+                    x.close("client")
+                    return
+                case _:
+                    raise ClientFault(f"unexpected message type {found.kind!r} during COPY from stdin")
+
+    def _data(self, operation: Operation, body: bytes) -> None:
+        """Record and forward in chunks; a longer CopyData is cut, which COPY does not see."""
+        x = self._x
+        step = x.limits.copy_chunk
+        waiting = [body]
+        size = len(body)
+        while size < step and (header := self._reader.peek()) is not None and header[0] == b"d":
+            found = self._reader.next() if size + header[1] <= step else None
+            if found is None:
+                break
+            waiting.append(found.body)
+            size += len(found.body)
+        if len(waiting) > 1 or size <= step:
+            pieces = [(b"".join(waiting), b"".join(message(b"d", part) for part in waiting))]
+        else:
+            cuts = (body[start : start + step] for start in range(0, size, step))
+            pieces = [(cut, message(b"d", cut)) for cut in cuts]
+        for content, raw in pieces:
+            note = CopyChunk(x.next_n(), operation.n, content, operation.judgement.touches_marks)
+            x.actions.append(Record(note))
+            x.to_target(raw)
