@@ -27,6 +27,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verify = commands.add_parser("verify", help="check the evidence; exit 0 intact, 1 tampered or incomplete")
     verify.add_argument("directory", type=Path, metavar="DIR", help="state_dir/evidence, or a copy of it")
     verify.add_argument("--quick", action="store_true", help="check chain and order, not each payload")
+    verify.add_argument(
+        "--witness",
+        type=Path,
+        metavar="FILE",
+        help="signed notes, one after the other, as a witness or a sink kept them",
+    )
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
@@ -57,7 +63,8 @@ def _verify(args: argparse.Namespace) -> int:
     from gateway.evidence.verify import verify
 
     progress = _Progress(sys.stderr)
-    report = verify(args.directory, args.quick, progress if sys.stderr.isatty() and not args.json else None)
+    shown = progress if sys.stderr.isatty() and not args.json else None
+    report = verify(args.directory, args.quick, shown, args.witness)
     progress.done()
     if args.json:
         print(json.dumps(_summary(report)))
@@ -67,7 +74,8 @@ def _verify(args: argparse.Namespace) -> int:
         for log, (size, chain) in report.heads.items():
             key = report.keys.get(log, "").split("+")[1:2]
             signed = f", {report.signed[log]} of them signed by key {key[0]}" if key and log in report.signed else ""
-            print(visible(f"{log}: {size} records{signed}; head {chain}"))
+            seen = f", {report.witnessed[log]} seen by a witness" if log in report.witnessed else ""
+            print(visible(f"{log}: {size} records{signed}{seen}; head {chain}"))
         print("intact" if report.intact else "NOT intact")
     return 0 if report.intact else 1
 
@@ -77,7 +85,13 @@ def _summary(report: Report) -> Json:
         "intact": report.intact,
         "records": report.records,
         "heads": {
-            log: {"size": size, "chain": chain, "signed": report.signed.get(log), "key": report.keys.get(log)}
+            log: {
+                "size": size,
+                "chain": chain,
+                "signed": report.signed.get(log),
+                "key": report.keys.get(log),
+                "witnessed": report.witnessed.get(log),
+            }
             for log, (size, chain) in report.heads.items()
         },
         "findings": [{"grade": one.grade, "log": one.log, "seq": one.seq, "what": one.what} for one in report.findings],

@@ -56,7 +56,7 @@ def open_checkpoints(directory: Path, storage: Storage, entropy: Entropy, keys: 
         key = Ed25519PrivateKey.from_private_bytes(entropy.bytes(32))
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         storage.replace(private, key.private_bytes(*form))
-    signer = Signer(origin, _load(storage, private))
+    signer = Signer(origin, load_key(storage, private))
     if not known:
         storage.replace(public, f"{signer.verifier}\n".encode())
     elif str(signer.verifier) != storage.read(public, 0, 4096).decode(errors="replace").strip():
@@ -64,7 +64,8 @@ def open_checkpoints(directory: Path, storage: Storage, entropy: Entropy, keys: 
     return Checkpoints(directory, storage, signer)
 
 
-def _load(storage: Storage, path: Path) -> Ed25519PrivateKey:
+def load_key(storage: Storage, path: Path) -> Ed25519PrivateKey:
+    """Read a private key. Raises `EvidenceFault` where the file holds none."""
     try:
         key = serialization.load_pem_private_key(storage.read(path, 0, 4096), None)
     except (ValueError, TypeError):

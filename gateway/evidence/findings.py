@@ -33,7 +33,7 @@ class Report:
     signed: dict[str, int] = field(default_factory=dict)
     """By log, how many records the newest checkpoint covers."""
     witnessed: dict[str, int] = field(default_factory=dict)
-    """By log, how many records what the witness keeps covers; only where it was given."""
+    """By log, up to which record it was held against what a witness kept; only where that was given."""
     records: int = 0
 
     @property

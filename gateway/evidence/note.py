@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -58,7 +57,7 @@ class Verifier:
         """Read a verifier key. Raises `Malformed`."""
         name, plus, rest = text.strip().partition("+")
         identity, _, encoded = rest.partition("+")
-        raw = _unbase64(encoded)
+        raw = unbase64(encoded)
         if not plus or not _NAME.fullmatch(name) or len(raw) != 33 or raw[:1] != ED25519:
             raise Malformed("not an Ed25519 verifier key")
         found = cls(name, raw[1:])
@@ -75,12 +74,18 @@ class Verifier:
         return True
 
 
+def check_name(name: str) -> str:
+    """Return a name that a note can hold. Raises `Malformed`."""
+    if not _NAME.fullmatch(name):
+        raise Malformed(f"a signer cannot be named {name!r}: no spaces, no plus sign")
+    return name
+
+
 class Signer:
     """A log's private key; it never shows itself."""
 
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
-        if not _NAME.fullmatch(name):
-            raise Malformed(f"a log cannot be named {name!r}: no spaces, no plus sign")
+        check_name(name)
         self._key = key
         self.verifier = Verifier(name, key.public_key().public_bytes_raw())
 
@@ -91,8 +96,11 @@ class Signer:
         return f"{text}\n— {self.verifier.name} {blob}\n".encode()
 
 
-def parse_note(note: bytes) -> tuple[Checkpoint, Mapping[str, bytes]]:
-    """Read a note: the checkpoint, and by signer's name key id and signature, unchecked. Raises `Malformed`."""
+def parse_note(note: bytes) -> tuple[Checkpoint, tuple[tuple[str, bytes], ...]]:
+    """Read a note: the checkpoint, and of each signature its signer's name and key id with signature, unchecked.
+
+    Raises `Malformed`.
+    """
     try:
         body, separator, tail = note.decode().partition("\n\n")
     except UnicodeDecodeError:
@@ -101,30 +109,34 @@ def parse_note(note: bytes) -> tuple[Checkpoint, Mapping[str, bytes]]:
     if not separator or not tail.endswith("\n") or len(lines) != 3:
         raise Malformed("not a signed checkpoint")
     origin, size, root = lines
-    if not _NAME.fullmatch(origin) or not _SIZE.fullmatch(size) or len(_unbase64(root)) != 32:
+    if not _NAME.fullmatch(origin) or not _SIZE.fullmatch(size) or len(unbase64(root)) != 32:
         raise Malformed("not a checkpoint")
-    signatures: dict[str, bytes] = {}
-    for line in tail[:-1].split("\n"):
-        dash, _, rest = line.partition(" ")
-        name, _, blob = rest.partition(" ")
-        if dash != "—" or not _NAME.fullmatch(name) or len(_unbase64(blob)) < 5:
-            raise Malformed("not a signature line")
-        signatures.setdefault(name, _unbase64(blob))
-    return Checkpoint(origin, int(size), _unbase64(root)), signatures
+    signatures = tuple(map(parse_signature, tail[:-1].split("\n")))
+    return Checkpoint(origin, int(size), unbase64(root)), signatures
+
+
+def parse_signature(line: str) -> tuple[str, bytes]:
+    """Read a signature line without its line feed: the signer's name, and key id with signature. Raises `Malformed`."""
+    dash, _, rest = line.partition(" ")
+    name, _, blob = rest.partition(" ")
+    if dash != "—" or not _NAME.fullmatch(name) or len(unbase64(blob)) < 5:
+        raise Malformed("not a signature line")
+    return name, unbase64(blob)
 
 
 def open_note(note: bytes, verifier: Verifier) -> Checkpoint:
     """Read a note that `verifier` signed as the log's own. Raises `Malformed` where it did not."""
     checkpoint, signatures = parse_note(note)
-    blob = signatures.get(verifier.name, b"")
-    if checkpoint.origin != verifier.name or blob[:4] != verifier.key_id:
+    own = [blob for name, blob in signatures if name == verifier.name and blob[:4] == verifier.key_id]
+    if checkpoint.origin != verifier.name or not own:
         raise Malformed(f"not signed by the log's key {verifier.key_id.hex()}")
-    if not verifier.holds(checkpoint.text(), blob[4:]):
+    if not any(verifier.holds(checkpoint.text(), blob[4:]) for blob in own):
         raise Malformed("its signature does not hold")
     return checkpoint
 
 
-def _unbase64(text: str) -> bytes:
+def unbase64(text: str) -> bytes:
+    """Return what the standard alphabet encodes; nothing for what is not base64."""
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):

@@ -28,6 +28,8 @@ class Signatures:
         self._witnessed: dict[int, bytes] = {}
         self.signed: int | None = None
         """Records that the newest checkpoint covers; None where the log has no key."""
+        self.compared = 0
+        """Records up to which the log was held against what a witness saw."""
         self.broken = False
         """The tree is not known any more, or was found wrong already: no checkpoint after it can hold."""
         self._load()
@@ -56,6 +58,11 @@ class Signatures:
             self._due[checkpoint.size] = checkpoint
             self.signed = max(self.signed, checkpoint.size)
 
+    @property
+    def origin(self) -> str:
+        """Return the name that the log's key signs under, empty where the log has no key."""
+        return "" if self.verifier is None else self.verifier.name
+
     def witnessed(self, size: int, root: bytes) -> None:
         """Take what a witness saw of this log: it must be there too."""
         self._witnessed[size] = root
@@ -66,14 +73,16 @@ class Signatures:
 
     def reach(self, size: int, root: bytes) -> None:
         """Compare the tree's root at `size` with what was signed there."""
-        checkpoint, seen = self._due.pop(size, None), self._witnessed.pop(size, root)
+        checkpoint, seen = self._due.pop(size, None), self._witnessed.pop(size, None)
         if self.broken:
             return
+        if seen is not None:
+            self.compared = size
         if checkpoint is not None and checkpoint.root != root:
             what = f"the records before it are not those that checkpoint {size} was signed over"
             self._find("tampered", size, what)
             self.broken = True  # later ones would say the same
-        elif seen != root:
+        elif seen is not None and seen != root:
             self._find("tampered", size, f"the records before it are not those that the witness saw at {size}")
             self.broken = True
 
@@ -81,6 +90,8 @@ class Signatures:
         """Check that a log of `size` records is as long as was signed, and that signatures go as far as the log."""
         for whose, sizes in (("checkpoint", self._due), ("the witness's", self._witnessed)):
             beyond = [one for one in sizes if one > size]
+            if beyond and sizes is self._witnessed:
+                self.compared = max(beyond)
             if beyond and not self.broken:
                 self._find(
                     "tampered",

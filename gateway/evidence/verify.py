@@ -23,6 +23,7 @@ from gateway.evidence.frontier import Frontier
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in, payload_path
 from gateway.evidence.sources import journal_lines, segment_lines
 from gateway.evidence.views import located
+from gateway.evidence.witness_check import read_material
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,25 +35,28 @@ _SHOWN = 20
 """Findings of one kind in one segment, at most: a column that is wrong in every row is one fault."""
 
 
-def verify(directory: Path, quick: bool = False, progress: Progress | None = None) -> Report:
-    """Check the evidence directory, or a copy of it.
+def verify(
+    directory: Path, quick: bool = False, progress: Progress | None = None, witness: Path | None = None
+) -> Report:
+    """Check the evidence directory, or a copy of it; `witness` is a file of what a witness or a sink kept of it.
 
     `quick` leaves out commitments to payloads, and takes segments by their digests, as the log recorded them, and by
     the signed tree at their ends. Raises `EvidenceFault` where there is nothing to check or it cannot be read.
     """
     try:
-        return _Check(directory, quick, progress).run()
+        return _Check(directory, quick, progress, witness).run()
     except OSError as fault:
         raise EvidenceFault(f"{directory} cannot be read: {fault.strerror or fault}") from fault
 
 
 class _Check:
-    def __init__(self, directory: Path, quick: bool, progress: Progress | None) -> None:
+    def __init__(self, directory: Path, quick: bool, progress: Progress | None, witness: Path | None) -> None:
         self._logs = sorted(path for path in (directory / "logs").glob("*") if path.is_dir())
         if not self._logs:
             raise EvidenceFault(f"{directory} holds no log; give the gateway's state_dir/evidence")
         self._quick, self._progress = quick, progress
         self._report = Report()
+        self._material = None if witness is None else read_material(witness)
         self._done = self._total = 0
         self._database: duckdb.DuckDBPyConnection | None = None
 
@@ -66,6 +70,9 @@ class _Check:
         for directory, (segments, journals) in zip(self._logs, numbers, strict=True):
             log = Following(directory, self._report, quick=self._quick)
             logs.append(log)
+            if self._material is not None:
+                for size, root in self._material.of(directory.name, log.signatures.verifier).roots.items():
+                    log.signatures.witnessed(size, root)
             for number in segments:
                 self._segment(log, number)
             for number in journals:
@@ -79,6 +86,9 @@ class _Check:
         decisions = {place: said for log in logs for place, said in log.decisions.items()}
         for log in logs:
             _check_quotes(log, decisions, self._report)
+        if self._material is not None:
+            seen = self._report.witnessed = {log.signatures.origin or log.name: log.signatures.compared for log in logs}
+            self._report.findings.extend(self._material.findings(seen))
         return self._report
 
     def _advance(self, count: int) -> None:
