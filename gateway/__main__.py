@@ -29,6 +29,7 @@ COMMANDS = (
     "sessions",
     "approvals",
     "evidence",
+    "secret",
     "agent",
     "idp",
 )

@@ -172,28 +172,37 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             "postgres": postgres.model_copy(
                 update={"tls_cert": base / postgres.tls_cert, "tls_key": base / postgres.tls_key}
             ),
-            "identity": _absolute_identity(settings.identity, base),
-            "connection": tuple(_absolute_connection(entry, base) for entry in settings.connection),
+            "identity": _absolute_identity(settings.identity, base, base / settings.vault_dir),
+            "connection": tuple(
+                _absolute_connection(entry, base, base / settings.vault_dir) for entry in settings.connection
+            ),
         }
     )
 
 
-def _absolute_identity(table: IdentityTable, base: Path) -> IdentityTable:
-    update: dict[str, object] = {}
-    if table.client_secret is not None and table.client_secret.startswith("file:"):
-        update["client_secret"] = f"file:{base / table.client_secret.removeprefix('file:')}"
+def _absolute_identity(table: IdentityTable, base: Path, vault: Path) -> IdentityTable:
+    update: dict[str, object] = {"client_secret": _absolute_reference(table.client_secret, base, vault)}
     if table.realm is not None:
         update["realm"] = base / table.realm
     return table.model_copy(update=update)
 
 
-def _absolute_connection(entry: ConnectionTable, base: Path) -> ConnectionTable:
-    update: dict[str, object] = {}
-    if entry.password is not None and entry.password.startswith("file:"):
-        update["password"] = f"file:{base / entry.password.removeprefix('file:')}"
+def _absolute_connection(entry: ConnectionTable, base: Path, vault: Path) -> ConnectionTable:
+    update: dict[str, object] = {"password": _absolute_reference(entry.password, base, vault)}
     if entry.target.sslrootcert not in {None, "system"}:
         update["target"] = replace(entry.target, sslrootcert=str(base / str(entry.target.sslrootcert)))
     return entry.model_copy(update=update)
+
+
+def _absolute_reference(reference: str | None, base: Path, vault: Path) -> str | None:
+    """Make a reference one that `gateway.target.credentials` finds without the settings."""
+    kind, _, name = (reference or "").partition(":")
+    match kind:
+        case "file":
+            return f"file:{base / name}"
+        case "vault":
+            return f"vault:{vault}#{name}"
+    return reference
 
 
 def _file_faults(settings: Settings) -> list[str]:

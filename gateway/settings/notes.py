@@ -24,10 +24,16 @@ def notes(settings: Settings) -> Iterator[str]:
     if settings.evidence.literals == "seal":
         yield "evidence.literals: sealing is not built yet; statements are recorded as sent, literals included"
     yield "evidence: checkpoints and witnesses are not built yet; the chain shows changes, a cut tail it does not"
+    if not settings.vault.recovery and _uses_vault(settings):
+        yield "vault.recovery: names no key; whoever loses this machine loses the vault"
     if not settings.connection:
         yield "connection: none is configured; no agent can connect"
     if settings.identity.development and not settings.operator:
         yield "operator: none is configured; only the user that runs the gateway, and root, may watch and decide"
+    yield from _connections(settings)
+
+
+def _connections(settings: Settings) -> Iterator[str]:
     for entry in settings.connection:
         if not entry.agents:
             yield f"connection {entry.name}: agents: empty; no agent may use it"
@@ -41,3 +47,8 @@ def notes(settings: Settings) -> Iterator[str]:
                 yield f"{place}: {rule.action} for {rule.replaces}: {rule.accept_risk}"
         if entry.target.sslmode in {"disable", "allow", "prefer", "require"} and not entry.target.host.startswith("/"):
             yield f"connection {entry.name}: target: sslmode={entry.target.sslmode} does not prove which server answers"
+
+
+def _uses_vault(settings: Settings) -> bool:
+    references = [settings.identity.client_secret, *(entry.password for entry in settings.connection)]
+    return any((each or "").startswith("vault:") for each in references)

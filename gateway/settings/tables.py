@@ -33,6 +33,7 @@ from gateway.settings.values import (
     Size,
     Table,
     Target,
+    age_key,
     function,
     not_built,
     positive,
@@ -93,6 +94,8 @@ class IdentityTable(Table):
     def _issuer_fits(self) -> IdentityTable:
         if self.realm is not None and not self.development:
             raise wrong("realm", "the realm file is for the development issuer; Keycloak imports it itself")
+        if (self.client_secret or "").startswith("hashicorp:"):
+            raise wrong("client_secret", "hashicorp: is for the passwords of connections; use vault:, env: or file:")
         if self.issuer is None:
             if not self.development:
                 raise wrong("issuer", "missing; name the OIDC issuer, or set identity.development = true")
@@ -150,6 +153,12 @@ class EvidenceTable(Table):
         if self.originals not in {"none", "first:1000"}:
             raise wrong("originals", 'keeping originals is not built yet; leave this key out or write "none"')
         return self
+
+
+class VaultTable(Table):
+    """`[vault]`: who besides the gateway can open the embedded vault."""
+
+    recovery: tuple[Annotated[str, AfterValidator(age_key)], ...] = ()
 
 
 class LimitsTable(Table):
@@ -259,6 +268,7 @@ class Settings(BaseSettings):
     identity: IdentityTable
     approvals: ApprovalsTable = ApprovalsTable()
     evidence: EvidenceTable = EvidenceTable()
+    vault: VaultTable = VaultTable()
     limits: LimitsTable = LimitsTable()
     operator: tuple[OperatorTable, ...] = ()
     connection: tuple[ConnectionTable, ...] = ()
@@ -292,6 +302,11 @@ class Settings(BaseSettings):
     def evidence_dir(self) -> Path:
         """The directory that `hoop-gateway evidence` commands take."""
         return self.gateway.state_dir / "evidence"
+
+    @property
+    def vault_dir(self) -> Path:
+        """The directory of the embedded vault."""
+        return self.gateway.state_dir / "vault"
 
     def operators(self) -> tuple[Operator, ...]:
         """Return the people as the control socket knows them."""

@@ -23,6 +23,13 @@ _SPAN = re.compile(r"(\d{2}):([0-5]\d)-(\d{2}):([0-5]\d)", re.ASCII)
 _CLOCK = re.compile(r"(\d{2}):(\d{2})", re.ASCII)
 _DAY = 24 * 60
 _FIRST_MONDAY = 4 * _DAY * 60_000_000  # 5 January 1970
+_SHAPES = "env:NAME, file:PATH, vault:NAME or hashicorp:PATH#FIELD"
+_REFERENCES = {
+    "env": re.compile(r".+", re.DOTALL),
+    "file": re.compile(r".+", re.DOTALL),
+    "vault": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII),
+    "hashicorp": re.compile(r"/?[^#?\s/]+(/[^#?\s/]+)+#[^#\s]+"),
+}
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
@@ -187,12 +194,13 @@ def check_people(text: str, *, anyone: bool) -> str:
 
 
 def check_reference(text: str) -> str:
-    """Accept a reference to a secret (`env:NAME`, `file:PATH`); plain text and stores not built yet are refused."""
+    """Accept a reference to a secret: `env:NAME`, `file:PATH`, `vault:NAME`, `hashicorp:PATH#FIELD`; never plain text.
+
+    Raises ValueError.
+    """
     kind, colon, name = text.partition(":")
-    if not colon or kind not in {"env", "file", "vault", "hashicorp"}:
-        raise ValueError("a secret does not stand here in plain text: write a reference, env:NAME or file:PATH")
-    if kind in {"vault", "hashicorp"}:
-        raise ValueError(f"{kind}: references are not built yet; use env:NAME or file:PATH")
-    if not name:
-        raise ValueError(f"{kind}: names nothing; write env:NAME or file:PATH")
+    if not colon or kind not in _REFERENCES:
+        raise ValueError(f"a secret does not stand here in plain text: write a reference, {_SHAPES}")
+    if not _REFERENCES[kind].fullmatch(name):
+        raise ValueError(f"{kind}: does not name a secret; write {_SHAPES}")
     return text

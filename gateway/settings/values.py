@@ -76,6 +76,13 @@ def _reviewer(value: str) -> str:
     return check_people(value, anyone=False)
 
 
+def age_key(value: str) -> str:
+    """Accept an age public key; a secret one is refused without being repeated."""
+    if not re.fullmatch(r"age1[02-9ac-hj-np-z]{58}", value, re.ASCII):
+        raise ValueError("each is an age public key, age1…; its secret key does not belong here")
+    return value
+
+
 def schema(value: str) -> str:
     """Accept the name of a schema, as the catalog spells it."""
     if not value or "\0" in value or len(value.encode()) > 63 or value == "$user":

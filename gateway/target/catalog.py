@@ -20,7 +20,7 @@ from gateway.errors import TargetFault
 from gateway.model import Connection
 from gateway.policy.catalog import Catalog, Column, Function, Relation
 from gateway.target.connect import connect_target
-from gateway.target.credentials import fetch
+from gateway.target.credentials import obtain
 from gateway.target.query import QueryClient, QueryFailed, Result, Row
 
 LOAD_SECONDS: Final = 60.0
@@ -80,7 +80,7 @@ class CatalogReader:
         raise TargetFault(f"target {self._connection.target}: reading the catalog failed")
 
     async def _connect(self) -> QueryClient:
-        secret = fetch(self._connection.password) if self._connection.password else None
+        secret = await obtain(self._connection.password) if self._connection.password else None
         deadline = trio.current_time() + self._timeout
         return QueryClient(await connect_target(self._connection, _SETTINGS, secret, deadline))
 

@@ -1,7 +1,8 @@
 """Fetches target credentials by reference; the agent never holds one.
 
-Promises that a secret shows itself nowhere: not in a repr, a format, an error or a pickle. A reference that names
-nothing, or nothing built yet, is a ConfigurationFault that names the reference and never what it refers to.
+Promises that a secret shows itself nowhere: not in a repr, a format, an error or a pickle; and that what a reference
+names is looked up each time, so that a changed password counts from the next session on. A reference that names
+nothing is a ConfigurationFault that names the reference and never what it refers to.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import os
 from pathlib import Path
 from typing import NoReturn
 
+import trio
+
 from gateway.errors import ConfigurationFault
+from gateway.target import hashicorp
+from gateway.target.vault import Vault
 
 FILE_LIMIT = 64 * 1024
-_PLANNED = ("vault", "hashicorp")
+_HASHICORP_SECONDS = 10.0
 
 
 class Secret:
@@ -36,22 +41,38 @@ class Secret:
 
 
 def fetch(reference: str) -> Secret:
-    """Return the secret that `env:NAME` or `file:PATH` names; one newline at a file's end is not part of it."""
+    """Return the secret that a reference names.
+
+    `env:NAME`; `file:PATH`, where one newline at the end is not part of it; `vault:DIR#NAME`, as the settings make it
+    of `vault:NAME`; `hashicorp:PATH#FIELD`, which waits for a network: see `obtain`.
+    """
     kind, _, place = reference.partition(":")
-    if kind in _PLANNED:
-        raise ConfigurationFault(f"password: {kind}: references are not built yet; use env: or file:")
     if kind == "env" and place:
         value = os.environb.get(os.fsencode(place))
         if value is None:
             raise ConfigurationFault(f"password: the environment variable {place} is not set")
     elif kind == "file" and place:
         value = _read(Path(place))
+    elif kind == "vault" and "#" in place:
+        directory, _, place = place.rpartition("#")
+        value = Vault(Path(directory)).get(place)
+    elif kind == "hashicorp" and "#" in place:
+        value = hashicorp.read(place)
     else:
         # Perhaps somebody wrote the password itself: it must not be repeated.
-        raise ConfigurationFault("password: must be a reference, env:NAME or file:PATH")
+        raise ConfigurationFault("password: must be a reference: env:NAME, file:PATH, vault:NAME, hashicorp:PATH#FIELD")
     if not value or b"\0" in value:
         raise ConfigurationFault(f"password: {kind}:{place} is empty or holds a NUL")
     return Secret(value)
+
+
+async def obtain(reference: str) -> Secret:
+    """Return the secret that a reference names, without holding up anybody else. Raises ConfigurationFault."""
+    if not reference.startswith("hashicorp:"):
+        return fetch(reference)
+    with trio.move_on_after(_HASHICORP_SECONDS):
+        return await trio.to_thread.run_sync(fetch, reference, abandon_on_cancel=True)
+    raise ConfigurationFault(f"password: {reference.partition('#')[0]}: no answer within {_HASHICORP_SECONDS:.0f} s")
 
 
 def _read(path: Path) -> bytes:

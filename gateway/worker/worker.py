@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from gateway.approval.waiting import Approvals
-from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
+from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.identity.admission import Admission, Credential
@@ -25,7 +25,7 @@ from gateway.policy.rules import RuleSet, compile_rules
 from gateway.policy.startup import StartupPlan, check_startup
 from gateway.target.catalog import CatalogReader
 from gateway.target.connect import connect_target
-from gateway.target.credentials import fetch
+from gateway.target.credentials import obtain
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.judging import Judge
@@ -78,7 +78,10 @@ class Desk:
         await self._reader.aclose()
 
     async def _read(self) -> Catalog:
-        loaded = await self._reader.load()
+        try:
+            loaded = await self._reader.load()
+        except ConfigurationFault as fault:  # the password that was there at the start is gone
+            raise TargetFault(str(fault)) from fault
         self._read_at = trio.current_time()
         if loaded is self._loaded and self._bound is not None:
             return self._bound
@@ -116,7 +119,7 @@ class Worker:
             credential = await self._admission.admit(arrival.token, arrival.client_address)
             principal = credential.principal
             session = await self._open(arrival, credential)
-        except (LoginRefused, IssuerFault, TargetFault) as fault:
+        except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone
             await self._turn_away(arrival, principal, fault)
             return
         except EvidenceFault:
@@ -151,7 +154,7 @@ class Worker:
             raise LoginRefused("hoop: this connection does not exist or is not open to you", "28000", reason)
         plan = check_startup(arrival.startup_parameters, desk.connection)
         connection = desk.connection
-        secret = fetch(connection.password) if connection.password else None
+        secret = await obtain(connection.password) if connection.password else None
         await desk.ready()
         deadline = trio.current_time() + _CONNECT_SECONDS
         target = await connect_target(connection, plan.parameters, secret, deadline)

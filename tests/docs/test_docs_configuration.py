@@ -18,6 +18,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[identity]": tables.IdentityTable,
     "[approvals]": tables.ApprovalsTable,
     "[evidence]": tables.EvidenceTable,
+    "[vault]": tables.VaultTable,
     "[limits]": tables.LimitsTable,
     "[[operator]]": tables.OperatorTable,
     "[[connection]]": tables.ConnectionTable,
