@@ -237,7 +237,9 @@ class Supervisor:
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
         watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)
         admission = self._authority.admission
-        return Worker(around, logs.control, admission, approvals, settings.connections(), times, watching, self._alarm)
+        state_dir = settings.gateway.state_dir
+        connections = settings.connections()
+        return Worker(around, logs.control, admission, approvals, connections, times, watching, self._alarm, state_dir)
 
     def _control(self, approvals: Approvals, events: Events) -> ControlServer:
         settings = self._settings

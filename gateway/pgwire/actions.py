@@ -6,7 +6,7 @@ whatever stands after a `Record` that must be durable may leave the process only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol, TypeAlias
@@ -48,6 +48,10 @@ class Replacement(Protocol):
     def replacement(self) -> bytes | None:
         """What stands in for every value."""
 
+    @property
+    def rewrite(self) -> Callable[[bytes], bytes | None] | None:
+        """Makes what stands in for a value from that value; None: `replacement` does, for all of them."""
+
 
 class Plan(Protocol):
     """The masked columns of one result: a `Replacement` or None for each column, in order."""
@@ -60,8 +64,8 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Makes the mask plan of one result from its RowDescription; pure."""
 
-    def __call__(self, index: int, row: tuple[ColumnDescription, ...]) -> Plan:
-        """Plan the result of statement `index` (from 0) of the string."""
+    def __call__(self, index: int, row: tuple[ColumnDescription, ...], *, encoding: str = "utf-8") -> Plan:
+        """Plan the result of statement `index` (from 0) of the string, whose values are in `encoding`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import trio
 
@@ -29,6 +30,7 @@ from gateway.target.credentials import obtain
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.judging import Judge
+from gateway.worker.keeping import Keeping
 from gateway.worker.standing import Outage, Standing
 
 _CONNECT_SECONDS = 15.0
@@ -55,10 +57,10 @@ class WatchTimes:
 class Desk:
     """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, keeping: Keeping) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read, clock)
+        self.judge = Judge(self.rules, self._read, clock, keeping.pseudonyms(connection.name))
         self.unmatched: tuple[str, ...] = ()
         self._reader = CatalogReader(connection)
         self._bound: Catalog | None = None
@@ -104,10 +106,12 @@ class Worker:
         times: HoldTimes,
         watching: WatchTimes,
         alarm: Callable[[str, str], None],
+        state_dir: Path,
     ) -> None:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock) for each in connections}
+        keeping = Keeping(state_dir, around.entropy)
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping) for each in connections}
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)

@@ -338,7 +338,7 @@ WRONG = [
     (HEAD + CONNECTION + "[[connection.test]]\nverdict = 'deny'\n", "connection.0.test.0.sql", "missing"),
     (tries("verdict = 'denied'"), "connection.0.test.0.verdict", "'deny'"),
     (tries("verdict = 'deny'\nat = 'noon'"), "connection.0.test.0.at", "mon 22:15"),
-    (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', style = 'last4' }]\n", "connection.0.mask.0.style", "not built"),
+    (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', style = 'last5' }]\n", "connection.0.mask.0.style", "last4"),
     (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', stile = 'null' }]\n", "connection.0.mask.0.stile", "unknown key"),
     (HEAD + CONNECTION + "mask = ['users.email']\n", "connection.0.mask.0", "schema.table.column"),
     (HEAD + CONNECTION + "mask = ['a.b.c d']\n", "connection.0.mask.0", "schema.table.column"),
