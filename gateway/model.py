@@ -100,6 +100,8 @@ class Principal:
     issued: Micros | None = None
     client: str | None = None
     """The client that the token was issued to (`azp`)."""
+    bound_to: str | None = None
+    """The thumbprint of the TLS client certificate that the token is good with alone (`cnf`, `x5t#S256`)."""
     issuer_session: str | None = None
     """The issuer's own session behind the token (`sid`): what a back-channel logout names."""
 

@@ -170,7 +170,11 @@ def _absolute(settings: Settings, base: Path) -> Settings:
                 }
             ),
             "postgres": postgres.model_copy(
-                update={"tls_cert": base / postgres.tls_cert, "tls_key": base / postgres.tls_key}
+                update={
+                    "tls_cert": base / postgres.tls_cert,
+                    "tls_key": base / postgres.tls_key,
+                    "client_ca": base / postgres.client_ca if postgres.client_ca is not None else None,
+                }
             ),
             "identity": _absolute_identity(settings.identity, base, base / settings.vault_dir),
             "connection": tuple(
@@ -213,6 +217,8 @@ def _file_faults(settings: Settings) -> list[str]:
             f"gateway.control_socket: the whole path is longer than {SOCKET_PATH_BYTES} bytes; choose a shorter one"
         )
     wanted = [("postgres.tls_cert", settings.postgres.tls_cert), ("postgres.tls_key", settings.postgres.tls_key)]
+    if settings.postgres.client_ca is not None:
+        wanted.append(("postgres.client_ca", settings.postgres.client_ca))
     identity = settings.identity
     if identity.client_secret is not None and identity.client_secret.startswith("file:"):
         wanted.append(("identity.client_secret", Path(identity.client_secret.removeprefix("file:"))))

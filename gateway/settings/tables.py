@@ -66,6 +66,8 @@ class PostgresTable(Table):
     listen: Listen = Endpoint("127.0.0.1", 6432)
     tls_cert: Path = Path("state/tls/cert.pem")
     tls_key: Path = Path("state/tls/key.pem")
+    oauth_listen: Listen | None = None
+    client_ca: Path | None = None
 
 
 class SshTable(Table):
@@ -86,6 +88,7 @@ class IdentityTable(Table):
     introspection: Literal["required", "off"] = "required"
     introspect_every: PositiveDuration = 5 * SECOND
     reuse: Literal["host", "once", "any"] = "host"
+    binding: Literal["optional", "required"] = "optional"
     logout_listen: Listen | None = None
     realm: Path | None = None
     development: bool = False
@@ -274,6 +277,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
+        if self.identity.binding == "required" and self.postgres.client_ca is None:
+            raise wrong("identity.binding", "required, but without postgres.client_ca no client can show a certificate")
         if self.approvals.assurance == "uid" and not self.identity.development:
             raise wrong("approvals.assurance", "uid is for identity.development = true only")
         for key, names in (

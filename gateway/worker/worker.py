@@ -16,7 +16,7 @@ from gateway.approval.waiting import Approvals
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
-from gateway.identity.admission import Admission, Credential
+from gateway.identity.admission import Admission, Credential, thumbprint
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.masking.marks import bind
 from gateway.model import Clock, Connection, Principal, SessionId, SessionInfo
@@ -120,7 +120,8 @@ class Worker:
         """Log a client in and run its session."""
         principal: Principal | None = None
         try:
-            credential = await self._admission.admit(arrival.token, arrival.client_address)
+            shown = thumbprint(arrival.certificate) if arrival.certificate is not None else None
+            credential = await self._admission.admit(arrival.token, arrival.client_address, shown)
             principal = credential.principal
             session = await self._open(arrival, credential)
         except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone
