@@ -44,6 +44,7 @@ from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.sealing import SealingTerms
 from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 
 logger = logging.getLogger(__name__)
@@ -210,8 +211,10 @@ class Supervisor:
                 statement=settings.limits.statement,
                 message=settings.limits.message,
                 payload=settings.evidence.payload_limit,
+                originals=settings.evidence.originals_kept,
             ),
             results_wait=settings.evidence.results == "durable",
+            sealing=SealingTerms(settings.evidence.recipients),
         )
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
         watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)
@@ -334,6 +337,10 @@ class Supervisor:
         now = self._clock.now()
         until = Micros(now + _LOGOUT_REMEMBERED)
         await self._strike(Strike(kind, value, "issuer", "logged out at the issuer", now, until, logout.issued))
+
+    async def accessed(self, by: str, what: str, reason: str) -> int:
+        """See `gateway.control.methods.ControlBackend`."""
+        return (await self._logs.control.record(record.access(by, what, reason))).ticket.seq
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """See `gateway.control.methods.ControlBackend`."""

@@ -17,6 +17,7 @@ from gateway.evidence.chain import Chain
 from gateway.evidence.entry import MAX_LINE, Malformed, canonical, encode, parse_time
 from gateway.evidence.findings import Finding, Grade, Report
 from gateway.evidence.frontier import Frontier
+from gateway.evidence.originals_check import Erasures, SealedCheck
 from gateway.evidence.record import KINDS
 from gateway.evidence.signatures import Signatures
 from gateway.evidence.tree import Tree
@@ -48,6 +49,11 @@ class Following:
         self.archives: dict[str, dict[str, Json]] = {}
         """What `archive` records say, by segment."""
         self.torn: dict[str, tuple[int, str]] = {}
+        self.sealed = SealedCheck(directory, self.find)
+        self.erasures: list[dict[str, Json]] = []
+        """Its `erasure` records, in order."""
+        self.emptied: list[int] = []
+        """Records whose payload is gone: an erasure, perhaps of another log, must say so."""
         self.gap = False
         self.payloads = True
         """False while the payloads of a segment are known to be missing: said once, not for each record."""
@@ -81,6 +87,12 @@ class Following:
         self._last_n = {one.session.id: one.n for one in frontier.open}
         if self.signatures.due(frontier.size):
             self.signatures.reach(frontier.size, frontier.tree.root)
+
+    def told(self, entry: dict[str, Json]) -> None:
+        """Take one record of a segment that was skipped: what it says of files beside the records."""
+        kind, seq = entry.get("kind"), entry.get("seq")
+        if isinstance(seq, int):
+            self._own(str(kind), entry, seq, b"")
 
     def unreadable(self, what: str) -> None:
         """Note that records cannot be read; what comes after them is followed from what it says itself."""
@@ -163,6 +175,8 @@ class Following:
             self._first_unsigned = self._last_ts
         if "quote" in entry:
             self.quotes.append((seq, entry))
+        if "sc" in entry:
+            self.sealed.named(seq, entry)
         if kind in _OURS:
             self._own(str(kind), entry, seq, chain)
         if isinstance(sid, str) and first:
@@ -178,6 +192,10 @@ class Following:
             self.decisions[self.name, seq] = (chain.decode(), entry)
         elif kind == "archive":
             self.archives[str(entry.get("segment"))] = entry
+        elif kind == "key":
+            self.sealed.key(seq, entry)
+        elif kind == "erasure":
+            self.erasures.append(entry)
 
     def _time(self, entry: dict[str, Json], seq: int) -> None:
         at = entry.get("ts")
@@ -202,7 +220,7 @@ class Following:
         length = entry.get("plen")
         if not payload:
             if self.payloads:
-                self.find("tampered", seq, "its payload is gone and no erasure says so")
+                self.emptied.append(seq)
         elif len(payload) != length or not salt:
             self.find("tampered", seq, f"its payload has {len(payload)} bytes; the entry says {length}")
         elif not self._quick and blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() != entry.get("pc"):
@@ -254,6 +272,12 @@ class Following:
         if kind in _ASKING:
             self._asked.setdefault(sid, set()).add(n)
 
+    def explain(self, erasures: Erasures) -> None:
+        """Hold what is gone against what was erased."""
+        for seq in self.emptied:
+            if not erasures.has(self.name, seq):
+                self.find("tampered", seq, "its payload is gone and no erasure says so")
+
     def finish(self) -> None:
         """Check the log's end: parts, sessions, and how far signatures reach."""
         self._report.heads[self.name] = (self.expected, self.chain.value.hex())
@@ -275,5 +299,5 @@ def _small(value: Json) -> bool:
     return value is None or (isinstance(value, int) and -_LARGEST < value < _LARGEST)
 
 
-_OURS = frozenset({"gap", "start", "decision", "archive"})
+_OURS = frozenset({"gap", "start", "decision", "archive", "key", "erasure"})
 _ASKING = frozenset({"request", "prepare", "execute"})

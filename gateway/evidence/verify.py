@@ -20,6 +20,8 @@ from gateway.evidence.entry import Malformed, parse_loosely
 from gateway.evidence.findings import Finding, Report
 from gateway.evidence.following import Decisions, Following
 from gateway.evidence.frontier import Frontier
+from gateway.evidence.originals import originals_path
+from gateway.evidence.originals_check import Erasures
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in, payload_path
 from gateway.evidence.sources import journal_lines, segment_lines
 from gateway.evidence.views import located
@@ -77,14 +79,19 @@ class _Check:
                 self._segment(log, number)
             for number in journals:
                 self._journal(log, journal_path(directory, number), last=number == journals[-1])
-            _check_archives(log, segments)
             log.finish()
             _check_torn(log)
             if log.signatures.verifier is not None and log.signatures.signed is not None:
                 name = log.signatures.verifier.name
                 self._report.keys[name], self._report.signed[name] = str(log.signatures.verifier), log.signatures.signed
         decisions = {place: said for log in logs for place, said in log.decisions.items()}
-        for log in logs:
+        erasures = Erasures()
+        for entry in sorted((one for log in logs for one in log.erasures), key=lambda one: str(one.get("ts"))):
+            erasures.take(entry)
+        for log, (segments, journals) in zip(logs, numbers, strict=True):
+            _check_archives(log, segments, erasures)
+            log.explain(erasures)
+            log.sealed.finish(erasures, [*segments, *journals])
             _check_quotes(log, decisions, self._report)
         if self._material is not None:
             seen = self._report.witnessed = {log.signatures.origin or log.name: log.signatures.compared for log in logs}
@@ -110,6 +117,7 @@ class _Check:
                 log.find("note", log.expected, what)
             else:
                 log.find("tampered", log.expected, f"{path.name} goes on after a broken line")
+        log.sealed.close(int(path.stem))
         self._done = before
         self._advance(path.stat().st_size)
 
@@ -129,6 +137,7 @@ class _Check:
             else:
                 for raw in segment_lines(self._database, entries, payload if log.payloads else None):
                     log.line(raw)
+                log.sealed.close(number)
                 segment = f"{log.directory.name}/{number:08}"
                 untrue = self._database.execute(columns.untrue(located(entries), segment)).fetchmany(_SHOWN)
                 for (seq,) in untrue:
@@ -148,16 +157,16 @@ class _Check:
             raise Malformed(f"{frontier.name} is missing")
         log.skip(Frontier.parse(frontier.read_bytes()))
         if self._database is not None:
-            sql = f"SELECT entry FROM read_parquet({located(path)}) WHERE kind = 'archive'"  # noqa: S608  our path
+            sql = f"SELECT entry FROM read_parquet({located(path)}) WHERE kind IN ('archive', 'erasure', 'key')"  # noqa: S608  our path
             for (entry,) in self._database.execute(sql).fetchall():
-                told = parse_loosely(str(entry).encode())
-                log.archives[str(told.get("segment"))] = told
+                log.told(parse_loosely(str(entry).encode()))
 
 
-def _check_archives(log: Following, segments: list[int]) -> None:
-    """Compare the files of each segment with what the log recorded of them when they were made."""
+def _check_archives(log: Following, segments: list[int], erasures: Erasures) -> None:
+    """Compare the files of each segment with what the log recorded of them when they were made, or since erased."""
     for number in segments:
         places = {"blake3": entries_path, "payload": payload_path, "frontier": frontier_path}
+        places |= {"originals": originals_path}
         told = log.archives.get(entries_path(log.directory, number).stem)
         if told is None:
             if not journal_path(log.directory, number).exists():
@@ -165,10 +174,16 @@ def _check_archives(log: Following, segments: list[int]) -> None:
             continue
         for field, place in places.items():
             path = place(log.directory, number)
-            if not path.exists():
+            file = f"logs/{log.directory.name}/{path.parent.name}/{path.name}"
+            digest = blake3().update_mmap(path).hexdigest() if path.exists() else ""
+            if digest == erasures.after(file, str(told.get(field) or "")):
+                continue
+            if not digest:
                 if field != "payload":
                     log.find("incomplete", None, f"{path.parent.name}/{path.name} is missing")
-            elif blake3().update_mmap(path).hexdigest() != told.get(field):
+            elif erasures.before(file, digest):
+                log.find("incomplete", None, f"{path.parent.name}/{path.name} was to be rewritten, as an erasure says")
+            else:
                 what = f"{path.parent.name}/{path.name} is not the file that was recorded when it was made"
                 log.find("tampered", None, what)
 

@@ -196,6 +196,31 @@ class MaskedColumn:
     source_columns: tuple[str, ...]
     style: str
     values: int
+    sealed: int = 0
+    """Of so many of them the originals were kept, sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalColumn:
+    """The originals of one masked column over a stretch of rows, as the target sent them; None is NULL."""
+
+    column_name: str
+    source_columns: tuple[str, ...]
+    type_oid: int
+    format: int
+    values: tuple[bytes | None, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """A stretch of masked rows of request `of`, rows `first` to `last` of result `index`: what is to be sealed."""
+
+    n: int
+    of: int
+    index: int
+    first: int
+    last: int
+    columns: tuple[OriginalColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +261,7 @@ class Alarm:
     detail: str
 
 
-Note: TypeAlias = Preparation | Request | Execution | CopyChunk | Answer | Cancellation | Alarm
+Note: TypeAlias = Preparation | Request | Execution | CopyChunk | Originals | Answer | Cancellation | Alarm
 
 
 # --- actions ----------------------------------------------------------------------------------------------------
@@ -374,3 +399,5 @@ class Limits:
     """Prepared statements, portals and cursors together: whoever wants more closes some first."""
     names_size: int = 64 << 20
     """Bytes of their texts and parameters, likewise."""
+    originals: int | None = 0
+    """Rows of each result whose originals are kept; None: of all."""

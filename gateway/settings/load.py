@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
+from gateway.settings.recipients import held
 from gateway.settings.tables import ConnectionTable, IdentityTable, Settings
 from gateway.settings.values import KEY
 
@@ -68,7 +69,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except _VariableFault as fault:
         raise SettingsFault(path, [str(fault)]) from None
     settings = _absolute(settings, path.parent).written_in(path.name)
-    faults = _file_faults(settings)
+    faults = _file_faults(settings, variables)
     if faults:
         raise SettingsFault(path, faults)
     return settings
@@ -209,8 +210,8 @@ def _absolute_reference(reference: str | None, base: Path, vault: Path) -> str |
     return reference
 
 
-def _file_faults(settings: Settings) -> list[str]:
-    """Name the keys whose files are missing, and a socket path that the kernel would not take."""
+def _file_faults(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Name the keys whose files are missing or hold what they must not, and a socket path too long for the kernel."""
     faults = []
     if len(os.fsencode(settings.gateway.control_socket)) > SOCKET_PATH_BYTES:
         faults.append(
@@ -230,6 +231,8 @@ def _file_faults(settings: Settings) -> list[str]:
         if entry.target.sslrootcert not in {None, "system"}:
             wanted.append((f"connection.{number}.target", Path(str(entry.target.sslrootcert))))
     faults += [f"{key}: no such file: {path}" for key, path in wanted if _missing(path)]
+    lying = held(settings.evidence.recipients, settings.gateway.state_dir, environ, tuple(path for _, path in wanted))
+    faults += [f"evidence.recipients: the secret key of one of them lies in {place}; take it away" for place in lying]
     return faults
 
 

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway import model
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
+from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
 from gateway.settings.units import Endpoint, parse_name
 from gateway.settings.values import (
@@ -147,15 +148,20 @@ class EvidenceTable(Table):
     payload_limit: Size = 64 * 2**10
     originals: str = "first:1000"
     literals: Literal["seal", "keep"] = "seal"
-    recipients: Annotated[tuple[str, ...], not_built("sealed originals are")] = ()
+    recipients: Annotated[tuple[str, ...], AfterValidator(auditors)] = ()
 
     @model_validator(mode="after")
-    def _originals_are_built(self) -> EvidenceTable:
+    def _originals_are_understood(self) -> EvidenceTable:
         if not re.fullmatch(r"all|none|first:[1-9]\d{0,9}", self.originals, re.ASCII):
             raise wrong("originals", "one of all, none, first:N")
-        if self.originals not in {"none", "first:1000"}:
-            raise wrong("originals", 'keeping originals is not built yet; leave this key out or write "none"')
         return self
+
+    @property
+    def originals_kept(self) -> int | None:
+        """Rows of each result whose originals are kept; None: of all. Nobody could open them without recipients."""
+        if self.originals == "none" or not self.recipients:
+            return 0
+        return None if self.originals == "all" else int(self.originals.removeprefix("first:"))
 
 
 class VaultTable(Table):
