@@ -101,8 +101,7 @@ class Authority:
             max_token_bytes=settings.limits.token,
         )
         introspection = Introspection(self._ask, clock) if identity.introspection == "required" else None
-        use, bound = TokenUse(identity.reuse, clock), identity.binding == "required"
-        self.admission = Admission(self._verifier, introspection, self.kill_list, use, bound_only=bound)
+        self.admission = Admission(self._verifier, introspection, self.kill_list, TokenUse(identity.reuse, clock))
 
     async def _ask(self, token: str) -> Mapping[str, object]:
         """Ask about a token; the built-in issuer is in this very process."""

@@ -314,11 +314,7 @@ class Lineage:
         elif kind == "MergeStmt":
             others = (self._source(*kind_of(fields.get("sourceRelation")), replace(beside, sources=())),)
         sources = (*others, target) if kind == "MergeStmt" else (target, *others)
-        columns = self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
-        if kind == "DeleteStmt":
-            return columns
-        # the agent may have chosen what it gets back: a pseudonym of it would begin a dictionary
-        return tuple(replace(column, flow=column.flow.blurred()) for column in columns)
+        return self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
 
 
 def leaks(columns: Columns | None) -> bool:

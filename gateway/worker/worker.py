@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import trio
 
@@ -16,7 +15,7 @@ from gateway.approval.waiting import Approvals
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
-from gateway.identity.admission import Admission, Credential, thumbprint
+from gateway.identity.admission import Admission, Credential
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.masking.marks import bind
 from gateway.model import Clock, Connection, Principal, SessionId, SessionInfo
@@ -30,7 +29,6 @@ from gateway.target.credentials import obtain
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.judging import Judge
-from gateway.worker.keeping import Keeping
 from gateway.worker.standing import Outage, Standing
 
 _CONNECT_SECONDS = 15.0
@@ -57,10 +55,10 @@ class WatchTimes:
 class Desk:
     """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
 
-    def __init__(self, connection: Connection, clock: Clock, keeping: Keeping) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read, clock, keeping.pseudonyms(connection.name))
+        self.judge = Judge(self.rules, self._read, clock)
         self.unmatched: tuple[str, ...] = ()
         self._reader = CatalogReader(connection)
         self._bound: Catalog | None = None
@@ -106,12 +104,10 @@ class Worker:
         times: HoldTimes,
         watching: WatchTimes,
         alarm: Callable[[str, str], None],
-        state_dir: Path,
     ) -> None:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
-        keeping = Keeping(state_dir, around.entropy)
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping) for each in connections}
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock) for each in connections}
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
@@ -120,8 +116,7 @@ class Worker:
         """Log a client in and run its session."""
         principal: Principal | None = None
         try:
-            shown = thumbprint(arrival.certificate) if arrival.certificate is not None else None
-            credential = await self._admission.admit(arrival.token, arrival.client_address, shown)
+            credential = await self._admission.admit(arrival.token, arrival.client_address)
             principal = credential.principal
             session = await self._open(arrival, credential)
         except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone
