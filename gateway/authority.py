@@ -101,7 +101,8 @@ class Authority:
             max_token_bytes=settings.limits.token,
         )
         introspection = Introspection(self._ask, clock) if identity.introspection == "required" else None
-        self.admission = Admission(self._verifier, introspection, self.kill_list, TokenUse(identity.reuse, clock))
+        use, bound = TokenUse(identity.reuse, clock), identity.binding == "required"
+        self.admission = Admission(self._verifier, introspection, self.kill_list, use, bound_only=bound)
 
     async def _ask(self, token: str) -> Mapping[str, object]:
         """Ask about a token; the built-in issuer is in this very process."""

@@ -7,7 +7,7 @@ Times are microseconds since the Unix epoch, UTC (`Micros`), unless a name says 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
@@ -100,6 +100,8 @@ class Principal:
     issued: Micros | None = None
     client: str | None = None
     """The client that the token was issued to (`azp`)."""
+    bound_to: str | None = None
+    """The thumbprint of the TLS client certificate that the token is good with alone (`cnf`, `x5t#S256`)."""
     issuer_session: str | None = None
     """The issuer's own session behind the token (`sid`): what a back-channel logout names."""
 
@@ -362,12 +364,23 @@ class HoldRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """One sealed envelope, and what its record says of it: `oc`, `sc` and `kid` (EVIDENCE.md, "Entry")."""
+
+    content: str
+    digest: str
+    key: str
+    envelope: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A record before the journal gives it its place.
 
     `fields` holds what the kind needs beyond the session's own fields; built only by `gateway.evidence.record`.
     `payload` is stored beside the entry and committed to by `pc`; `salt` is given where a digest was keyed with it
-    before the record was complete.
+    before the record was complete. `seal` makes the envelope that belongs to the record, from log and sequence number;
+    `wrapped` is the session's wrapped key, where this record tells of it. Both are on disk before the record is.
     """
 
     kind: str
@@ -376,3 +389,5 @@ class Draft:
     fields: Mapping[str, Json] = field(default_factory=dict)
     payload: Mapping[str, Json] | None = None
     salt: bytes | None = None
+    seal: Callable[[LogName, int], Sealed] | None = None
+    wrapped: bytes | None = field(default=None, repr=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from gateway.control.events import Events
 from gateway.control.messages import Refusal
 from gateway.control.operators import Operator
 from gateway.control.server import ControlServer, make_socket_directory
+from gateway.doors import open_doors
 from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
@@ -36,14 +38,13 @@ from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
-from gateway.listener.arrival import ListenerOptions
-from gateway.listener.serve import serve_postgres
 from gateway.listener.tls import server_context
 from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionId, format_time
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.sealing import SealingTerms
 from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,8 @@ class Supervisor:
         cannot be opened.
         """
         settings = self._settings
-        tls = server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+        postgres = settings.postgres
+        tls = server_context(postgres.tls_cert, postgres.tls_key, postgres.client_ca)
         self._authority = Authority(settings, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         with self._open_logs() as logs:
@@ -152,7 +154,9 @@ class Supervisor:
         combined = _combined_hash([row.policy for row in rows])
         return record.config(combined, "\n".join(texts), connections=rows, operators=operators)
 
-    async def _serve(self, logs: Logs, nursery: trio.Nursery, tls: object, on_ready: Callable[[Ready], None]) -> None:
+    async def _serve(
+        self, logs: Logs, nursery: trio.Nursery, tls: ssl.SSLContext, on_ready: Callable[[Ready], None]
+    ) -> None:
         settings = self._settings
         events = Events(self._clock)
         self._logs, self._events = logs, events
@@ -167,10 +171,9 @@ class Supervisor:
         try:
             async with trio.open_nursery() as sessions:
                 listening = trio.CancelScope()
-                bound = await nursery.start(self._listen, worker, tls, sessions, listening)
-                host, port = bound[0]
+                doors = (settings, tls, self._authority.issuer_url, worker, sessions, listening)
+                host, port = await nursery.start(open_doors, *doors)
                 self._bound = f"{host}:{port}"
-                logger.info("listening on %s", self._bound)
                 on_ready(Ready(host, port, self._authority.issuer_url))
                 await self.stop.wait()
                 logger.info("stopping: %d sessions", len(self.live))
@@ -179,29 +182,6 @@ class Supervisor:
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(_DRAIN_SECONDS):
                 await worker.close()
-
-    async def _listen(
-        self,
-        worker: Worker,
-        tls: object,
-        sessions: trio.Nursery,
-        scope: trio.CancelScope,
-        task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        settings = self._settings
-        options = ListenerOptions(
-            host=settings.postgres.listen.host,
-            port=settings.postgres.listen.port,
-            tls=tls,  # type: ignore[arg-type]
-            login_seconds=settings.limits.login / 1_000_000,
-            connections=settings.limits.connections,
-            startup_bytes=settings.limits.startup,
-            token_bytes=settings.limits.token,
-        )
-        with scope:
-            await serve_postgres(
-                options, worker.handle, worker.cancel, worker.refused, sessions=sessions, task_status=task_status
-            )
 
     async def _drain(self, sessions: trio.Nursery) -> None:
         """Refuse what is held, let what runs end, cut the rest; nobody is waited for longer than the drain time."""
@@ -231,13 +211,17 @@ class Supervisor:
                 statement=settings.limits.statement,
                 message=settings.limits.message,
                 payload=settings.evidence.payload_limit,
+                originals=settings.evidence.originals_kept,
             ),
             results_wait=settings.evidence.results == "durable",
+            sealing=SealingTerms(settings.evidence.recipients),
         )
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
         watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)
         admission = self._authority.admission
-        return Worker(around, logs.control, admission, approvals, settings.connections(), times, watching, self._alarm)
+        state_dir = settings.gateway.state_dir
+        connections = settings.connections()
+        return Worker(around, logs.control, admission, approvals, connections, times, watching, self._alarm, state_dir)
 
     def _control(self, approvals: Approvals, events: Events) -> ControlServer:
         settings = self._settings
@@ -353,6 +337,10 @@ class Supervisor:
         now = self._clock.now()
         until = Micros(now + _LOGOUT_REMEMBERED)
         await self._strike(Strike(kind, value, "issuer", "logged out at the issuer", now, until, logout.issued))
+
+    async def accessed(self, by: str, what: str, reason: str) -> int:
+        """See `gateway.control.methods.ControlBackend`."""
+        return (await self._logs.control.record(record.access(by, what, reason))).ticket.seq
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """See `gateway.control.methods.ControlBackend`."""

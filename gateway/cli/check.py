@@ -84,7 +84,7 @@ def _try_certificate(settings: Settings) -> list[str]:
     from gateway.listener.tls import server_context
 
     try:
-        server_context(settings.postgres.tls_cert, settings.postgres.tls_key)
+        server_context(settings.postgres.tls_cert, settings.postgres.tls_key, settings.postgres.client_ca)
     except ConfigurationFault as fault:
         return [f"postgres.tls_cert: {fault}"]
     return []

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from gateway.cli import evidence_originals
 from gateway.cli.output import print_rows, visible
 from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.model import Json
@@ -53,6 +54,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument("file", type=Path, metavar="FILE")
     check.add_argument("--key", type=Path, metavar="FILE", help="the log's log.pub, as you were given it")
     check.set_defaults(run=_check_proof)
+
+    evidence_originals.register(commands)
 
     views = commands.add_parser("views", help="write evidence.duckdb anew, after the directory was moved or copied")
     views.add_argument("directory", type=Path, metavar="DIR")

@@ -24,6 +24,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--groups", type=_names, default=(), metavar="a,b", help="the groups it belongs to")
     parser.add_argument("--owner", metavar="O", help="the subject of the person who answers for it")
     parser.add_argument("--ttl", type=_seconds, default=3600, metavar="15m", help="how long it lasts (default 60m)")
+    parser.add_argument("--certificate", type=Path, metavar="FILE", help="a client certificate (PEM) to bind it to")
     parser.set_defaults(run=run)
 
 
@@ -44,8 +45,20 @@ def run(args: argparse.Namespace) -> int:
         clock=SystemClock(),
         entropy=SystemEntropy(),
     )
-    print(issuer.mint(args.subject, args.groups, args.ttl, args.owner))
+    bound_to = _thumbprint(args.certificate) if args.certificate is not None else None
+    print(issuer.mint(args.subject, args.groups, args.ttl, args.owner, bound_to=bound_to))
     return 0
+
+
+def _thumbprint(certificate: Path) -> str:
+    import ssl
+
+    from gateway.identity.admission import thumbprint
+
+    try:
+        return thumbprint(ssl.PEM_cert_to_DER_cert(certificate.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        raise ConfigurationFault(f"--certificate: {certificate} is not a certificate in PEM form") from None
 
 
 def _names(text: str) -> tuple[str, ...]:

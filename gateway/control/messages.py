@@ -19,6 +19,7 @@ Methods (parameters -> result):
   approvals.approve {id, hash, reason}    -> approval; `hash` is 8 hex digits of the operation hash or more
   approvals.deny {id, reason, hash?}      -> approval
   approvals.wait {id}                     -> approval, once it is decided
+  evidence.access {what, reason}          -> {seq} of the record in the control log, once it is durable; for auditors
   replay.sessions {limit?, before?}       -> one page of recorded sessions
   replay.transcript {session_id, after_seq?, limit?} -> one page: {items, next_after}
 A list that did not fit into one answer carries `next` beside `result`; pass it back as `after`.

@@ -49,6 +49,9 @@ class ControlBackend(Protocol):
     async def unstrike(self, kind: Struck, value: str, by: str, reason: str) -> None:
         """Take an entry from the kill list. Raises Refusal `not_found`."""
 
+    async def accessed(self, by: str, what: str, reason: str) -> int:
+        """Record that originals or evidence are about to be opened; returns the record's number, once it is on disk."""
+
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """Return one page of recorded sessions."""
 
@@ -75,6 +78,7 @@ class Methods:
             "approvals.wait": ("watch", self._approvals_wait),
             "approvals.approve": ("decide", self._approvals_approve),
             "approvals.deny": ("decide", self._approvals_deny),
+            "evidence.access": ("audit", self._evidence_access),
             "replay.sessions": ("watch", self._replay_sessions),
             "replay.transcript": ("watch", self._replay_transcript),
         }
@@ -159,6 +163,10 @@ class Methods:
             raise Refusal("forbidden", f"deciding needs a login ({self._assurance}), which is not built yet")
         approver = operator.approver(self._assurance)
         return await self._approvals.decide(_approval(params), quoted, approver, kind, _text(params, "reason"))
+
+    async def _evidence_access(self, operator: Operator, params: Params) -> _Answer:
+        what, reason = _text(params, "what"), clean_reason(_text(params, "reason"))
+        return {"seq": await self._backend.accessed(operator.name, what, reason)}, None
 
     async def _replay_sessions(self, _: Operator, params: Params) -> _Answer:
         return await self._backend.replay_sessions(_limit(params), _optional_text(params, "before")), None

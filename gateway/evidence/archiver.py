@@ -24,6 +24,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence import columns
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely, parse_time
 from gateway.evidence.frontier import check_signed, newest_frontier
+from gateway.evidence.originals import originals_path
 from gateway.evidence.replay import Replay, lines
 from gateway.evidence.segments import (
     entries_path,
@@ -55,6 +56,8 @@ class Archived:
     blake3: str
     payload: str
     frontier: str
+    originals: str | None = None
+    """None: nothing was sealed in it."""
 
 
 def archive(evidence: Path, storage: Storage, clock: Clock) -> Iterator[Archived]:
@@ -182,10 +185,19 @@ def _told(directory: Path, number: int, storage: Storage) -> Archived:
     if frontier is None:
         raise EvidenceFault(f"{directory} holds no segment {number}")
     before = newest_frontier(storage, directory, number - 1)
-    files = [entries_path(directory, number), payload_path(directory, number), frontier_path(directory, number)]
-    digests = [digest(path) for path in files]
+    entries, payload, sealed = (place(directory, number) for place in (entries_path, payload_path, originals_path))
     first = 0 if before is None else before.size
-    return Archived(frontier.log, files[0].stem, first, frontier.size - 1, frontier.tree.root.hex(), *digests)
+    return Archived(
+        frontier.log,
+        entries.stem,
+        first,
+        frontier.size - 1,
+        frontier.tree.root.hex(),
+        digest(entries),
+        digest(payload),
+        digest(frontier_path(directory, number)),
+        digest(sealed) if sealed.exists() else None,
+    )
 
 
 def digest(path: Path) -> str:

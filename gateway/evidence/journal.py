@@ -16,6 +16,7 @@ from gateway.evidence.chain import commitment
 from gateway.evidence.checkpoints import EVERY, Checkpoints, open_checkpoints
 from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
 from gateway.evidence.frontier import OpenSession
+from gateway.evidence.originals import SealedFiles
 from gateway.evidence.record import KINDS, Torn, session_fields
 from gateway.evidence.replay import Replay, replay
 from gateway.evidence.segments import journal_name
@@ -70,6 +71,10 @@ class Batch:
     first_ts: Micros
     last: Quote
     tree: TreeState
+    keys: tuple[tuple[str, bytes], ...] = ()
+    """Wrapped keys of sessions, which go to disk before anything else."""
+    sealed: tuple[bytes, ...] = ()
+    """Envelopes, which go to disk before the lines that name them."""
 
 
 class Journal:
@@ -106,6 +111,9 @@ class Journal:
         self._tree, self._durable_tree = state.tree, state.tree.state()
         self._checkpoints: Checkpoints | None = None
         self._lines: list[bytes] = []
+        self._keys: list[tuple[str, bytes]] = []
+        self._sealed: list[bytes] = []
+        self._sealed_files = SealedFiles(directory, storage)
         self._known: dict[str, tuple[SessionInfo, dict[str, Json]]] = {}
         self._first_ts = Micros(0)
         self._number, self._end, self._records, self._file_ts = state.number, state.end, state.records, state.first_ts
@@ -188,6 +196,8 @@ class Journal:
             fields["n"] = draft.n
         if now < self._last_ts:
             fields["clk"] = "back"
+        if draft.seal is not None or draft.wrapped is not None:
+            self._seal(draft, fields)
         if len(payload) <= MAX_PAYLOAD:
             chain = self._line(fields, salt, payload)
         else:
@@ -199,6 +209,15 @@ class Journal:
                 fields.pop("clk", None)
         self._last_ts = now
         return Ticket(self.log, self._seq - 1, chain)
+
+    def _seal(self, draft: Draft, fields: dict[str, Json]) -> None:
+        """Make the record's envelope for the place that it gets now, and keep what goes to disk before it."""
+        if draft.wrapped is not None and draft.session is not None:
+            self._keys.append((draft.session.id, draft.wrapped))
+        if draft.seal is not None:
+            sealed = draft.seal(self.log, self._seq)
+            fields.update(oc=sealed.content, sc=sealed.digest, kid=sealed.key)
+            self._sealed.append(sealed.envelope)
 
     def _session(self, session: SessionInfo) -> dict[str, Json]:
         """Return the fields of a session, made once while it is in use."""
@@ -231,8 +250,9 @@ class Journal:
         if not self._lines:
             return None
         last = Quote(self.log, self._seq - 1, self._chain.value.hex())
-        batch = Batch(b"".join(self._lines), len(self._lines), self._first_ts, last, self._tree.state())
-        self._lines = []
+        data, beside = b"".join(self._lines), (tuple(self._keys), tuple(self._sealed))
+        batch = Batch(data, len(self._lines), self._first_ts, last, self._tree.state(), *beside)
+        self._lines, self._keys, self._sealed = [], [], []
         return batch
 
     def commit(self, batch: Batch) -> None:
@@ -295,6 +315,7 @@ class Journal:
         finally:
             self.broken = self.broken or "the journal is closed"
             with self._stack:
+                self._sealed_files.close()
                 if self._file is not None:
                     self._file.close()
 
@@ -311,6 +332,8 @@ class Journal:
             self._rotate()
         if self._file is None:
             raise OurBug("the journal file is not open")
+        if batch.keys or batch.sealed:
+            self._sealed_files.write(self._number, batch.keys, batch.sealed)
         end = self._end + len(batch.data)
         data = batch.data
         if end > self._room:
@@ -337,6 +360,7 @@ class Journal:
         self._open_file()
 
     def _finish_file(self) -> None:
+        self._sealed_files.close()
         if self._file is not None:
             self._file.truncate(self._end)
             self._file.sync()

@@ -24,6 +24,8 @@ BROKEN = (ValueError, KeyError, TypeError, AttributeError, IndexError, StopItera
 wrong: list[str] = []
 decisions: dict[tuple[str, int], dict[str, Any]] = {}  # log and sequence number -> entry, with its chain value
 quoting: list[tuple[str, dict[str, Any]]] = []
+erased: set[str] = set()  # records and sessions that erasures name
+rewritten: list[tuple[str, str, str]] = []  # file, digest before, digest after
 
 
 def check(holds: object, where: object, what: str) -> None:
@@ -65,6 +67,9 @@ class Log:
         self.ended: set[str] = set()
         self.torn: dict[str, dict[str, Any]] = {}
         self.archives: dict[str, dict[str, Any]] = {}  # what was recorded of each segment when it was made
+        self.sealed: dict[str, str] = {}  # digest of an envelope -> the record that names it
+        self.keys: list[dict[str, Any]] = []
+        self.emptied: list[int] = []  # records without their payload
         segments = sorted(path.glob("entries/seg-*[1-9]*.parquet"))
         for file in segments:
             self.segment(file)
@@ -77,14 +82,40 @@ class Log:
             check(not rest or (file == files[-1] and b"\n" not in rest), file, "goes on after a broken line")
             for raw in lines:
                 self.line(raw)
-        for file in segments:
-            others = {"payload": path / "payload" / file.name, "frontier": file.with_suffix(".json")}
-            told = self.archives.get(file.stem)
-            check(told or (path / "journal" / f"{file.stem[4:]}.tsv").exists(), file, "no record says that it was made")
-            for name, one in {"blake3": file, **others}.items():
-                same = not told or (one.is_file() and blake3(one.read_bytes()).hexdigest() == told[name])
-                check(same, one, "is not the file that was recorded when it was made")
+            self.envelopes(file.stem)
+        self.segments = segments
         self.finish()
+
+    def envelopes(self, number: str) -> None:
+        """Check that each sealed original that records name is there: length in four bytes, envelope, and so on."""
+        file, there = self.path / "originals" / f"seg-{number}.sealed", set()
+        content = file.read_bytes() if file.is_file() else b""
+        while length := int.from_bytes(content[:4], "big"):
+            there.add(blake3(content[4 : 4 + length]).hexdigest())
+            content = content[4 + length :]
+        for digest, where in self.sealed.items():
+            check(digest in there, where, "its sealed original was changed or is missing")
+        self.sealed = {}
+
+    def beside(self) -> None:
+        """Check what lies beside the records, now that everything that was erased is known."""
+        for file in self.segments:
+            told = self.archives.get(file.stem, {})
+            check(told or (self.path / "journal" / f"{file.stem[4:]}.tsv").exists(), file, "no record says it was made")
+            others = {"payload": self.path / "payload" / file.name, "frontier": file.with_suffix(".json")}
+            others["originals"] = self.path / "originals" / f"{file.stem}.sealed"
+            for name, one in {"blake3": file, **others}.items() if told else ():
+                due, place = told.get(name, ""), f"logs/{self.path.name}/{one.parent.name}/{one.name}"
+                for changed, old, new in rewritten:
+                    due = new if changed == place and old == due else due
+                there = blake3(one.read_bytes()).hexdigest() if one.is_file() else ""
+                check(there == due, one, "is not the file that was recorded when it was made, or erased since")
+        for seq in self.emptied:
+            check(f"{self.origin}:{seq}" in erased, f"{self.origin}:{seq}", "its payload is gone and nothing says so")
+        for e in self.keys:
+            key, due = self.path / "keyring" / f"{e['sid']}.age", "" if f"session:{e['sid']}" in erased else e["blake3"]
+            kept = key.parent == self.path / "keyring" and key.is_file()
+            check((blake3(key.read_bytes()).hexdigest() if kept else "") == due, key, "is not the key of its session")
 
     def segment(self, file: Path) -> None:
         """Check the lines of an archived journal file, and that the columns beside each entry say what it says."""
@@ -101,6 +132,7 @@ class Log:
             while rows := lines.fetchmany(1000):
                 for row in rows:
                     self.line("\t".join(one or "" for one in row).encode())
+            self.envelopes(file.stem[4:])
             typed = [name for name, *_ in db.execute("DESCRIBE e").fetchall()]
             typed = [name for name in typed if name not in {"segment", "ts", "chain", "entry"}]
             wanted = ", ".join(f"'$.{name}'" for name in ["ts", *typed])
@@ -162,7 +194,9 @@ class Log:
             self.grow(entry, time, where)
             check((time < self.last) == (e.get("clk") == "back"), where, "time and clk do not agree")
             self.last = time
-            if "pc" in e or payload:
+            if "pc" in e and not payload:
+                self.emptied.append(seq)
+            elif "pc" in e or payload:
                 committed = blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest()
                 check(committed == e["pc"] and len(payload) == e["plen"], where, "payload is not the one committed to")
             part = (e.get("part", 1), e.get("parts", 1))
@@ -170,21 +204,32 @@ class Log:
             self.part = (part[0] + 1, part[1]) if part[0] < part[1] else (1, 1)
             self.closed, self.gap = kind == "shutdown", self.gap or kind == "gap"
             check(kind != "gap", where, f"records were given up: {e.get('why')}")
-            if kind == "decision":
-                decisions[self.origin, seq] = {**e, "chain": chain.decode()}
-            if kind == "archive":
-                self.archives[e["segment"]] = e
-            if "quote" in e:
-                quoting.append((where, e))
-            if kind == "start":
-                self.torn.update({one["file"]: one for one in e["torn"]})
-                for session in self.open.values():
-                    session["stale"] = True
+            self.note(where, kind, {**e, "chain": chain.decode()})
             if "sid" in e and part[0] == 1:
                 self.session(where, kind, e)
         except BROKEN:
             check(False, where, "cannot be read")
             self.unreadable = True
+
+    def note(self, where: str, kind: str, e: dict[str, Any]) -> None:
+        """Keep what a record says of others, and of files beside the records."""
+        if kind == "decision":
+            decisions[self.origin, e["seq"]] = e
+        if kind == "archive":
+            self.archives[e["segment"]] = e
+        if kind == "erasure":
+            erased.update(e["records"])
+            rewritten.extend((one["file"], one["old"], one["new"]) for one in e["files"])
+        if kind == "key":
+            self.keys.append(e)
+        if "sc" in e:
+            self.sealed.setdefault(e["sc"], where)
+        if "quote" in e:
+            quoting.append((where, e))
+        if kind == "start":
+            self.torn.update({one["file"]: one for one in e["torn"]})
+            for session in self.open.values():
+                session["stale"] = True
 
     def grow(self, entry: bytes, time: float, where: str) -> None:
         """Put the entry into the RFC 6962 tree and compare the root where a checkpoint tells it."""
@@ -241,6 +286,8 @@ def main(evidence: Path) -> int:
     """Check all logs, then what one says of another."""
     logs = [Log(path) for path in sorted((evidence / "logs").glob("*")) if path.is_dir()]
     check(logs, evidence, "holds no log")
+    for log in logs:
+        log.beside()
     for where, e in quoting:
         quote = e["quote"] if isinstance(e["quote"], dict) else {}
         said = decisions.get((quote.get("log", ""), quote.get("seq", -1)), {})

@@ -292,7 +292,7 @@ SELECT
     e_values AS values_masked,
     e_sealed AS values_sealed
 FROM whole
-WHERE kind = 'masked';
+WHERE kind = 'masked' AND e_style IS NOT NULL;
 
 CREATE VIEW logins AS
 WITH {base}

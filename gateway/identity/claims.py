@@ -8,6 +8,7 @@ Sources: RFC 7519 §4.1, RFC 8725 §3, RFC 9068 §2.2, OpenID Connect Core §2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ MAX_LOGOUT_AGE_SECONDS = 600
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z: beyond it no time can be written down
 _MICROS = 1_000_000
 _BEARER_TYPES = ("Bearer",)  # Keycloak's; `ID`, `Refresh`, `Offline`, `Logout` and `DPoP` are other things
+_SHA256 = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _ID_TOKEN_CLAIMS = ("at_hash", "c_hash", "s_hash")  # OpenID Connect Core §3.1.3.6, §3.3.2.11: in ID tokens only
 
 
@@ -70,6 +72,7 @@ def principal(claims: Mapping[str, object], expected: Expectations, now: Micros)
         development=expected.development,
         issued=issued,
         client=_optional_name(claims, "azp"),
+        bound_to=_thumbprint(claims),
         issuer_session=_optional_name(claims, "sid"),
     )
 
@@ -134,14 +137,25 @@ def _must_be_access_token(claims: Mapping[str, object], expected: Expectations) 
         raise refused("it is an ID token", tell=True)
     if "events" in claims:
         raise refused("it is a security event, not an access token", tell=True)
-    if "cnf" in claims:
-        raise refused("it is bound to a key, and this gateway cannot check that yet", tell=True)
     azp = claims.get("azp")
     if "azp" in claims and (not isinstance(azp, str) or not azp):
         raise refused("the authorized party is malformed", tell=True)
     # A token of no declared type whose audience is the very client it was issued to looks like an ID token.
     if typ is None and ("nonce" in claims or azp == expected.audience):
         raise refused("it looks like an ID token", tell=True)
+
+
+def _thumbprint(claims: Mapping[str, object]) -> str | None:
+    """Return which TLS client certificate a token is bound to (RFC 8705 §3.1); other bindings cannot be checked."""
+    if "cnf" not in claims:
+        return None
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict) or set(confirmation) != {"x5t#S256"}:
+        raise refused("it is bound to a key in a way that this gateway cannot check", tell=True)
+    value = confirmation["x5t#S256"]
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise refused("the thumbprint it is bound to is malformed", tell=True)
+    return value
 
 
 def _times(claims: Mapping[str, object], now: Micros) -> tuple[Micros, Micros | None]:

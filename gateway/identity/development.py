@@ -112,11 +112,13 @@ class DevelopmentIssuer:
         *,
         client: str = "development",
         audience: tuple[str, ...] | None = None,
+        bound_to: str | None = None,
     ) -> str:
         """Return an access token for `subject`, good from now on for `ttl_seconds`; no network is needed.
 
-        With `audience` it is meant for those, who may be others than the gateway. Raises `ConfigurationFault` for
-        what the gateway's own verifier would refuse.
+        With `audience` it is meant for those, who may be others than the gateway; with `bound_to` (a thumbprint, see
+        `admission.thumbprint`) it is good only beside that client certificate. Raises `ConfigurationFault` for what
+        the gateway's own verifier would refuse.
         """
         if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
             raise ConfigurationFault("a token's ttl must be between 1s and 366 days")
@@ -134,6 +136,8 @@ class DevelopmentIssuer:
         }
         if owner is not None:
             claims["owner"] = owner
+        if bound_to is not None:
+            claims["cnf"] = {"x5t#S256": bound_to}
         if self._expected.groups_claim in claims or self._expected.groups_claim == "owner":
             raise ConfigurationFault("identity.groups_claim: names a claim that means something else")
         claims[self._expected.groups_claim] = list(groups)

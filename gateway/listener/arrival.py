@@ -32,6 +32,8 @@ class Arrival:
     protocol_minor: int
     client_address: str
     leftover: bytes = field(default=b"", repr=False)
+    certificate: bytes | None = field(default=None, repr=False)
+    """The client's certificate (DER), verified, where it showed one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class ListenerOptions:
     """Sessions that may be open at once; as many again may be at the door, on their way to one."""
     startup_bytes: int = STARTUP_LIMIT
     token_bytes: int = 16 * 1024
+    discovery: str | None = None
+    """Where set, tokens come by OAUTHBEARER, and this is the issuer's discovery document; else as the password."""
 
 
 Handler: TypeAlias = Callable[[Arrival], Awaitable[None]]

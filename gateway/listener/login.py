@@ -14,6 +14,7 @@ import trio
 from gateway.errors import ClientFault, LoginRefused
 from gateway.listener.arrival import Arrival, ListenerOptions
 from gateway.listener.stream import PlainStream, TlsStream
+from gateway.pgwire import oauthbearer
 from gateway.pgwire.backend import AUTHENTICATION_CLEARTEXT
 from gateway.pgwire.framing import BodyReader, MessageReader
 from gateway.pgwire.startup import (
@@ -95,7 +96,8 @@ class Conversation:
         user = startup.parameters.get("user", "")
         if not user:
             raise LoginRefused("no PostgreSQL user name specified in startup packet", "28000", "no user name")
-        await self.stream.send_all(startup.negotiation() + AUTHENTICATION_CLEARTEXT)
+        ask = AUTHENTICATION_CLEARTEXT if self.options.discovery is None else oauthbearer.offer()
+        await self.stream.send_all(startup.negotiation() + ask)
         token, leftover = await self._read_token(greeting.leftover)
         return Arrival(
             stream=self.stream,
@@ -106,10 +108,25 @@ class Conversation:
             protocol_minor=startup.effective_minor,
             client_address=self.client_address,
             leftover=leftover,
+            certificate=self.stream.peer_certificate,
         )
 
     async def _read_token(self, data: bytes) -> tuple[str, bytes]:
-        reader = MessageReader(self.options.token_bytes + 1)
+        discovery, limit = self.options.discovery, self.options.token_bytes
+        if discovery is None:
+            body, leftover = await self._read_answer(data, limit + 1)
+            return _token(body), leftover
+        body, leftover = await self._read_answer(data, oauthbearer.longest(limit))
+        token = oauthbearer.initial_token(body)
+        if token is not None:
+            return token, leftover
+        await self.stream.send_all(oauthbearer.no_token(discovery))
+        await self._read_answer(leftover, 1)
+        raise LoginRefused("hoop: the client sent no access token", "28P01", "no token: asked where tokens come from")
+
+    async def _read_answer(self, data: bytes, limit: int) -> tuple[bytes, bytes]:
+        """Return the body of the next message, and what came after it."""
+        reader = MessageReader(limit)
         while True:
             reader.feed(data)
             header = _peek(reader)
@@ -119,7 +136,7 @@ class Conversation:
                 raise ClientFault(f"expected password response, got message type {header!r}")
             if (found := reader.next()) is not None:
                 # Whatever is still held came with the last piece: before it, the message was not whole.
-                return _token(found.body), data[len(data) - reader.pending :]
+                return found.body, data[len(data) - reader.pending :]
             data = await self.stream.receive_some(_PIECE)
             if not data:
                 raise HungUp

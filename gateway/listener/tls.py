@@ -17,8 +17,11 @@ from gateway.errors import ConfigurationFault
 from gateway.pgwire.startup import ALPN
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Make the context for agents' connections; errors name the file and say what to do."""
+def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+    """Make the context for agents' connections; errors name the file and say what to do.
+
+    With `client_ca` a client may show a certificate, which must then be one of that authority's.
+    """
     _check_key(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -35,6 +38,13 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     except (OSError, ValueError) as error:  # SSLError is an OSError; a wrong kind of PEM is either
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or "not a certificate in PEM form"
         raise ConfigurationFault(f"postgres.tls_cert, postgres.tls_key: {certificate}, {key}: {reason}") from None
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        try:
+            context.load_verify_locations(client_ca)
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error.strerror or "not certificates in PEM form"
+            raise ConfigurationFault(f"postgres.client_ca: {client_ca}: {reason}") from None
     return context
 
 

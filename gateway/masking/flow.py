@@ -28,6 +28,8 @@ class Flow:
     level: Level = Level.CLEAN
     sources: frozenset[str] = frozenset()
     style: MaskStyle = MaskStyle.REDACT
+    plain: bool = False
+    """In every branch the value is a marked column itself, neither computed nor cast: styles may show a part of it."""
 
     @property
     def clean(self) -> bool:
@@ -38,23 +40,30 @@ class Flow:
         """Return the flow of a value computed from this one."""
         return self if self.level is not Level.DIRECT else Flow(Level.DERIVED, self.sources, self.style)
 
+    def blurred(self) -> Flow:
+        """Return the flow of a value that may be another than the column held before."""
+        return Flow(self.level, self.sources, self.style) if self.plain else self
+
 
 CLEAN = Flow()
 UNKNOWN = Flow(Level.UNKNOWN)
 
 
 def join(flows: Iterable[Flow]) -> Flow:
-    """Return the least flow that covers all of `flows`; where styles differ, `redact`, which applies everywhere."""
-    level, sources, styles = Level.CLEAN, set[str](), set[MaskStyle]()
+    """Return the least flow that covers all of `flows`; where styles differ, `redact`, which applies everywhere.
+
+    It is plain only if each of them is: a branch that is clean makes a column whose value an agent may choose.
+    """
+    level, sources, styles, plain = Level.CLEAN, set[str](), set[MaskStyle](), True
     for flow in flows:
-        level = max(level, flow.level)
+        level, plain = max(level, flow.level), plain and flow.plain
         if flow.level is not Level.CLEAN:
             sources |= flow.sources
             styles.add(flow.style)
     if level is Level.CLEAN:
         return CLEAN
     style = styles.pop() if len(styles) == 1 else MaskStyle.REDACT
-    return Flow(level, frozenset(sources), style)
+    return Flow(level, frozenset(sources), style, plain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,7 +314,11 @@ class Lineage:
         elif kind == "MergeStmt":
             others = (self._source(*kind_of(fields.get("sourceRelation")), replace(beside, sources=())),)
         sources = (*others, target) if kind == "MergeStmt" else (target, *others)
-        return self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
+        columns = self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
+        if kind == "DeleteStmt":
+            return columns
+        # the agent may have chosen what it gets back: a pseudonym of it would begin a dictionary
+        return tuple(replace(column, flow=column.flow.blurred()) for column in columns)
 
 
 def leaks(columns: Columns | None) -> bool:

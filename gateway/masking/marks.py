@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, join
+from gateway.masking.flow import UNKNOWN, Flow, Level, join
 from gateway.masking.lineage import outputs
 from gateway.masking.plan import spread
 from gateway.model import Connection, Mark
@@ -40,6 +40,7 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
                     function_names=frozenset(n for _, n in (*catalog.functions, *catalog.extension_functions)),
                     )  # fmt: skip
     _inherit(known, flows)
+    _compute(known, flows)
     if not observes_freely(connection):
         _private(known, flows)
     known = replace(known, flows=flows)
@@ -69,6 +70,7 @@ def _watch(catalog: Catalog, connection: Connection, previous: Catalog | None) -
     if columns:
         following = replace(catalog, flows=watched, has_marks=True)
         _inherit(following, watched)
+        _compute(following, watched)
         _views(following, watched)
     known_as = {oid: names for oid, names in (previous.known_as if previous is not None else {}).items()
                 if oid in catalog.relations}  # fmt: skip
@@ -93,7 +95,7 @@ def _bound(
             unmatched.append(mark)
         for oid, number in found:
             bound.add((oid, number, str(mark)))
-            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style))
+            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({str(mark)}), mark.style, plain=True))
     return flows, bound, unmatched
 
 
@@ -112,7 +114,7 @@ def _places(catalog: Catalog, mark: Mark, previous: Iterable[tuple[int, int, str
 
 def _add(flows: dict[int, dict[int, Flow]], oid: int, number: int, flow: Flow) -> None:
     columns = flows.setdefault(oid, {})
-    columns[number] = join((flow, columns.get(number, CLEAN)))
+    columns[number] = join((flow, columns[number])) if number in columns else flow
 
 
 def _printed(catalog: Catalog, bound: Iterable[tuple[int, int, str]]) -> bool:
@@ -136,6 +138,15 @@ def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
             for column in catalog.relations[other].columns:
                 if column.name == name:
                     _add(flows, other, column.number, flow)
+
+
+def _compute(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
+    """A generated column holds what it is computed from."""
+    for (oid, number), numbers in catalog.computed.items():
+        marked = flows.get(oid, {})
+        found = [flow for other, flow in marked.items() if other != number and (numbers is None or other in numbers)]
+        if found:
+            _add(flows, oid, number, join(found).derived())
 
 
 def _relatives(catalog: Catalog, oid: int, *, down: bool) -> list[int]:

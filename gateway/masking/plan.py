@@ -1,16 +1,19 @@
 """From facts and a result's description to a mask plan: which columns are replaced, by what.
 
 Two votes decide on each column and the stricter wins: lineage over the syntax tree, and the table and column number
-that PostgreSQL itself reports in RowDescription. Whatever is undecidable masks every column. Pure and total.
+that PostgreSQL itself reports in RowDescription. Whatever is undecidable masks every column. A style that shows
+something of a value applies only where both votes name the same marked column, uncast. Pure and total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
-from gateway.masking.styles import replacement
+from gateway.masking.pseudonyms import SHORTEST, Pseudonyms
+from gateway.masking.styles import BPCHAR, Kind, Shapes, kind, last4, replacement
 from gateway.model import MaskStyle
 from gateway.pgwire.backend import ColumnDescription
 from gateway.policy.catalog import Catalog
@@ -19,12 +22,16 @@ from gateway.policy.statement import Facts
 
 @dataclass(frozen=True, slots=True)
 class ColumnMask:
-    """How one result column is masked: `replacement` None stands for NULL; a NULL stays NULL."""
+    """How one result column is masked: `replacement` None stands for NULL; a NULL stays NULL.
+
+    `rewrite`, where it is set, makes what stands in for a value from that value.
+    """
 
     column_name: str
     source_columns: tuple[str, ...]
     style: MaskStyle
     replacement: bytes | None
+    rewrite: Callable[[bytes], bytes | None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +47,17 @@ class MaskPlan:
         return any(column is not None for column in self.columns)
 
 
-def plan(facts: Facts, index: int, row: Sequence[ColumnDescription]) -> MaskPlan:
-    """Return the mask plan for the result of statement `index` of the string, described by `row`."""
+def plan(
+    facts: Facts,
+    index: int,
+    row: Sequence[ColumnDescription],
+    pseudonyms: Pseudonyms | None = None,
+    encoding: str = "utf-8",
+) -> MaskPlan:
+    """Return the mask plan for the result of statement `index` of the string, described by `row`.
+
+    Without `pseudonyms`, the connection's, that style is `redact`. `encoding` is Python's name of that of the values.
+    """
     catalog = facts.catalog
     if catalog is None or not catalog.flows:
         return MaskPlan((None,) * len(row))
@@ -53,7 +69,7 @@ def plan(facts: Facts, index: int, row: Sequence[ColumnDescription]) -> MaskPlan
         flow = UNKNOWN if flows is None else flows[position]
         if flows is not None and flow.clean and not origin.clean:
             differing.append(column.name)
-        masks.append(_mask(column, join((flow, origin))))
+        masks.append(_mask(column, _both(flow, origin, column), catalog.shapes, pseudonyms, encoding))
     return MaskPlan(tuple(masks), _disagreement(differing))
 
 
@@ -61,6 +77,13 @@ def _disagreement(names: list[str]) -> str:
     if not names:
         return ""
     return f"lineage called {', '.join(names)} clean, the target reports a marked column"
+
+
+def _both(flow: Flow, origin: Flow, column: ColumnDescription) -> Flow:
+    """Return the stricter of two votes. It is plain where lineage says so and the target does not say otherwise."""
+    found = join(each for each in (flow, origin) if not each.clean)
+    agreed = column.table_oid == 0 or (origin.plain and origin.sources == flow.sources)
+    return found if flow.plain and agreed else found.blurred()
 
 
 def _by_lineage(facts: Facts, index: int, width: int) -> tuple[Flow, ...] | None:
@@ -83,7 +106,7 @@ def spread(outputs: Sequence[Output] | None, width: int) -> tuple[Flow, ...] | N
     between = width - first - last
     if between < 0:
         return None
-    middle = join(output.flow for output in outputs[first : len(outputs) - last])
+    middle = join(output.flow for output in outputs[first : len(outputs) - last]).blurred()
     head = tuple(output.flow for output in outputs[:first])
     tail = tuple(output.flow for output in outputs[len(outputs) - last :])
     return (*head, *(middle,) * between, *tail)
@@ -97,9 +120,34 @@ def _by_origin(catalog: Catalog, column: ColumnDescription) -> Flow:
     return catalog.flows.get(column.table_oid, {}).get(column.column_number, CLEAN)
 
 
-def _mask(column: ColumnDescription, flow: Flow) -> ColumnMask | None:
+def _mask(
+    column: ColumnDescription, flow: Flow, shapes: Shapes, pseudonyms: Pseudonyms | None, encoding: str
+) -> ColumnMask | None:
     if flow.clean:
         return None
-    style = MaskStyle.NULL if flow.style is MaskStyle.NULL else MaskStyle.REDACT
-    shown = replacement(style, column.type_oid, column.type_modifier)
-    return ColumnMask(column.name, tuple(sorted(flow.sources)), style, shown)
+    found = kind(column.type_oid, column.type_modifier, shapes)
+    style = _style(flow, found, pseudonyms)
+    shown = replacement(style, column.type_oid, column.type_modifier, column.format, shapes)
+    sources = tuple(sorted(flow.sources))
+    rewrite: Callable[[bytes], bytes | None] | None = None
+    if style is MaskStyle.LAST4:
+        rewrite = partial(last4, found=found, encoding=encoding)
+    elif style is MaskStyle.PSEUDONYM and pseudonyms is not None:
+        rewrite = partial(_pseudonym, pseudonyms, sources[0], found)
+    return ColumnMask(column.name, sources, style, shown, rewrite)
+
+
+def _style(flow: Flow, found: Kind, pseudonyms: Pseudonyms | None) -> MaskStyle:
+    """Return the style that applies: what shows something of the value, only of one direct reference to a text."""
+    if flow.style is MaskStyle.LAST4:
+        return flow.style if flow.plain and found.text else MaskStyle.REDACT
+    if flow.style is MaskStyle.PSEUDONYM:
+        fits = found.length is None or found.length >= SHORTEST
+        known = flow.plain and found.text and len(flow.sources) == 1 and pseudonyms is not None
+        return flow.style if known and fits else MaskStyle.REDACT
+    return flow.style
+
+
+def _pseudonym(pseudonyms: Pseudonyms, column: str, found: Kind, value: bytes) -> bytes:
+    text = value.rstrip(b" ") if found.oid == BPCHAR else value
+    return found.fit(pseudonyms.of(column, text))

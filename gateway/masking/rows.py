@@ -27,8 +27,9 @@ def mask_row(values: Sequence[bytes | None], plan: Plan) -> MaskedRow:
     masked = list(values)
     replaced = []
     for index, column in enumerate(plan.columns):
-        if column is not None and values[index] is not None:
-            masked[index] = column.replacement
+        value = values[index]
+        if column is not None and value is not None:
+            masked[index] = column.replacement if column.rewrite is None else column.rewrite(value)
             replaced.append(index)
     return MaskedRow(tuple(masked), tuple(replaced))
 

@@ -6,7 +6,7 @@ whatever stands after a `Record` that must be durable may leave the process only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol, TypeAlias
@@ -48,6 +48,10 @@ class Replacement(Protocol):
     def replacement(self) -> bytes | None:
         """What stands in for every value."""
 
+    @property
+    def rewrite(self) -> Callable[[bytes], bytes | None] | None:
+        """Makes what stands in for a value from that value; None: `replacement` does, for all of them."""
+
 
 class Plan(Protocol):
     """The masked columns of one result: a `Replacement` or None for each column, in order."""
@@ -60,8 +64,8 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Makes the mask plan of one result from its RowDescription; pure."""
 
-    def __call__(self, index: int, row: tuple[ColumnDescription, ...]) -> Plan:
-        """Plan the result of statement `index` (from 0) of the string."""
+    def __call__(self, index: int, row: tuple[ColumnDescription, ...], *, encoding: str = "utf-8") -> Plan:
+        """Plan the result of statement `index` (from 0) of the string, whose values are in `encoding`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,31 @@ class MaskedColumn:
     source_columns: tuple[str, ...]
     style: str
     values: int
+    sealed: int = 0
+    """Of so many of them the originals were kept, sealed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalColumn:
+    """The originals of one masked column over a stretch of rows, as the target sent them; None is NULL."""
+
+    column_name: str
+    source_columns: tuple[str, ...]
+    type_oid: int
+    format: int
+    values: tuple[bytes | None, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Originals:
+    """A stretch of masked rows of request `of`, rows `first` to `last` of result `index`: what is to be sealed."""
+
+    n: int
+    of: int
+    index: int
+    first: int
+    last: int
+    columns: tuple[OriginalColumn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +261,7 @@ class Alarm:
     detail: str
 
 
-Note: TypeAlias = Preparation | Request | Execution | CopyChunk | Answer | Cancellation | Alarm
+Note: TypeAlias = Preparation | Request | Execution | CopyChunk | Originals | Answer | Cancellation | Alarm
 
 
 # --- actions ----------------------------------------------------------------------------------------------------
@@ -370,3 +399,5 @@ class Limits:
     """Prepared statements, portals and cursors together: whoever wants more closes some first."""
     names_size: int = 64 << 20
     """Bytes of their texts and parameters, likewise."""
+    originals: int | None = 0
+    """Rows of each result whose originals are kept; None: of all."""

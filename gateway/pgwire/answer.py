@@ -32,6 +32,7 @@ class Collector:
     _text_size: int = 0
     _hasher: blake3 = field(init=False)
     _masked: dict[tuple[str, tuple[str, ...], str], int] = field(default_factory=dict)
+    _sealed: dict[tuple[str, tuple[str, ...], str], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._hasher = blake3(key=self.salt)
@@ -65,12 +66,14 @@ class Collector:
         """Add one row as the agent saw it."""
         self.line(show_row(values, columns))
 
-    def masked(self, plan: Plan, index: int) -> None:
-        """Count one replaced value of output column `index`."""
+    def masked(self, plan: Plan, index: int, *, sealed: bool = False) -> None:
+        """Count one replaced value of output column `index`; `sealed`: its original is kept."""
         column = plan.columns[index]
         if column is not None:
             key = (column.column_name, column.source_columns, str(column.style))
             self._masked[key] = self._masked.get(key, 0) + 1
+            if sealed:
+                self._sealed[key] = self._sealed.get(key, 0) + 1
 
     def planned(self, plan: Plan) -> None:
         """A result with this plan begins: its masked columns are named even if no row comes."""
@@ -103,7 +106,9 @@ class Collector:
 
     def answer(self, next_n: Callable[[], int], of: int, outcome: Outcome, now: int, *, touches_marks: bool) -> Answer:
         """Build the note of how it ended; `now` is monotonic microseconds. Its masked columns are numbered first."""
-        masked = tuple(MaskedColumn(next_n(), *key, count) for key, count in self._masked.items())
+        masked = tuple(
+            MaskedColumn(next_n(), *key, count, self._sealed.get(key, 0)) for key, count in self._masked.items()
+        )
         return Answer(
             n=next_n(),
             of=of,

@@ -49,6 +49,8 @@ class Operation:
     copying_out: bool = False
     seen: int = 0
     """Rows of the present statement so far."""
+    row: int = 0
+    """The last masked row of the present result, from 1, over all its parts."""
     names: Names | None = None
     """What the names meant when it was judged; kept where it depends on them."""
     disputed: bool = False

@@ -24,6 +24,7 @@ from gateway.pgwire.backend import (
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
+from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.scrub import notification, raised_inside, scrub
 
 _LENGTH = struct.Struct("!I")
@@ -40,6 +41,7 @@ class TargetSide:
         self._pending = bytearray()
         self._needed = 5
         self._streaming = 0
+        self._originals = OriginalsSide(exchange)
 
     @property
     def streaming(self) -> bool:
@@ -57,6 +59,7 @@ class TargetSide:
             data = bytes(self._pending)
             self._pending.clear()
         used = self._walk(data)
+        self._originals.flush()
         rest = len(data) - used
         if rest:
             self._needed = 5 if rest < 5 else 1 + int(_LENGTH.unpack_from(data, used + 1)[0])
@@ -93,6 +96,7 @@ class TargetSide:
     def _run(self, data: bytes, start: int, stop: int) -> None:
         """Pass on messages that need no change."""
         if stop > start:
+            self._originals.flush()
             piece = data[start:stop]
             self._operation().collector.sent(piece)
             self._x.to_client(piece)
@@ -140,6 +144,8 @@ class TargetSide:
     def _handle(self, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
         head = x.flight.head
+        if kind != b"D":
+            self._originals.flush()
         match kind:
             case b"D":
                 self._masked_row(body)
@@ -175,13 +181,11 @@ class TargetSide:
         row = mask_row(values, plan)
         operation.seen += 1
         collector = operation.collector
-        for index in row.replaced:
-            collector.masked(plan, index)
         if collector.wants_text:
             collector.row(row.values, operation.columns)
         raw = encode_data_row(row.values)
         collector.sent(raw)
-        self._x.to_client(raw)
+        self._originals.row(operation, plan, values, row.replaced, raw)
 
     def _described(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
         columns = decode_row_description(body) if kind == b"T" else ()
@@ -267,6 +271,7 @@ class TargetSide:
             x.copy_in = None
         if head is not None and head.kind is Await.QUERY:
             operation.index += 1
+            operation.row = 0
             operation.columns, operation.plan, operation.described = (), None, False
         else:
             x.flight.pop()

@@ -21,6 +21,25 @@ class Column:
     type_modifier: int = -1
     not_null: bool = False
     """pg_attribute.attnotnull: `IS NOT NULL` on it restricts nothing."""
+    generated: bool = False
+    """Computed from other columns; COPY of a table leaves it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeShape:
+    """A type outside pg_catalog, as far as a value that stands in for another must fit it.
+
+    `kind` is pg_type.typtype, `category` pg_type.typcategory; `base` and `modifier` are those of a domain; `label` is
+    the first of an enumeration.
+    """
+
+    name: str
+    kind: str
+    category: str
+    base: int = 0
+    modifier: int = -1
+    extension: str = ""
+    label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,10 @@ class Catalog:
     types: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """(schema, type name) outside pg_catalog and information_schema, no array and row types -> pg_type.typtype, or the
     extension that owns it as `extension:NAME`."""
+    shapes: Mapping[int, TypeShape] = field(default_factory=dict)
+    """Types outside pg_catalog by oid, no composite ones."""
+    computed: Mapping[tuple[int, int], frozenset[int] | None] = field(default_factory=dict)
+    """(relation oid, column number) of a generated column -> the columns it is computed from; None: all of them."""
     builtins: frozenset[str] = frozenset()
     """Names of all functions in pg_catalog; empty: not known, then the list of `gateway.policy.functions` stands."""
     flows: Mapping[int, Mapping[int, Flow]] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
+from gateway.settings.recipients import held
 from gateway.settings.tables import ConnectionTable, IdentityTable, Settings
 from gateway.settings.values import KEY
 
@@ -68,7 +69,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
     except _VariableFault as fault:
         raise SettingsFault(path, [str(fault)]) from None
     settings = _absolute(settings, path.parent).written_in(path.name)
-    faults = _file_faults(settings)
+    faults = _file_faults(settings, variables)
     if faults:
         raise SettingsFault(path, faults)
     return settings
@@ -170,7 +171,11 @@ def _absolute(settings: Settings, base: Path) -> Settings:
                 }
             ),
             "postgres": postgres.model_copy(
-                update={"tls_cert": base / postgres.tls_cert, "tls_key": base / postgres.tls_key}
+                update={
+                    "tls_cert": base / postgres.tls_cert,
+                    "tls_key": base / postgres.tls_key,
+                    "client_ca": base / postgres.client_ca if postgres.client_ca is not None else None,
+                }
             ),
             "identity": _absolute_identity(settings.identity, base, base / settings.vault_dir),
             "connection": tuple(
@@ -205,14 +210,16 @@ def _absolute_reference(reference: str | None, base: Path, vault: Path) -> str |
     return reference
 
 
-def _file_faults(settings: Settings) -> list[str]:
-    """Name the keys whose files are missing, and a socket path that the kernel would not take."""
+def _file_faults(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Name the keys whose files are missing or hold what they must not, and a socket path too long for the kernel."""
     faults = []
     if len(os.fsencode(settings.gateway.control_socket)) > SOCKET_PATH_BYTES:
         faults.append(
             f"gateway.control_socket: the whole path is longer than {SOCKET_PATH_BYTES} bytes; choose a shorter one"
         )
     wanted = [("postgres.tls_cert", settings.postgres.tls_cert), ("postgres.tls_key", settings.postgres.tls_key)]
+    if settings.postgres.client_ca is not None:
+        wanted.append(("postgres.client_ca", settings.postgres.client_ca))
     identity = settings.identity
     if identity.client_secret is not None and identity.client_secret.startswith("file:"):
         wanted.append(("identity.client_secret", Path(identity.client_secret.removeprefix("file:"))))
@@ -224,6 +231,8 @@ def _file_faults(settings: Settings) -> list[str]:
         if entry.target.sslrootcert not in {None, "system"}:
             wanted.append((f"connection.{number}.target", Path(str(entry.target.sslrootcert))))
     faults += [f"{key}: no such file: {path}" for key, path in wanted if _missing(path)]
+    lying = held(settings.evidence.recipients, settings.gateway.state_dir, environ, tuple(path for _, path in wanted))
+    faults += [f"evidence.recipients: the secret key of one of them lies in {place}; take it away" for place in lying]
     return faults
 
 

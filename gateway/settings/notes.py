@@ -19,8 +19,8 @@ def notes(settings: Settings) -> Iterator[str]:
         yield "approvals.assurance: oidc; the login of operators is not built yet, so what is held expires undecided"
         if settings.identity.introspection == "off":
             yield "identity.introspection: off; a revoked token is good until it expires, unless an operator strikes it"
-    if settings.evidence.originals != "none":
-        yield "evidence.originals: sealing is not built yet; originals of masked values are not kept"
+    if settings.evidence.originals != "none" and not settings.evidence.recipients:
+        yield "evidence.originals: no recipients; originals of masked values are not kept, since nobody could open them"
     if settings.evidence.literals == "seal":
         yield "evidence.literals: sealing is not built yet; statements are recorded as sent, literals included"
     yield "evidence: checkpoints and witnesses are not built yet; the chain shows changes, a cut tail it does not"

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway import model
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
+from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
 from gateway.settings.units import Endpoint, parse_name
 from gateway.settings.values import (
@@ -66,6 +67,8 @@ class PostgresTable(Table):
     listen: Listen = Endpoint("127.0.0.1", 6432)
     tls_cert: Path = Path("state/tls/cert.pem")
     tls_key: Path = Path("state/tls/key.pem")
+    oauth_listen: Listen | None = None
+    client_ca: Path | None = None
 
 
 class SshTable(Table):
@@ -86,6 +89,7 @@ class IdentityTable(Table):
     introspection: Literal["required", "off"] = "required"
     introspect_every: PositiveDuration = 5 * SECOND
     reuse: Literal["host", "once", "any"] = "host"
+    binding: Literal["optional", "required"] = "optional"
     logout_listen: Listen | None = None
     realm: Path | None = None
     development: bool = False
@@ -144,15 +148,20 @@ class EvidenceTable(Table):
     payload_limit: Size = 64 * 2**10
     originals: str = "first:1000"
     literals: Literal["seal", "keep"] = "seal"
-    recipients: Annotated[tuple[str, ...], not_built("sealed originals are")] = ()
+    recipients: Annotated[tuple[str, ...], AfterValidator(auditors)] = ()
 
     @model_validator(mode="after")
-    def _originals_are_built(self) -> EvidenceTable:
+    def _originals_are_understood(self) -> EvidenceTable:
         if not re.fullmatch(r"all|none|first:[1-9]\d{0,9}", self.originals, re.ASCII):
             raise wrong("originals", "one of all, none, first:N")
-        if self.originals not in {"none", "first:1000"}:
-            raise wrong("originals", 'keeping originals is not built yet; leave this key out or write "none"')
         return self
+
+    @property
+    def originals_kept(self) -> int | None:
+        """Rows of each result whose originals are kept; None: of all. Nobody could open them without recipients."""
+        if self.originals == "none" or not self.recipients:
+            return 0
+        return None if self.originals == "all" else int(self.originals.removeprefix("first:"))
 
 
 class VaultTable(Table):
@@ -198,10 +207,8 @@ class MaskTable(Table):
     style: model.MaskStyle = model.MaskStyle.REDACT
 
     @model_validator(mode="after")
-    def _style_is_built(self) -> MaskTable:
+    def _names_a_column(self) -> MaskTable:
         parse_name(self.column, 3, "schema.table.column")
-        if self.style not in {model.MaskStyle.REDACT, model.MaskStyle.NULL}:
-            raise wrong("style", f"{self.style} is not built yet; use redact or null")
         return self
 
     def mark(self) -> model.Mark:
@@ -276,6 +283,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
+        if self.identity.binding == "required" and self.postgres.client_ca is None:
+            raise wrong("identity.binding", "required, but without postgres.client_ca no client can show a certificate")
         if self.approvals.assurance == "uid" and not self.identity.development:
             raise wrong("approvals.assurance", "uid is for identity.development = true only")
         for key, names in (

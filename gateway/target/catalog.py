@@ -18,7 +18,7 @@ import trio
 
 from gateway.errors import TargetFault
 from gateway.model import Connection
-from gateway.policy.catalog import Catalog, Column, Function, Relation
+from gateway.policy.catalog import Catalog, Column, Function, Relation, TypeShape
 from gateway.target.connect import connect_target
 from gateway.target.credentials import obtain
 from gateway.target.query import QueryClient, QueryFailed, Result, Row
@@ -101,7 +101,8 @@ class CatalogReader:
 
 def build_catalog(sets: Sequence[Sequence[Row]], epoch: int, search_path: tuple[str, ...]) -> Catalog:
     """Make a Catalog of the result sets of `catalog.sql`, in their order."""
-    heads, columns, reads, rules, inherits, printed, functions, extensions, operators, types, builtins = sets
+    (heads, columns, reads, rules, inherits, printed, functions, extensions, operators, types, builtins, shapes,
+     computed) = sets  # fmt: skip
     relations = _relations(heads, columns, reads, rules, inherits, printed)
     owned = _owners(((schema, name), extension) for _, schema, name, extension in functions)
     return Catalog(
@@ -118,6 +119,11 @@ def build_catalog(sets: Sequence[Sequence[Row]], epoch: int, search_path: tuple[
             for schema, name, kind, extension in types
         },
         builtins=frozenset(_text(name) for (name,) in builtins),
+        shapes={_number(row[0]): _shape(row) for row in shapes},
+        computed={
+            (_number(oid), _number(number)): None if found is None else frozenset(json.loads(found))
+            for oid, number, found in computed
+        },
     )
 
 
@@ -220,6 +226,12 @@ def _owners(named: Iterable[tuple[tuple[str | None, str | None], str | None]]) -
         owner = extension or ""
         owners[key] = owner if owners.get(key, owner) == owner else ""
     return owners
+
+
+def _shape(row: Row) -> TypeShape:
+    _, schema, name, kind, category, base, modifier, extension, label = row
+    named = f"{schema}.{name}"
+    return TypeShape(named, _text(kind), _text(category), _number(base), _number(modifier), extension or "", label)
 
 
 def _text(value: str | None) -> str:

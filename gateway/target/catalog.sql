@@ -29,7 +29,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind,
 
 -- columns
 SELECT a.attrelid,
-       json_agg(json_build_array(a.attname, a.attnum, a.atttypid::int8, a.atttypmod, a.attnotnull) ORDER BY a.attnum)
+       json_agg(json_build_array(a.attname, a.attnum, a.atttypid::int8, a.atttypmod, a.attnotnull, a.attgenerated <> '')
+                ORDER BY a.attnum)
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
  WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
  GROUP BY a.attrelid ORDER BY a.attrelid;
@@ -137,5 +138,30 @@ SELECT p.proname
  WHERE n.nspname = 'pg_catalog'
  GROUP BY p.proname HAVING bool_and(p.oid < 16384)
  ORDER BY 1;
+
+-- what values of types look like that are not PostgreSQL's own, and of the information schema's: by oid
+SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory, t.typbasetype, t.typtypmod, e.extname,
+       (SELECT l.enumlabel FROM pg_enum l WHERE l.enumtypid = t.oid ORDER BY l.enumsortorder LIMIT 1)
+  FROM pg_type t
+  JOIN pg_namespace n ON n.oid = t.typnamespace
+  LEFT JOIN pg_depend d ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+                       AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  LEFT JOIN pg_extension e ON e.oid = d.refobjid
+ WHERE t.typtype <> 'c' AND (n.nspname <> 'pg_catalog' OR t.oid >= 16384)
+ ORDER BY t.oid;
+
+-- generated columns, and the columns that each is computed from; NULL where that takes the whole row
+SELECT f.adrelid, f.adnum,
+       (SELECT json_agg(DISTINCT d.refobjsubid)
+          FROM pg_depend d
+         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid AND d.refobjsubid NOT IN (0, f.adnum)
+           AND (d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+                -- where the column itself depends, and not its expression
+                OR d.classid = 'pg_class'::regclass AND d.objid = f.adrelid AND d.objsubid = f.adnum)
+           AND f.adbin::text NOT LIKE '%:varattno 0 %')
+  FROM pg_attrdef f
+  JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+ WHERE a.attgenerated <> ''
+ ORDER BY 1, 2;
 
 COMMIT;

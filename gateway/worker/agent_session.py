@@ -52,6 +52,7 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.records import drafts, event
+from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Surroundings:
     limits: Limits
     results_wait: bool
     """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
+    sealing: SealingTerms
 
 
 class AgentSession:
@@ -101,6 +103,7 @@ class AgentSession:
         self._client_out = Outbox(around.log, self._to_client)
         self._target_out = Outbox(around.log, self._to_target)
         self._holding = make_holding(self)
+        self._sealing = SessionSealing(around.sealing, around.entropy)
         self._pipeline: Pipeline | None = None
         self._leftover, self._target_leftover = arrival.leftover, target.leftover
         key = around.entropy.bytes(32 if arrival.protocol_minor >= 2 else 4)
@@ -316,7 +319,7 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         around = self._around
         ticket = None
-        for draft in drafts(self.info, note, around.entropy, around.limits.payload):
+        for draft in drafts(self.info, note, around.entropy, around.limits.payload, self._sealing):
             ticket = around.log.append(draft)
         assert ticket is not None  # noqa: S101  every note has a record
         match note:

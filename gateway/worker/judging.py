@@ -15,6 +15,7 @@ from typing import TypeAlias
 import trio
 
 from gateway.masking.plan import plan
+from gateway.masking.pseudonyms import Pseudonyms
 from gateway.model import Clock, Principal, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import (
@@ -48,8 +49,11 @@ connection also whether definitions were changed in it, and which of them are ab
 class Judge:
     """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it."""
 
-    def __init__(self, rules: RuleSet, read_catalog: ReadCatalog, clock: Clock) -> None:
+    def __init__(
+        self, rules: RuleSet, read_catalog: ReadCatalog, clock: Clock, pseudonyms: Pseudonyms | None = None
+    ) -> None:
         self.rules = rules
+        self._pseudonyms = pseudonyms
         self._read_catalog, self._clock = read_catalog, clock
         self._catalog: Catalog | None = None
         self._epoch = 0
@@ -141,7 +145,7 @@ class Judge:
             predicate_touch=found.predicate_touch,
             relations=found.relations,
             definitions=behind(found) if verdict.kind is VerdictKind.APPROVE else (),
-            planner=partial(plan, found) if masks and not denied else None,
+            planner=partial(plan, found, pseudonyms=self._pseudonyms) if masks and not denied else None,
             writes=any(each.relations_written for each in found.statements),
             copy_in=any(each.operation == "copy-in" for each in found.statements),
             copy_out=not denied and any(each.operation == "copy-out" for each in found.statements),

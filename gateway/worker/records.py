@@ -18,15 +18,19 @@ from gateway.pgwire.actions import (
     CopyChunk,
     Execution,
     Note,
+    Originals,
     Preparation,
     Request,
 )
+from gateway.worker.sealing import SessionSealing
 
 _TEXT = 2000
 """Characters of an event's text at most."""
 
 
-def drafts(session: SessionInfo, note: Note, entropy: Entropy, payload_limit: int) -> Iterator[Draft]:
+def drafts(
+    session: SessionInfo, note: Note, entropy: Entropy, payload_limit: int, sealing: SessionSealing
+) -> Iterator[Draft]:
     """Yield the records of a note, in order; the note's own record is the last."""
     match note:
         case Preparation(n, statement, judgement):
@@ -48,6 +52,8 @@ def drafts(session: SessionInfo, note: Note, entropy: Entropy, payload_limit: in
             yield record.execute(session, n, of, max_rows)
         case CopyChunk(n, of, data, touches_marks):
             yield record.data(session, n, of, data, payload_limit, touches_marks, salt=entropy.bytes(32))
+        case Originals():
+            yield from sealing.rows(session, note)
         case Answer():
             for column in note.masked:
                 yield record.masked(
@@ -58,6 +64,7 @@ def drafts(session: SessionInfo, note: Note, entropy: Entropy, payload_limit: in
                     column.source_columns,
                     MaskStyle(column.style),
                     column.values,
+                    column.sealed,
                 )
             yield _result(session, note)
         case Cancellation(n, of, forwarded):

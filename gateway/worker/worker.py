@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import trio
 
@@ -15,7 +16,7 @@ from gateway.approval.waiting import Approvals
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
-from gateway.identity.admission import Admission, Credential
+from gateway.identity.admission import Admission, Credential, thumbprint
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.masking.marks import bind
 from gateway.model import Clock, Connection, Principal, SessionId, SessionInfo
@@ -29,6 +30,7 @@ from gateway.target.credentials import obtain
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.judging import Judge
+from gateway.worker.keeping import Keeping
 from gateway.worker.standing import Outage, Standing
 
 _CONNECT_SECONDS = 15.0
@@ -55,10 +57,10 @@ class WatchTimes:
 class Desk:
     """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, keeping: Keeping) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read, clock)
+        self.judge = Judge(self.rules, self._read, clock, keeping.pseudonyms(connection.name))
         self.unmatched: tuple[str, ...] = ()
         self._reader = CatalogReader(connection)
         self._bound: Catalog | None = None
@@ -104,10 +106,12 @@ class Worker:
         times: HoldTimes,
         watching: WatchTimes,
         alarm: Callable[[str, str], None],
+        state_dir: Path,
     ) -> None:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock) for each in connections}
+        keeping = Keeping(state_dir, around.entropy)
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping) for each in connections}
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
@@ -116,7 +120,8 @@ class Worker:
         """Log a client in and run its session."""
         principal: Principal | None = None
         try:
-            credential = await self._admission.admit(arrival.token, arrival.client_address)
+            shown = thumbprint(arrival.certificate) if arrival.certificate is not None else None
+            credential = await self._admission.admit(arrival.token, arrival.client_address, shown)
             principal = credential.principal
             session = await self._open(arrival, credential)
         except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone

@@ -47,8 +47,8 @@ async def test_hello_says_who_you_are(open_house: OpenHouse) -> None:
 
 OTHER = Operator("erin", UID + 1)
 WHO = [
-    ((), True, UID, True, ("watch", "decide", "admin")),
-    ((), True, 0, True, ("watch", "decide", "admin")),
+    ((), True, UID, True, ("watch", "decide", "audit", "admin")),
+    ((), True, 0, True, ("watch", "decide", "audit", "admin")),
     ((), True, UID + 1, False, ()),
     ((), False, UID, False, ()),
     ((OTHER,), True, UID, False, ()),

@@ -38,6 +38,7 @@ from gateway.target.connect import BackendKey, CancelRoute, TargetSession
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.live import LiveSessions
+from gateway.worker.sealing import SealingTerms
 from gateway.worker.standing import Outage, Standing
 
 CLOCK, ENTROPY = SystemClock(), SystemEntropy()
@@ -219,7 +220,7 @@ class World:
         self.approvals = Approvals(Ledger(), self.logs["control"], CLOCK, self._publish)
         self.around = Surroundings(
             log=self.logs["w1"], live=LiveSessions(), publish=self._publish, clock=CLOCK, entropy=ENTROPY,
-            limits=Limits(), results_wait=results_wait,
+            limits=Limits(), results_wait=results_wait, sealing=SealingTerms(),
         )  # fmt: skip
         self.sessions: list[Seen] = []
         self.violations: list[str] = []

@@ -128,7 +128,14 @@ def _toml(value: object) -> str:
     return json.dumps(value)
 
 
-def write_home(home: Path, password: str, connections: Sequence[str], tables: str = "") -> None:
+def write_home(
+    home: Path,
+    password: str,
+    connections: Sequence[str],
+    tables: str = "",
+    postgres_keys: str = "",
+    identity_keys: str = "",
+) -> None:
     """Write a gateway's configuration and keys into `home`."""
     (home / "state" / "tls").mkdir(parents=True)
     make_self_signed(
@@ -136,7 +143,8 @@ def write_home(home: Path, password: str, connections: Sequence[str], tables: st
     )
     (home / "password").write_text(password)
     (home / "password").chmod(0o600)
-    head = '[gateway]\nname = "gw-1"\n[postgres]\nlisten = "127.0.0.1:0"\n[identity]\ndevelopment = true\n'
+    head = f'[gateway]\nname = "gw-1"\n[postgres]\nlisten = "127.0.0.1:0"\n{postgres_keys}'
+    head += f"[identity]\ndevelopment = true\n{identity_keys}"
     (home / "gateway.toml").write_text("\n".join([head, tables, *connections]))
 
 
@@ -171,10 +179,10 @@ def _listening_port(pid: int, home: Path) -> int:
 
 @contextmanager
 def running(
-    home: Path, server: PostgresServer, connections: Sequence[str], tables: str = ""
+    home: Path, server: PostgresServer, connections: Sequence[str], tables: str = "", **keys: str
 ) -> Iterator[RunningGateway]:
     """A gateway for the time of a `with` block; it must stop cleanly."""
-    write_home(home, server.password, connections, tables)
+    write_home(home, server.password, connections, tables, **keys)
     gateway = start(home)
     try:
         yield gateway

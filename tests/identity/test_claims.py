@@ -98,7 +98,7 @@ def test_development_comes_from_the_configuration_never_from_the_token() -> None
         pytest.param({"typ": ..., "azp": AUDIENCE}, "it looks like an ID token", id="untyped-for-its-own-client"),
         pytest.param({"typ": ..., "nonce": "n"}, "it looks like an ID token", id="untyped-with-nonce"),
         pytest.param({"events": {}}, "it is a security event, not an access token", id="logout-token"),
-        pytest.param({"cnf": {"jkt": "x"}}, "it is bound to a key, and this gateway cannot check that yet", id="bound"),
+        pytest.param({"cnf": {"jkt": "x"}}, "it is bound to a key in a way that this gateway cannot check", id="bound"),
         pytest.param({"azp": ""}, "the authorized party is malformed", id="empty-azp"),
         pytest.param({"azp": ["a"]}, "the authorized party is malformed", id="azp-list"),
         pytest.param({"groups": "oncall"}, "the groups are not a list", id="groups-text"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from gateway.errors import ConfigurationFault
@@ -21,6 +22,9 @@ from gateway.settings import Endpoint, SettingsFault, load
 from gateway.settings.notes import notes
 
 SECRET = "hunter2-Sesame"
+IDENTITIES = tuple(pyrage.x25519.Identity.generate() for _ in range(3))
+AUDITORS = tuple(str(one.to_public()) for one in IDENTITIES)
+OWN = str(IDENTITIES[2])
 HEAD = "[identity]\ndevelopment = true\n"
 CONNECTION = """
 [[connection]]
@@ -273,9 +277,11 @@ WRONG = [
     (HEAD + "[approvals]\ntimeout = '0s'\n", "approvals.timeout", "more than nothing"),
     (HEAD + "[approvals]\nreviewers = ['any']\n", "approvals.reviewers.0", "group:NAME"),
     (HEAD + "[approvals]\nnotify = ['env:SLACK_URL']\n", "approvals.notify", "not built"),
-    (HEAD + "[evidence]\nrecipients = ['age1…']\n", "evidence.recipients", "not built"),
-    (HEAD + "[evidence]\noriginals = 'all'\n", "evidence.originals", "not built"),
-    (HEAD + "[evidence]\noriginals = 'first:2000'\n", "evidence.originals", "not built"),
+    (HEAD + "[evidence]\nrecipients = ['age1…']\n", "evidence.recipients", "no age public key"),
+    (HEAD + f"[evidence]\nrecipients = ['{AUDITORS[0]}']\n", "evidence.recipients", "two different"),
+    (HEAD + f"[evidence]\nrecipients = ['{AUDITORS[0]}', '{AUDITORS[0]}']\n", "evidence.recipients", "two different"),
+    (HEAD + f"[evidence]\nrecipients = ['{AUDITORS[0]}', '{OWN}']\n", "evidence.recipients", "secret key"),
+    (HEAD + "[evidence]\noriginals = 'first:0'\n", "evidence.originals", "first:N"),
     (HEAD + "[evidence]\noriginals = 'some'\n", "evidence.originals", "first:N"),
     (HEAD + "[evidence]\npayload_limit = '-1'\n", "evidence.payload_limit", "unit"),
     (HEAD + "[evidence]\nwitness = 'x'\n", "evidence.witness", "unknown key"),
@@ -338,7 +344,7 @@ WRONG = [
     (HEAD + CONNECTION + "[[connection.test]]\nverdict = 'deny'\n", "connection.0.test.0.sql", "missing"),
     (tries("verdict = 'denied'"), "connection.0.test.0.verdict", "'deny'"),
     (tries("verdict = 'deny'\nat = 'noon'"), "connection.0.test.0.at", "mon 22:15"),
-    (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', style = 'last4' }]\n", "connection.0.mask.0.style", "not built"),
+    (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', style = 'last5' }]\n", "connection.0.mask.0.style", "last4"),
     (HEAD + CONNECTION + "mask = [{ column = 'a.b.c', stile = 'null' }]\n", "connection.0.mask.0.stile", "unknown key"),
     (HEAD + CONNECTION + "mask = ['users.email']\n", "connection.0.mask.0", "schema.table.column"),
     (HEAD + CONNECTION + "mask = ['a.b.c d']\n", "connection.0.mask.0", "schema.table.column"),
@@ -399,6 +405,36 @@ def test_defaults_that_are_not_built_are_said(write) -> None:  # type: ignore[no
     quiet = '[evidence]\noriginals = "none"\nliterals = "keep"\n'
     said = list(notes(load(write(HEAD + quiet + CONNECTION), {})))
     assert not any(note.startswith(("evidence.originals", "evidence.literals")) for note in said)
+
+
+RECIPIENTS = HEAD + f"[evidence]\noriginals = 'all'\nrecipients = ['{AUDITORS[0]}', '{AUDITORS[1]}']\n"
+
+
+def test_recipients_are_auditors_whose_secret_keys_lie_elsewhere(write, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    settings = load(write(RECIPIENTS), {"HOME": "/nowhere", "OTHER": OWN})
+    assert settings.evidence.recipients == AUDITORS[:2]
+    assert settings.evidence.originals_kept is None
+    assert not any(note.startswith("evidence.originals") for note in notes(settings))
+    secret = str(IDENTITIES[1])
+    assert "the variable KEY" in faults(write(RECIPIENTS), {"KEY": f"x {secret.lower()}\n"})[0]
+    for place in ("vault.key", "keys/deep/one"):
+        path = tmp_path / "state" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"# created\n" + secret.encode() + b"\n\xff")
+        (found,) = faults(write(RECIPIENTS))
+        assert found.startswith("evidence.recipients: ")
+        assert str(path) in found
+        assert secret not in found
+        path.unlink()
+    (tmp_path / "state" / "evidence").mkdir()
+    (tmp_path / "state" / "evidence" / "payload").write_text(secret)
+    load(write(RECIPIENTS), {})  # what an agent wrote there is not the gateway's
+
+
+@pytest.mark.parametrize(("kept", "rows"), [("all", None), ("none", 0), ("first:7", 7)])
+def test_originals_are_kept_as_told(write, kept: str, rows: int | None) -> None:  # type: ignore[no-untyped-def]
+    assert load(write(RECIPIENTS.replace("'all'", f"'{kept}'")), {}).evidence.originals_kept == rows
+    assert load(write(HEAD + f"[evidence]\noriginals = '{kept}'\n"), {}).evidence.originals_kept == 0
 
 
 def test_a_missing_configuration_is_a_configuration_fault(tmp_path: Path) -> None:

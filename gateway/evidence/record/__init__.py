@@ -18,7 +18,17 @@ from gateway.evidence.record.sessions import (
     session_info,
     session_start,
 )
-from gateway.evidence.record.statements import cancel, data, execute, masked, prepare, release, request, result
+from gateway.evidence.record.statements import (
+    cancel,
+    data,
+    execute,
+    masked,
+    originals,
+    prepare,
+    release,
+    request,
+    result,
+)
 from gateway.evidence.record.upkeep import archive, erasure, gap, key, witness
 
 KINDS = frozenset(
@@ -50,6 +60,7 @@ __all__ = [
     "login",
     "login_refused",
     "masked",
+    "originals",
     "prepare",
     "release",
     "request",

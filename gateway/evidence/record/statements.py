@@ -162,11 +162,20 @@ def masked(
     source_columns: tuple[str, ...],
     style: MaskStyle,
     values_masked: int,
+    values_sealed: int = 0,
 ) -> Draft:
-    """Return one output column of request `of` whose values were masked; originals sealed with it are counted later."""
-    fields: dict[str, Json] = {"of": of, "style": style.value, "values": values_masked, "sealed": 0}
+    """Return one output column of request `of`: its values that were masked, and those whose originals are sealed."""
+    fields: dict[str, Json] = {"of": of, "style": style.value, "values": values_masked, "sealed": values_sealed}
     payload: dict[str, Json] = {"column": text(column_name), "sources": [text(column) for column in source_columns]}
     return Draft("masked", session, n, fields, payload)
+
+
+def originals(session: SessionInfo, n: int, of: int, first: int, last: int, values: int) -> Draft:
+    """Return a stretch of masked rows of request `of`, from row `first` to `last`, with `values` originals sealed.
+
+    It is of kind `masked` too, without a style: the columns' own records count the values once more, at the end.
+    """
+    return Draft("masked", session, n, {"of": of, "from": first, "to": last, "sealed": values})
 
 
 def cancel(session: SessionInfo, n: int, of: int | None, forwarded: bool) -> Draft:

@@ -12,15 +12,30 @@ from gateway.model import (
 )
 
 
-def archive(segment: str, first: int, last: int, root: str, blake3: str, payload: str, frontier: str) -> Draft:
-    """Return a journal file turned into a segment: its range, tree root, and the digests of its three files."""
+def archive(
+    segment: str,
+    first: int,
+    last: int,
+    root: str,
+    blake3: str,
+    payload: str,
+    frontier: str,
+    originals: str | None = None,
+) -> Draft:
+    """Return a journal file turned into a segment: its range, tree root, and the digests of its files.
+
+    `originals` is that of the envelopes beside it, None where nothing was sealed.
+    """
     fields: dict[str, Json] = {"segment": segment, "first": first, "last": last, "root": root, "blake3": blake3}
-    return Draft("archive", fields={**fields, "payload": payload, "frontier": frontier})
+    fields |= {"payload": payload, "frontier": frontier}
+    if originals is not None:
+        fields["originals"] = originals
+    return Draft("archive", fields=fields)
 
 
-def key(session: SessionInfo, blake3: str) -> Draft:
-    """Return that a session's wrapped key is on disk; `blake3` is of that file."""
-    return Draft("key", session, fields={"blake3": blake3})
+def key(session: SessionInfo, blake3: str, wrapped: bytes | None = None) -> Draft:
+    """Return that a session's wrapped key is on disk; `blake3` is of that file, `wrapped` its content."""
+    return Draft("key", session, fields={"blake3": blake3}, wrapped=wrapped)
 
 
 def erasure(records: Sequence[str], basis: str, by: str, files: Sequence[tuple[str, str, str]]) -> Draft:

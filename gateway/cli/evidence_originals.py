@@ -1,0 +1,77 @@
+"""`hoop-gateway evidence unseal`: the auditor's side of sealed originals."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.control import add_place, converse
+from gateway.cli.output import print_json, visible
+from gateway.errors import ConfigurationFault
+
+if TYPE_CHECKING:
+    from gateway.control.client import ControlClient
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `unseal`."""
+    unseal = commands.add_parser("unseal", help="open sealed originals with an auditor's age identity; recorded")
+    unseal.add_argument("directory", type=Path, metavar="DIR", help="state_dir/evidence, or a copy of it")
+    unseal.add_argument("out", type=Path, metavar="OUT_DIR", help="a new folder for what is opened")
+    unseal.add_argument("--identity", type=Path, required=True, metavar="FILE", help="the auditor's age identity")
+    unseal.add_argument("--session", metavar="ID", help="only this session's")
+    unseal.add_argument("--reason", required=True, metavar="R", help="why; recorded")
+    unseal.add_argument("--json", action="store_true", help="print one JSON object")
+    add_place(unseal)
+    unseal.set_defaults(run=_unseal)
+
+
+def _unseal(args: argparse.Namespace) -> int:
+    from gateway.evidence.unseal import check_place, make_place, open_originals, read_identity, summary
+
+    identity = read_identity(args.identity)
+    check_place(args.directory, args.out)
+    what = f"originals of session {args.session}" if args.session else "originals of all sessions"
+    record_access(args, args.out, f"{what}, with {identity.recipient}", identity.recipient)
+    make_place(args.out)
+    found = open_originals(args.directory, args.out, identity, args.session)
+    if args.json:
+        print_json(summary(found))
+    else:
+        for finding in found.findings:
+            print(visible(str(finding)))
+        print(f"{found.values} values in {found.envelopes} envelopes of {len(found.sessions)} sessions: {args.out}")
+    return 1 if found.findings else 0
+
+
+def record_access(args: argparse.Namespace, out: Path, what: str, recipient: str | None) -> None:
+    """Have the access written down first: by the running gateway in its log, or beside what comes out of a copy."""
+    from gateway.evidence.storage import SystemClock
+    from gateway.evidence.unseal import ACCESS, is_live, make_place, note_access
+    from gateway.model import format_time
+
+    if not args.reason.strip():
+        raise ConfigurationFault("give a reason; it is recorded")
+    if args.config is not None or args.socket is not None or is_live(args.directory):
+        _ask(args, what)
+        return
+    if recipient is None:
+        return
+    make_place(out)
+    at = format_time(SystemClock().now())
+    told = {"ts": at, "who": getpass.getuser(), "recipient": recipient, "what": what, "reason": args.reason}
+    note_access(out, {**told, "evidence": str(args.directory)})
+    print(f"noted in {out / ACCESS}")
+
+
+def _ask(args: argparse.Namespace, what: str) -> None:
+    async def conversation(client: ControlClient) -> int:
+        await client.call("evidence.access", {"what": what, "reason": args.reason})
+        return 0
+
+    if args.config is None and args.socket is None:
+        args.socket = args.directory.resolve().parent / "control.sock"
+    if converse(args, conversation) != 0:
+        raise ConfigurationFault("the gateway did not record the opening; nothing was opened")
