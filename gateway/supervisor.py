@@ -40,6 +40,7 @@ from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.tls import server_context
 from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionId, format_time
+from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.worker.agent_session import Surroundings
@@ -160,7 +161,11 @@ class Supervisor:
         settings = self._settings
         events = Events(self._clock)
         self._logs, self._events = logs, events
-        approvals = Approvals(Ledger(), logs.control, self._clock, events.publish, linger=settings.approvals.linger)
+        notifier = notifier_of(settings, self._clock, self._alarm)
+        if notifier is not None:
+            nursery.start_soon(notifier.run)
+        publish = events.publish if notifier is None else notifier.beside(events.publish)
+        approvals = Approvals(Ledger(), logs.control, self._clock, publish, linger=settings.approvals.linger)
         self._approvals = approvals
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(self._left)

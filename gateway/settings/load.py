@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConf
 
 from gateway.errors import ConfigurationFault
 from gateway.settings.recipients import held
-from gateway.settings.tables import ConnectionTable, IdentityTable, Settings
+from gateway.settings.tables import ApprovalsTable, ConnectionTable, IdentityTable, Settings
 from gateway.settings.values import KEY
 
 PREFIX = "HOOP_"
@@ -177,6 +177,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
                     "client_ca": base / postgres.client_ca if postgres.client_ca is not None else None,
                 }
             ),
+            "approvals": _absolute_approvals(settings.approvals, base, base / settings.vault_dir),
             "identity": _absolute_identity(settings.identity, base, base / settings.vault_dir),
             "connection": tuple(
                 _absolute_connection(entry, base, base / settings.vault_dir) for entry in settings.connection
@@ -190,6 +191,19 @@ def _absolute_identity(table: IdentityTable, base: Path, vault: Path) -> Identit
     if table.realm is not None:
         update["realm"] = base / table.realm
     return table.model_copy(update=update)
+
+
+def _absolute_approvals(table: ApprovalsTable, base: Path, vault: Path) -> ApprovalsTable:
+    def references(found: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(_absolute_reference(each, base, vault)) for each in found)
+
+    hooks = tuple(
+        each.model_copy(update={"secret": _absolute_reference(each.secret, base, vault)}) for each in table.webhook
+    )
+    escalation = table.escalation
+    if escalation is not None:
+        escalation = escalation.model_copy(update={"notify": references(escalation.notify)})
+    return table.model_copy(update={"notify": references(table.notify), "webhook": hooks, "escalation": escalation})
 
 
 def _absolute_connection(entry: ConnectionTable, base: Path, vault: Path) -> ConnectionTable:
@@ -225,6 +239,12 @@ def _file_faults(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         wanted.append(("identity.client_secret", Path(identity.client_secret.removeprefix("file:"))))
     if identity.realm is not None:
         wanted.append(("identity.realm", identity.realm))
+    for number, reference in enumerate(settings.approvals.notify):
+        if reference.startswith("file:"):
+            wanted.append((f"approvals.notify.{number}", Path(reference.removeprefix("file:"))))
+    for number, hook in enumerate(settings.approvals.webhook):
+        if hook.secret.startswith("file:"):
+            wanted.append((f"approvals.webhook.{number}.secret", Path(hook.secret.removeprefix("file:"))))
     for number, entry in enumerate(settings.connection):
         if entry.password is not None and entry.password.startswith("file:"):
             wanted.append((f"connection.{number}.password", Path(entry.password.removeprefix("file:"))))

@@ -36,6 +36,7 @@ from gateway.settings.values import (
     Target,
     age_key,
     function,
+    https,
     not_built,
     positive,
     schema,
@@ -124,6 +125,20 @@ class IdentityTable(Table):
         return self
 
 
+class WebhookTable(Table):
+    """`[[approvals.webhook]]`: a URL that is told of requests and decisions, signed as Standard Webhooks are."""
+
+    url: Annotated[str, AfterValidator(https)]
+    secret: Reference
+
+
+class EscalationTable(Table):
+    """`[approvals.escalation]`: whom else to tell of what still waits."""
+
+    after: PositiveDuration
+    notify: tuple[Reference, ...] = ()
+
+
 class ApprovalsTable(Table):
     """`[approvals]`: how long and by whom a held operation may be decided."""
 
@@ -132,7 +147,9 @@ class ApprovalsTable(Table):
     linger: Duration = 5 * MINUTE
     assurance: Literal["uid", "oidc", "signed"] | None = None
     reviewers: tuple[Reviewer, ...] = ()
-    notify: Annotated[tuple[str, ...], not_built("notifications are")] = ()
+    notify: tuple[Reference, ...] = ()
+    webhook: tuple[WebhookTable, ...] = ()
+    escalation: EscalationTable | None = None
 
     @model_validator(mode="after")
     def _assurance_is_built(self) -> ApprovalsTable:

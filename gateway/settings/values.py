@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -74,6 +75,20 @@ def _agent(value: str) -> str:
 
 def _reviewer(value: str) -> str:
     return check_people(value, anyone=False)
+
+
+def https(value: str) -> str:
+    """Accept an address that is reached by TLS, or on this machine."""
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if host is None or url.scheme not in {"https", "http"} or url.username is not None or url.fragment:
+        raise ValueError("write a URL such as https://ops.example/hooks, without a user or password")
+    if url.scheme == "http" and host not in {"127.0.0.1", "::1", "localhost"}:
+        raise ValueError("https only, except on this machine")
+    return value
 
 
 def age_key(value: str) -> str:

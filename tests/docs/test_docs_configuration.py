@@ -17,6 +17,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[ssh]": tables.SshTable,
     "[identity]": tables.IdentityTable,
     "[approvals]": tables.ApprovalsTable,
+    "[[approvals.webhook]]": tables.WebhookTable,
+    "[approvals.escalation]": tables.EscalationTable,
     "[evidence]": tables.EvidenceTable,
     "[vault]": tables.VaultTable,
     "[limits]": tables.LimitsTable,
