@@ -170,7 +170,8 @@ class Supervisor:
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(self._left)
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
-        worker = self._worker(logs, approvals, events)
+        worker = self._worker_of = self._worker(logs, approvals, events)
+        nursery.start_soon(worker.watch)
         control = self._control(approvals, events)
         await nursery.start(control.serve)
         try:
@@ -272,6 +273,7 @@ class Supervisor:
             "sessions": len(self.live),
             "pending": len(self._approvals.pending()),
             "connections": [each.name for each in self._settings.connections()],
+            "catalogs": [desk.describe() for desk in self._worker_of.desks.values()],
             "evidence": logs,
         }
 

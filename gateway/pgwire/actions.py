@@ -69,6 +69,27 @@ class Planner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Columns:
+    """A plan made of two."""
+
+    columns: tuple[Replacement | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stricter:
+    """A planner that masks what either of two masks."""
+
+    one: Planner
+    other: Planner
+
+    def __call__(self, index: int, row: tuple[ColumnDescription, ...], *, encoding: str = "utf-8") -> Plan:
+        """Plan the result by both."""
+        plans = (planner(index, row, encoding=encoding) for planner in (self.one, self.other))
+        both = zip(*(plan.columns for plan in plans), strict=True)
+        return Columns(tuple(first or second for first, second in both))
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """PREPARE succeeded, or is to: `name` stands for `sql`."""
 

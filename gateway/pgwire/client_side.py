@@ -19,6 +19,7 @@ from gateway.pgwire.actions import (
     Names,
     Preparation,
     Record,
+    Stricter,
     Token,
 )
 from gateway.pgwire.admitting import Admitting
@@ -224,7 +225,7 @@ class ClientSide:
             name = wanted.portal.decode("utf-8", "replace")
             yield from self._refusing.fail(report("ERROR", "34000", f'portal "{name}" does not exist'))
             return
-        elif operation.judgement.depends_on_state and not (yield from self._stands(operation)):
+        elif not (yield from self._still_runs(operation)):
             return
         else:
             x.actions.append(Record(Execution(x.next_n(), operation.n, wanted.max_rows)))
@@ -238,14 +239,19 @@ class ClientSide:
             if x.copy_in is operation:
                 yield from self._copy.run(operation)
 
+    def _still_runs(self, operation: Operation) -> Generator[Wait, object, bool]:
+        """Whether what a portal was judged by at its Bind holds still, or was judged again; else it was refused."""
+        if operation.judgement.depends_on_state:
+            return (yield from self._stands(operation))
+        return operation.judgement.planner is None or (yield from self._keeps_epoch(operation))
+
     def _stands(self, operation: Operation) -> Generator[Wait, object, bool]:
         """Judge a portal of EXECUTE or FETCH again before it runs: what it names may be another's since its Bind.
 
         What was approved runs only if no name changed at all.
         """
         x = self._x
-        sent = [entry for entry in x.flight if entry.kind is not Await.DESCRIBE]
-        if sent and sent[-1].operation is operation and sent[-1].kind is Await.BIND:
+        if self._just_bound(operation):
             return True
         yield from self._refusing.settle()
         if x.skip_until_sync:
@@ -260,6 +266,37 @@ class ClientSide:
         operation.judgement = again
         x.tainted = x.tainted or again.touches_marks
         return True
+
+    def _keeps_epoch(self, operation: Operation) -> Generator[Wait, object, bool]:
+        """Judge a portal with marks again before more of it is fetched: definitions may be others since its Bind.
+
+        Its rows were planned by the old ones, its marks are those of now: what either masks is masked.
+        """
+        x = self._x
+        if self._just_bound(operation):
+            return True
+        yield from self._refusing.settle()
+        if x.skip_until_sync:
+            return False
+        again = yield from self._judging.analyse(operation.statement, exact=False)
+        before = operation.judgement
+        if again.verdict.kind is VerdictKind.DENY:
+            yield from self._refusing.deny(operation.statement, again)
+            return False
+        if again.epoch != before.epoch and before.planner is not None and again.planner is not None:
+            operation.judgement = replace(
+                before,
+                planner=Stricter(before.planner, again.planner),
+                touches_marks=before.touches_marks or again.touches_marks,
+                epoch=again.epoch,
+            )
+            x.tainted = x.tainted or operation.judgement.touches_marks
+        return True
+
+    def _just_bound(self, operation: Operation) -> bool:
+        """Whether nothing but its Bind and Describe was forwarded since the portal was judged."""
+        sent = [entry for entry in self._x.flight if entry.kind is not Await.DESCRIBE]
+        return bool(sent) and sent[-1].operation is operation and sent[-1].kind is Await.BIND
 
     def _cursor(self, wanted: Execute) -> Generator[Wait, object, Operation | None]:
         """Execute of a cursor that DECLARE made: it is a FETCH, and judged as one."""

@@ -19,13 +19,16 @@ import trio
 from gateway.errors import TargetFault
 from gateway.model import Connection
 from gateway.policy.catalog import Catalog, Column, Function, Relation, TypeShape
-from gateway.target.connect import connect_target
-from gateway.target.credentials import obtain
-from gateway.target.query import QueryClient, QueryFailed, Result, Row
+from gateway.target.own_session import OwnSession
+from gateway.target.query import QueryFailed, Result, Row
 
 LOAD_SECONDS: Final = 60.0
-_SETTINGS: Final = {"application_name": "hoop-gateway", "client_encoding": "UTF8"}
 _ATTEMPTS: Final = 3
+_DATABASE: Final = "SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()"
+_SYSTEM: Final = (
+    "SELECT s.system_identifier, d.oid FROM pg_catalog.pg_control_system() s, pg_catalog.pg_database d"
+    " WHERE d.datname = pg_catalog.current_database()"
+)
 
 
 class CatalogReader:
@@ -35,7 +38,7 @@ class CatalogReader:
         self._connection = connection
         self._timeout = timeout
         self._sql = files("gateway.target").joinpath("catalog.sql").read_text()
-        self._client: QueryClient | None = None
+        self._session = OwnSession(connection)
         self._alone = trio.Lock()
         self._digest = b""
         self._catalog: Catalog | None = None
@@ -50,39 +53,30 @@ class CatalogReader:
                 return catalog
         raise TargetFault(f"target {self._connection.target}: reading the catalog took longer than {self._timeout:g} s")
 
+    async def identity(self) -> str:
+        """Return what tells this database from any other, a restored copy included where the server says so."""
+        try:
+            (row,) = (await self._session.ask(lambda client: client.run(_SYSTEM), self._timeout))[-1].rows
+            return "/".join(_text(part) for part in row)
+        except QueryFailed:  # a service that keeps the system identifier to itself
+            (row,) = (await self._session.ask(lambda client: client.run(_DATABASE), self._timeout))[-1].rows
+            return _text(row[0])
+
     async def aclose(self) -> None:
         """Close the session, if there is one."""
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        await self._session.aclose()
 
     async def _read(self) -> tuple[Result, ...]:
-        """Ask; again where an idle session turned out dead, or an object vanished while it was described."""
+        """Ask; again where an object vanished while it was described."""
         for attempt in range(1, _ATTEMPTS + 1):
-            reused = self._client is not None
-            client = self._client = self._client or await self._connect()
-            finished = False
             try:
-                results = await client.run(self._sql)
-                finished = True
+                return await self._session.ask(lambda client: client.run(self._sql), 2 * self._timeout)
             except QueryFailed as fault:
                 if attempt == _ATTEMPTS:
                     raise TargetFault(f"target {self._connection.target}: reading the catalog: {fault}") from fault
             except TargetFault as fault:
-                if not reused:
-                    raise TargetFault(f"target {self._connection.target}: reading the catalog: {fault}") from fault
-            else:
-                return results
-            finally:
-                if not finished:  # cancelled, too: the session is in a failed transaction, or cut off in an answer
-                    with trio.CancelScope(shield=True):
-                        await self.aclose()
+                raise TargetFault(f"target {self._connection.target}: reading the catalog: {fault}") from fault
         raise TargetFault(f"target {self._connection.target}: reading the catalog failed")
-
-    async def _connect(self) -> QueryClient:
-        secret = await obtain(self._connection.password) if self._connection.password else None
-        deadline = trio.current_time() + self._timeout
-        return QueryClient(await connect_target(self._connection, _SETTINGS, secret, deadline))
 
     def _build(self, results: Sequence[Result]) -> tuple[bytes, Catalog]:
         """Make the catalog; runs in a thread, since a large one takes a while."""

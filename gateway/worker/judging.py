@@ -1,7 +1,8 @@
 """Policy for one connection: its rules, its catalog, and a cache of verdicts (Trio only for what must wait).
 
-Promises that a verdict belongs to the newest catalog this process knows of, and that nothing is judged while the
-catalog is being read again. A statement that is too large to be parsed here goes to a disposable process.
+Promises that a verdict belongs to the newest catalog this process knows of, that nothing is judged while the catalog is
+being read again, and that nothing which may reach marked columns is let through while the catalog cannot be trusted.
+A statement that is too large to be parsed here goes to a disposable process, once for each epoch of the catalog.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from functools import partial
 from typing import TypeAlias
 
 import trio
+from blake3 import blake3
 
+from gateway.errors import TargetFault
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.model import Clock, Principal, VerdictKind
@@ -33,33 +36,47 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
 from gateway.policy.rules import RuleSet
+from gateway.worker.closing import Closing, closed
 from gateway.worker.definitions import behind
 
 CACHED = 4096
 """Verdicts kept for each connection."""
 CACHED_TEXT = 16 << 10
-"""Longest statement, in bytes, whose verdict is kept."""
+"""Longest statement, in bytes, that is a key itself; a longer one is known by its digest."""
+CACHED_LARGE = 32 << 20
+"""Bytes of longer statements whose verdicts are kept: with each, its text and facts stay in memory."""
 
 ReadCatalog = Callable[[], Awaitable[Catalog]]
 _Key: TypeAlias = tuple[bytes, bool, bool, tuple[int, ...]]
-"""What a verdict depends on beside rules and catalog: the text; whether the transaction has failed; with rules of the
-connection also whether definitions were changed in it, and which of them are about this subject at this time."""
+"""What a verdict depends on beside rules and catalog: the text or its digest; whether the transaction has failed; with
+rules of the connection also whether definitions were changed in it, and which of them are about this subject at this
+time."""
 
 
 class Judge:
-    """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it."""
+    """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it.
+
+    `closing` says what is refused at this moment whatever the rules say.
+    """
 
     def __init__(
-        self, rules: RuleSet, read_catalog: ReadCatalog, clock: Clock, pseudonyms: Pseudonyms | None = None
+        self,
+        rules: RuleSet,
+        read_catalog: ReadCatalog,
+        clock: Clock,
+        closing: Callable[[], Closing | None] = lambda: None,
+        pseudonyms: Pseudonyms | None = None,
     ) -> None:
         self.rules = rules
         self._pseudonyms = pseudonyms
-        self._read_catalog, self._clock = read_catalog, clock
+        self._read_catalog, self._clock, self._closing = read_catalog, clock, closing
         self._catalog: Catalog | None = None
         self._epoch = 0
         self._wanted = 1
         self._reading = trio.Lock()
         self._cache: OrderedDict[_Key, Judgement] = OrderedDict()
+        self._large: OrderedDict[_Key, tuple[Judgement, int]] = OrderedDict()
+        self._large_size = 0
 
     @property
     def catalog(self) -> Catalog | None:
@@ -74,7 +91,7 @@ class Judge:
     def expire(self) -> None:
         """The target's catalog may have changed: read it again before the next verdict."""
         self._wanted += 1
-        self._cache.clear()
+        self._forget()
 
     async def refresh(self) -> Catalog:
         """Read the catalog again where it must be. Raises `TargetFault`."""
@@ -83,37 +100,86 @@ class Judge:
                 wanted = self._wanted
                 self._catalog = await self._read_catalog()
                 self._epoch = wanted
-                self._cache.clear()
+                self._forget()
             return self._catalog
 
     def judge(self, action: Analyse, principal: Principal) -> Judgement | None:
         """Judge at once; None where something must be waited for first."""
         if not self.fresh or self._catalog is None:
             return None
-        certain = self._certain(action, self._catalog)
         context = self._context(action, principal)
-        redefined = action.names.redefined and bool(self.rules.own)
-        key = (action.statement.sql, action.names.status == "E", redefined, self.rules.concerned(context))
-        known = self._cache.get(key) if certain else None
+        key = self._key(action, context)
+        known = self._known(key, action)
         if known is not None:
-            self._cache.move_to_end(key)
             return known
-        state = _state(action)
-        found = facts(action.statement.sql, state, self._catalog)
+        found = facts(action.statement.sql, _state(action), self._catalog)
         if found.wants:
             return None
+        return self._keep(key, self._judgement(found, action, context), action)
+
+    async def analyse(self, action: Analyse, principal: Principal) -> Judgement:
+        """Judge after what had to be waited for. Raises `TargetFault` where no catalog was ever read."""
+        context = self._context(action, principal)
+        try:
+            catalog = await self.refresh()
+        except TargetFault as fault:
+            if self._catalog is None:
+                raise
+            found = await understand(action.statement.sql, _state(action), self._catalog)
+            unread = Closing(
+                "gateway/catalog-unread", f"the target's catalog cannot be read ({fault})", marks_only=False
+            )
+            return self._judgement(found, action, context, unread)
+        key = self._key(action, context)
+        known = self._known(key, action)
+        if known is not None:
+            return known
+        found = await understand(action.statement.sql, _state(action), catalog)
         judgement = self._judgement(found, action, context)
-        if certain and not judgement.depends_on_state and len(action.statement.sql) <= CACHED_TEXT:
+        return self._keep(key, judgement, action) if self._catalog is catalog and self.fresh else judgement
+
+    def _key(self, action: Analyse, context: Context) -> _Key:
+        sql = action.statement.sql
+        text = sql if len(sql) <= CACHED_TEXT else blake3(sql).digest()
+        redefined = action.names.redefined and bool(self.rules.own)
+        return text, action.names.status == "E", redefined, self.rules.concerned(context)
+
+    def _known(self, key: _Key, action: Analyse) -> Judgement | None:
+        """Return the verdict of an equal statement in this epoch, if it is kept and may be given."""
+        if self._catalog is None or not self._certain(action, self._catalog) or self._closing() is not None:
+            return None
+        if len(action.statement.sql) > CACHED_TEXT:
+            if key not in self._large:
+                return None
+            self._large.move_to_end(key)
+            return self._large[key][0]
+        known = self._cache.get(key)
+        if known is not None:
+            self._cache.move_to_end(key)
+        return known
+
+    def _keep(self, key: _Key, judgement: Judgement, action: Analyse) -> Judgement:
+        """Keep a verdict that depends on nothing but its key."""
+        catalog, size = self._catalog, len(action.statement.sql)
+        certain = catalog is not None and self._certain(action, catalog) and self._closing() is None
+        if not certain or judgement.depends_on_state or judgement.alarm:
+            return judgement
+        if size <= CACHED_TEXT:
             self._cache[key] = judgement
             if len(self._cache) > CACHED:
                 self._cache.popitem(last=False)
+            return judgement
+        if key not in self._large:
+            self._large[key] = (judgement, size)
+            self._large_size += size
+        while self._large_size > CACHED_LARGE:
+            self._large_size -= self._large.popitem(last=False)[1][1]
         return judgement
 
-    async def analyse(self, action: Analyse, principal: Principal) -> Judgement:
-        """Judge after what had to be waited for. Raises `TargetFault` where the catalog cannot be read."""
-        catalog = await self.refresh()
-        found = await understand(action.statement.sql, _state(action), catalog)
-        return self._judgement(found, action, self._context(action, principal))
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._large.clear()
+        self._large_size = 0
 
     def _context(self, action: Analyse, principal: Principal) -> Context:
         """Who asks, now: rules may be about the subject, its groups, and the time of day."""
@@ -130,11 +196,13 @@ class Judge:
         names = action.names
         return not self.rules.has_marks or not (names.redefined or names.epochs - {catalog.epoch})
 
-    def _judgement(self, found: policy.Facts, action: Analyse, context: Context) -> Judgement:
+    def _judgement(
+        self, found: policy.Facts, action: Analyse, context: Context, closing: Closing | None = None
+    ) -> Judgement:
         catalog = found.catalog
         if catalog is not None and not self._certain(action, catalog):
             found = replace(found, statements=tuple(_undecided(each, action.names) for each in found.statements))
-        verdict = decide(found, self.rules, context)
+        verdict = closed(closing or self._closing(), found) or decide(found, self.rules, context)
         denied = verdict.kind is VerdictKind.DENY
         masks = self.rules.has_marks or verdict.kind is VerdictKind.MASK
         return Judgement(

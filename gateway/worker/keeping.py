@@ -1,4 +1,4 @@
-"""What masking keeps in `state_dir/masking`, so that it is the same after a restart: the secret behind pseudonyms.
+"""What masking keeps in `state_dir/masking` over restarts: the secret behind pseudonyms, and where marks stand.
 
 Promises private files (0600 in a 0700 directory), written whole, and that the secret appears nowhere else.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 from gateway.errors import ConfigurationFault
 from gateway.identity.private_file import write_private
 from gateway.masking.pseudonyms import Pseudonyms, of_connection
-from gateway.model import Entropy
+from gateway.model import Connection, Entropy
+from gateway.worker.kept_marks import KeptMarks
 
 _FILE = "pseudonyms.key"
 _LENGTH = 32
@@ -36,3 +37,7 @@ class Keeping:
     def pseudonyms(self, connection: str) -> Pseudonyms:
         """Return the pseudonyms of a connection."""
         return of_connection(self._secret, connection)
+
+    def marks(self, connection: Connection) -> KeptMarks:
+        """Return the places of a connection's marks."""
+        return KeptMarks(self._directory / "marks", connection)

@@ -18,24 +18,18 @@ from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.identity.admission import Admission, Credential, thumbprint
 from gateway.listener.arrival import Arrival, Refusal
-from gateway.masking.marks import bind
-from gateway.model import Clock, Connection, Principal, SessionId, SessionInfo
+from gateway.model import Connection, Principal, SessionId, SessionInfo
 from gateway.pgwire.backend import error_response
-from gateway.policy.catalog import Catalog
-from gateway.policy.rules import RuleSet, compile_rules
 from gateway.policy.startup import StartupPlan, check_startup
-from gateway.target.catalog import CatalogReader
 from gateway.target.connect import connect_target
 from gateway.target.credentials import obtain
 from gateway.worker.agent_session import AgentSession, Surroundings
+from gateway.worker.desk import Desk
 from gateway.worker.holding import Holding, HoldOptions
-from gateway.worker.judging import Judge
 from gateway.worker.keeping import Keeping
 from gateway.worker.standing import Outage, Standing
 
 _CONNECT_SECONDS = 15.0
-_STALE_SECONDS = 5.0
-"""A new session reads the catalog again if the last reading is older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,45 +46,6 @@ class WatchTimes:
 
     every: int
     grace: int
-
-
-class Desk:
-    """One connection at work: its rules, its judge, and its marks as bound to the target's catalog."""
-
-    def __init__(self, connection: Connection, clock: Clock, keeping: Keeping) -> None:
-        self.connection = connection
-        self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read, clock, keeping.pseudonyms(connection.name))
-        self.unmatched: tuple[str, ...] = ()
-        self._reader = CatalogReader(connection)
-        self._bound: Catalog | None = None
-        self._loaded: Catalog | None = None
-        self._read_at = float("-inf")
-
-    async def ready(self) -> None:
-        """Have a catalog that is not stale. Raises `TargetFault`, also where a mark matches no column."""
-        if trio.current_time() - self._read_at > _STALE_SECONDS:
-            self.judge.expire()
-        await self.judge.refresh()
-        if self.unmatched:
-            raise TargetFault(f"mask: {', '.join(self.unmatched)} matches no column; the connection is closed")
-
-    async def close(self) -> None:
-        """Close the catalog's own session with the target."""
-        await self._reader.aclose()
-
-    async def _read(self) -> Catalog:
-        try:
-            loaded = await self._reader.load()
-        except ConfigurationFault as fault:  # the password that was there at the start is gone
-            raise TargetFault(str(fault)) from fault
-        self._read_at = trio.current_time()
-        if loaded is self._loaded and self._bound is not None:
-            return self._bound
-        binding = bind(loaded, self.connection, self._bound)
-        self.unmatched = tuple(str(mark) for mark in binding.unmatched)
-        self._loaded, self._bound = loaded, binding.catalog
-        return binding.catalog
 
 
 class Worker:
@@ -111,7 +66,7 @@ class Worker:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
         keeping = Keeping(state_dir, around.entropy)
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping) for each in connections}
+        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping, alarm) for each in connections}
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
@@ -145,6 +100,12 @@ class Worker:
                 client_address=refusal.client_address, connection=refusal.database or "", reason=refusal.reason
             )
         )
+
+    async def watch(self) -> None:
+        """Watch the catalog of every connection that an agent came by, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            for desk in self.desks.values():
+                nursery.start_soon(desk.watch.run)
 
     async def close(self) -> None:
         """Close what the connections hold open."""

@@ -1,0 +1,104 @@
+"""One connection at work: its rules, its judge, its marks as bound to the target's catalog, and the watch over that.
+
+Promises that a connection is closed to agents while a mark of it matches no column, that statements which reach marked
+columns are refused while nobody watches the catalog, and that both end by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from gateway.errors import ConfigurationFault, TargetFault
+from gateway.masking.marks import bind
+from gateway.model import Clock, Connection, Json
+from gateway.policy.catalog import Catalog
+from gateway.policy.rules import RuleSet, compile_rules
+from gateway.target.catalog import CatalogReader
+from gateway.target.watch import EVERY, STALE, CatalogWatch
+from gateway.worker.closing import UNMATCHED, UNWATCHED, Closing
+from gateway.worker.judging import Judge
+from gateway.worker.keeping import Keeping
+
+_STALE_SECONDS = 5.0
+"""A new session reads an unwatched catalog again if the last reading is older."""
+
+
+class Desk:
+    """One connection. `keeping` has what masking keeps over restarts; `alarm` takes (name, detail)."""
+
+    def __init__(
+        self, connection: Connection, clock: Clock, keeping: Keeping, alarm: Callable[[str, str], None]
+    ) -> None:
+        self.connection = connection
+        self.rules: RuleSet = compile_rules(connection)
+        self.judge = Judge(self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name))
+        self.unmatched: tuple[str, ...] = ()
+        self._alarm = alarm
+        self._reader = CatalogReader(connection)
+        self.watch = CatalogWatch(connection, self._changed, self._told)
+        self._kept = keeping.marks(connection)
+        self._bound: Catalog | None = None
+        self._loaded: Catalog | None = None
+        self._read_at = float("-inf")
+
+    async def ready(self) -> None:
+        """Have a watched catalog that is not stale. Raises `TargetFault`, also where a mark matches no column."""
+        await self.watch.begin()
+        if not self.watch.up and trio.current_time() - self._read_at > _STALE_SECONDS:
+            self.judge.expire()
+        await self.judge.refresh()
+        if self.unmatched:
+            raise TargetFault(f"mask: {', '.join(self.unmatched)} matches no column; the connection is closed")
+
+    async def close(self) -> None:
+        """Close the catalog's own session with the target."""
+        await self._reader.aclose()
+
+    def describe(self) -> dict[str, Json]:
+        """Return how the catalog is watched, as `status` shows it."""
+        catalog = self.judge.catalog
+        return {
+            "connection": self.connection.name,
+            "watched": self.watch.up,
+            "why": self.watch.why_down or None,
+            "epoch": catalog.epoch if catalog is not None else None,
+            "window_ms": int(EVERY * 1000),
+            "refused_after_ms": int(STALE * 1000),
+            "marks_unmatched": list(self.unmatched),
+        }
+
+    def _closing(self) -> Closing | None:
+        """Say what is refused now, beyond policy; an operator hears why, the agent that it is so."""
+        if self.unmatched:
+            return UNMATCHED
+        return UNWATCHED if self.rules.has_marks and not self.watch.up else None
+
+    async def _changed(self) -> None:
+        """Somebody changed the catalog: have the new one before the next statement asks for it."""
+        self.judge.expire()
+        await self.judge.refresh()
+
+    def _told(self, words: str) -> None:
+        self._alarm("catalog-watch", f"connection {self.connection.name}: {words}")
+
+    async def _read(self) -> Catalog:
+        try:
+            loaded = await self._reader.load()
+            self._read_at = trio.current_time()
+            if loaded is self._loaded and self._bound is not None:
+                return self._bound
+            identity = await self._reader.identity()
+        except ConfigurationFault as fault:  # the password that was there at the start is gone
+            raise TargetFault(str(fault)) from fault
+        before = self._bound if self._bound is not None else self._kept.load(identity)
+        binding = bind(loaded, self.connection, before)
+        if self.connection.marks or self.connection.rules:
+            self._kept.keep(binding.catalog, identity)
+        unmatched = tuple(str(mark) for mark in binding.unmatched)
+        if unmatched and unmatched != self.unmatched:
+            self._alarm("mark-unmatched", f"connection {self.connection.name}: {', '.join(unmatched)}")
+        self.unmatched = unmatched
+        self._loaded, self._bound = loaded, binding.catalog
+        return binding.catalog
