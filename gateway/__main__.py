@@ -29,7 +29,6 @@ COMMANDS = (
     "sessions",
     "approvals",
     "evidence",
-    "witness",
     "secret",
     "agent",
     "idp",

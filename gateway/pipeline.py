@@ -6,7 +6,8 @@ A session's state machine (`gateway.pgwire.session`) turns bytes into frozen act
 out in order: statements are judged (policy), held for a person (approval), recorded (evidence), and only then
 forwarded. What leaves is queued with the ticket of the newest record before it, and goes out once that is durable:
 `forward` takes a `Recorded`, which nothing but a synced journal yields. Answers come back through the machine, which
-masks them (`gateway.masking`), and leave by `Outbox` as everything else.
+masks them (`gateway.masking`), and leave by `Outbox` as everything else. `gateway.worker.reactor` brings the bytes of
+all sessions, and sees to it that one sync serves all that are ready; what must wait is a task of the session's own.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from gateway.pgwire.actions import (
     Token,
 )
 from gateway.pgwire.session import Session
-from gateway.worker.outbox import Outbox
+from gateway.worker.outbox import HIGH, Outbox
 
 _UNREAD = 1 << 20
 """Bytes that a client may send ahead while its statement is held or judged."""
@@ -93,14 +94,17 @@ class Stages(Protocol):
         """The catalog must be read again."""
 
 
-async def forward(recorded: Recorded, send: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
+def forward(recorded: Recorded, send: Callable[[bytes | memoryview], bool], data: bytes | memoryview) -> bool:
     """Let bytes reach a target: only with the proof that what they do is on disk."""
     recorded.ticket  # noqa: B018  the argument is the point: no other value can be given
-    await send(data)
+    return send(data)
 
 
 class Pipeline:
-    """Carries out one session's actions. `over` is set, with `reason`, once the machine closed the session."""
+    """Carries out one session's actions. `over` is set, with `reason`, once the machine closed the session.
+
+    `ready` is called whenever something may have to leave, or may be read again that was not before.
+    """
 
     def __init__(
         self,
@@ -110,92 +114,122 @@ class Pipeline:
         target: Outbox,
         started: Ticket,
         nursery: trio.Nursery,
+        ready: Callable[[], None],
         results_wait: bool = False,
     ) -> None:
-        self._session, self._stages, self._nursery = session, stages, nursery
+        self._session, self._stages, self._nursery, self._ready = session, stages, nursery, ready
         self._results_wait = results_wait
         self._client, self._target = client, target
         self._ticket = started
         self._holds: dict[Token, HoldEnds] = {}
-        self._moved = trio.Event()
-        self._going = False
+        self._moved: trio.Event | None = None
         self.over = trio.Event()
         self.reason = ""
+        self.fault: Exception | None = None
+        """What broke while nobody of the session's own was there to take it."""
 
-    async def read(self, source: Source, receive: Callable[[], Awaitable[bytes]]) -> None:
-        """Feed everything that `source` sends to the machine, until it is gone or the session over."""
-        while not self.over.is_set():
-            data = await receive()
-            self.perform(self._session.feed(source, data) if data else self._session.lost(source))
-            if not data:
-                return
-            if source is Source.CLIENT:
-                await self._target.drain()
-            elif self._target.waiting:
-                # Whoever reads the target must never wait for it to take something: it may be waiting for us to read.
-                self._start(self._target.drain)
-            await self._client.drain()
-            while source is Source.CLIENT and self._session.buffered > _UNREAD and not self._session.awaits_message:
-                await self._moved.wait()
+    def take(self, source: Source, data: bytes) -> None:
+        """Feed what `source` sent to the machine; nothing: it is gone."""
+        self.perform(self._session.feed(source, data) if data else self._session.lost(source))
+
+    def wants(self, source: Source) -> bool:
+        """Say whether more of `source` is to be read: not while somebody does not take what is there for it already.
+
+        Whoever reads the target never waits for it to take something: it may be waiting for us to read.
+        """
+        if self._client.size > HIGH or self.over.is_set():
+            return False
+        session = self._session
+        return source is Source.TARGET or (
+            self._target.size <= HIGH and (session.buffered <= _UNREAD or session.awaits_message)
+        )
 
     def perform(self, actions: Iterable[Action]) -> None:
-        """Carry out actions in order, and those that they lead to. Nothing leaves before `drain`."""
+        """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
         queue = deque(actions)
         while queue:
             match queue.popleft():
+                case SendToClient(data):
+                    self._client.put(self._ticket, data)
+                case SendToTarget(data):
+                    self._target.put(self._ticket, data)
+                case Record() as action:
+                    self._record(action)
                 case Analyse(token) as action:
                     judgement = self._stages.judge(action)
                     if judgement is None:
                         self._start(self._analyse, action)
                     else:
                         queue.extend(self._session.resume(token, judgement))
-                case Hold() as action:
-                    self._holds[action.token] = HoldEnds()
-                    self._start(self._hold, action.token, self._stages.ask(action))
-                case Renew() as action:
-                    self._start(self._renew, action)
-                case EndHold(token, _, gone):
-                    ends = self._holds.get(token, HoldEnds())
-                    (ends.gone if gone else ends.cancelled).set()
-                case Record(note, wait):
-                    ticket = self._stages.record(note)
-                    self._ticket = ticket if wait or self._results_wait else self._ticket
-                case SendToTarget(data):
-                    self._target.put(self._ticket, data)
-                case SendToClient(data):
-                    self._client.put(self._ticket, data)
-                case CancelTarget():
-                    self._start(self._cancel)
-                case CatalogChanged():
-                    self._stages.catalog_changed()
-                case Close(reason):
-                    self.reason = reason
-                    self.over.set()
-        if self._session.rests and not self._going:
-            self._going = True
-            self._start(self._go_on)
+                case action:
+                    self._carry_out(action)
+        self._ready()
+        self._wake()
+
+    def _record(self, action: Record) -> None:
+        """What follows leaves only once this is on disk; what is queued, too, where results have to be."""
+        ticket = self._stages.record(action.note)
+        if action.wait or self._results_wait:
+            self._ticket = ticket
+        if self._results_wait and not action.wait:
+            self._client.delay(ticket)
+
+    def _carry_out(self, action: Action) -> None:
+        """Carry out what is rarer."""
+        match action:
+            case Hold():
+                self._holds[action.token] = HoldEnds()
+                self._start(self._hold, action.token, self._stages.ask(action))
+            case Renew():
+                self._start(self._renew, action)
+            case EndHold(token, _, gone):
+                ends = self._holds.get(token, HoldEnds())
+                (ends.gone if gone else ends.cancelled).set()
+            case CancelTarget():
+                self._start(self._cancel)
+            case CatalogChanged():
+                self._stages.catalog_changed()
+            case Close(reason):
+                self.reason = reason
+                self.over.set()
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether something waits for its record to be on disk."""
+        return self._target.unrecorded or self._client.unrecorded
+
+    def flush(self) -> None:
+        """Send to both sides what may leave, as far as they take it. Raises `EvidenceFault`."""
+        self._target.flush()
+        self._client.flush()
+        self._wake()
+
+    @property
+    def rests(self) -> bool:
+        """Whether `go_on` has something to do: a client sent many messages at once, and was promised no more turns."""
+        return self._session.rests and self.wants(Source.CLIENT)
+
+    def go_on(self) -> None:
+        """Take more of what the client sent, after the other sessions had their turn."""
+        self.perform(self._session.go_on())
+
+    def fail(self, fault: Exception) -> None:
+        """End the session with `fault`."""
+        self.fault = self.fault or fault
+        self.over.set()
         self._wake()
 
     async def quiet(self) -> None:
         """Wait until the target owes no answer and nobody is asked for one, or the session is over."""
         while (self._session.running or self._holds) and not self.over.is_set():
-            await self._moved.wait()
+            await self._move()
 
     async def finish(self) -> None:
-        """Wait until no hold is left open, then send what is queued."""
-        while self._holds:
-            await self._moved.wait()
-        await self._target.empty()
-        await self._client.empty()
-
-    async def drain(self) -> None:
-        """Send what is queued to both sides, once it may leave."""
-        await self._target.drain()
-        await self._client.drain()
-
-    def drain_soon(self) -> None:
-        """Drain in a task of the session's own: whoever asks may be cancelled, and must not cut a message in two."""
-        self._start(self.drain)
+        """Wait until no hold is left open and everything that is queued was taken. Raises the session's fault."""
+        while (self._holds or not (self._target.empty and self._client.empty)) and self.fault is None:
+            await self._move()
+        if self.fault is not None:
+            raise self.fault
 
     def _start(self, work: Callable[..., Awaitable[object]], *arguments: object) -> None:
         """Start a task of the session's own."""
@@ -204,22 +238,11 @@ class Pipeline:
         except RuntimeError:  # closed to new tasks: the session ended, and whoever asks from outside was late
             self.over.set()
 
-    async def _go_on(self) -> None:
-        """A client that sent many messages at once waits for the other sessions' turn, and for what it has to take."""
-        while self._session.rests and not self.over.is_set():
-            await trio.lowlevel.checkpoint()
-            await self.drain()
-            self.perform(self._session.go_on())
-        self._going = False
-        await self.drain()
-
     async def _analyse(self, action: Analyse) -> None:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))
-        await self.drain()
 
     async def _renew(self, action: Renew) -> None:
         self.perform(self._session.resume(action.token, await self._stages.renew(action)))
-        await self.drain()
 
     async def _hold(self, token: Token, asked: Asked) -> None:
         try:
@@ -228,14 +251,20 @@ class Pipeline:
             del self._holds[token]
             self._wake()
         self.perform(self._session.resume(token, answer))
-        await self.drain()
 
     async def _cancel(self) -> None:
-        await self._target.drain()
+        while not (self._target.empty or self.over.is_set()):  # what is to be cancelled must be there first
+            await self._move()
         await self._stages.cancel_target()
         self.perform(self._session.cancel_delivered())
-        await self.drain()
+
+    async def _move(self) -> None:
+        """Wait until something was done for this session."""
+        if self._moved is None:
+            self._moved = trio.Event()
+        await self._moved.wait()
 
     def _wake(self) -> None:
-        moved, self._moved = self._moved, trio.Event()
-        moved.set()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

@@ -43,9 +43,9 @@ from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionI
 from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
-from gateway.witnessing import Witnessing, keepers_of, write_witness_keys
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.reactor import Reactor
 from gateway.worker.sealing import SealingTerms
 from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 
@@ -107,15 +107,10 @@ class Supervisor:
         self._authority = Authority(settings, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         with self._open_logs() as logs:
-            self._logs = logs
-            storage, both = DiskStorage(), (logs.control, logs.worker)
-            keepers = keepers_of(settings, logs.control, storage)
-            self._witnessing = Witnessing(keepers, both, storage, self._clock, self._alarm)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(logs.control.run)
                 nursery.start_soon(logs.worker.run)
-                nursery.start_soon(keep_archiving, settings.evidence_dir, both)
-                nursery.start_soon(self._witnessing.run)
+                nursery.start_soon(keep_archiving, settings.evidence_dir, (logs.control, logs.worker))
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()
 
@@ -141,7 +136,6 @@ class Supervisor:
             for journal in journals.values():
                 journal.flush()
                 journal.checkpoint()  # a process that was killed may have left its last records unsigned
-            write_witness_keys(self._settings, storage)
             _write_views(evidence)
             yield Logs(GroupCommit(journals["control"]), GroupCommit(journals["w1"]))
             for journal in journals.values():
@@ -167,7 +161,7 @@ class Supervisor:
     ) -> None:
         settings = self._settings
         events = Events(self._clock)
-        self._events = events
+        self._logs, self._events = logs, events
         notifier = notifier_of(settings, self._clock, self._alarm)
         if notifier is not None:
             nursery.start_soon(notifier.run)
@@ -177,7 +171,9 @@ class Supervisor:
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(self._left)
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
-        worker = self._worker_of = self._worker(logs, approvals, events)
+        reactor = Reactor(logs.worker)
+        nursery.start_soon(reactor.run)
+        worker = self._worker_of = self._worker(logs, approvals, events, reactor)
         nursery.start_soon(worker.watch)
         control = self._control(approvals, events)
         await nursery.start(control.serve)
@@ -212,7 +208,7 @@ class Supervisor:
         except EvidenceFault as fault:
             logger.error("approvals stopped: %s", fault)  # noqa: TRY400  no traceback for a full disk
 
-    def _worker(self, logs: Logs, approvals: Approvals, events: Events) -> Worker:
+    def _worker(self, logs: Logs, approvals: Approvals, events: Events, reactor: Reactor) -> Worker:
         settings = self._settings
         around = Surroundings(
             log=logs.worker,
@@ -226,6 +222,7 @@ class Supervisor:
                 payload=settings.evidence.payload_limit,
                 originals=settings.evidence.originals_kept,
             ),
+            reactor=reactor,
             results_wait=settings.evidence.results == "durable",
             sealing=SealingTerms(settings.evidence.recipients),
         )
@@ -263,13 +260,15 @@ class Supervisor:
 
     async def status(self) -> dict[str, Json]:
         """See `gateway.control.methods.ControlBackend`."""
-        both = (self._logs.control, self._logs.worker)
-        broken = next((log.journal.broken for log in both if log.journal.broken is not None), None)
-        refused = self._witnessing.fault
+        logs: dict[str, Json] = {}
+        broken = None
+        for log in (self._logs.control, self._logs.worker):
+            broken = broken or log.journal.broken
+            head = log.head
+            logs[log.log] = None if head is None else {"seq": head.seq, "chain": head.chain}
         return {
-            "healthy": broken is None and refused is None,
-            "forwarding": broken is None,
-            "fault": broken or refused,
+            "healthy": broken is None,
+            "fault": broken,
             "gateway": self._settings.gateway.name,
             "version": __version__,
             "started": format_time(self._started),
@@ -279,8 +278,7 @@ class Supervisor:
             "pending": len(self._approvals.pending()),
             "connections": [each.name for each in self._settings.connections()],
             "catalogs": [desk.describe() for desk in self._worker_of.desks.values()],
-            "evidence": {log.log: self._witnessing.head(log) for log in both},
-            "witnesses": self._witnessing.describe(),
+            "evidence": logs,
         }
 
     async def sessions(self) -> list[dict[str, Json]]:

@@ -14,13 +14,16 @@ import trio
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.checkpoints import AFTER
-from gateway.evidence.journal import Journal, Recorded, Ticket
+from gateway.evidence.journal import Batch, Journal, Recorded, Ticket
 from gateway.model import Draft, LogName, Quote
 
 LINGER = 0.05
 """Seconds within which everything appended is on disk, also where nobody waits."""
 FAST = 0.002
 """Seconds: while the disk syncs faster, it is done in the event loop, which is cheaper than a thread."""
+MODERATE = 0.02
+"""Seconds: while it seems no slower, one sync in `_PROBE` is timed in the loop all the same."""
+_PROBE = 16
 
 
 class GroupCommit:
@@ -35,6 +38,8 @@ class GroupCommit:
         self._checkpoint_due = trio.Event()
         self._recent = FAST
         """Seconds that a sync took, smoothed; starts slow, so that an unknown disk cannot stall the loop."""
+        self._slow = 0
+        """How often a thread was preferred."""
 
     @property
     def log(self) -> LogName:
@@ -51,6 +56,26 @@ class GroupCommit:
         ticket = self.journal.append(draft)
         self._appended.set()
         return ticket
+
+    def commit_now(self) -> bool:
+        """Write and sync all that was appended; False where others are at it, or the loop would have to wait for it.
+
+        Raises `EvidenceFault`.
+        """
+        if self._flushing or not self._is_fast():
+            return False
+        batch = self.journal.take()
+        if batch is not None:
+            self._commit(batch)
+            self._committed()
+        return True
+
+    async def commit_once(self) -> None:
+        """Wait for the sync that is under way, or write and sync all that was appended. Raises `EvidenceFault`."""
+        if self._flushing:
+            await self._flushed.wait()
+        else:
+            await self._lead()
 
     async def durable(self, ticket: Ticket) -> Recorded:
         """Return once `ticket` is on disk; where it already is, at once, without yielding. Raises `EvidenceFault`."""
@@ -100,6 +125,22 @@ class GroupCommit:
             except EvidenceFault:
                 return  # the journal keeps the fault and tells it to everyone who appends or waits
 
+    def _is_fast(self) -> bool:
+        """Say whether to sync in the loop. In a thread it seems slower than it is: it waits for the interpreter too."""
+        if self._recent >= FAST:
+            self._slow += 1
+        return self._recent < FAST or (self._recent < MODERATE and self._slow % _PROBE == 0)
+
+    def _commit(self, batch: Batch) -> None:
+        """Write and sync, perhaps in a thread."""
+        began = self._timer()
+        self.journal.commit(batch)
+        self._recent += (self._timer() - began - self._recent) / 4
+
+    def _committed(self) -> None:
+        if self.journal.checkpoint_due:
+            self._checkpoint_due.set()
+
     async def _lead(self) -> None:
         """Let the tasks that are ready append too, then write and sync for all of them."""
         self._flushing = True
@@ -108,15 +149,12 @@ class GroupCommit:
             batch = self.journal.take()
             if batch is None:
                 return
-            began = self._timer()
-            if self._recent < FAST:
-                self.journal.commit(batch)
+            if self._is_fast():
+                self._commit(batch)
             else:
                 with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it
-                    await trio.to_thread.run_sync(self.journal.commit, batch)
-            self._recent += (self._timer() - began - self._recent) / 4
-            if self.journal.checkpoint_due:
-                self._checkpoint_due.set()
+                    await trio.to_thread.run_sync(self._commit, batch)
+            self._committed()
         finally:
             self._flushing = False
             self._flushed.set()

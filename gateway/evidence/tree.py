@@ -48,15 +48,11 @@ class Tree:
 
     def append(self, entry: bytes) -> None:
         """Add one entry as the next leaf."""
-        self.add(leaf(entry))
-
-    def add(self, peak: bytes) -> None:
-        """Add the next leaf by its hash."""
-        rest, peaks = self.size, self._peaks
+        peak, rest = leaf(entry), self.size
         while rest & 1:
-            peak = sha256(b"\1" + peaks.pop() + peak).digest()
+            peak = node(self._peaks.pop(), peak)
             rest >>= 1
-        peaks.append(peak)
+        self._peaks.append(peak)
         self.size += 1
 
     def state(self) -> TreeState:

@@ -3,8 +3,8 @@
 Promises: end of file is `b""` however the peer left (PostgreSQL clients often leave TLS without close_notify; every
 message has its length, so nothing can be cut unseen); closing TLS always says close_notify; no call waits for a peer
 to answer a goodbye; memory is bounded whatever the peer sends. Trio's SSLStream offers the first or the second only.
-A call that needs no waiting does not yield, except every `PATIENCE`-th, so that the hot path costs no trip through
-the scheduler and no session can starve the others.
+A call that needs no waiting does not yield, except every `PATIENCE`-th, so that no session can starve the others.
+Whoever watches the socket itself reads and sends by `read_now`, `send_now` and `push`, which never wait.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class PlainStream(trio.abc.Stream):
         self._sending = False
         self._emptied = False
         """The last read took all there was."""
+        self._rest: memoryview | None = None
+        """What the socket did not take of the last `send_now`."""
+        self.ended = False
+        """`read_now` met the end of what the peer sends."""
 
     @property
     def socket(self) -> socket.socket:
@@ -77,6 +81,37 @@ class PlainStream(trio.abc.Stream):
                 await self._take_turn(trio.lowlevel.cancel_shielded_checkpoint)
         finally:
             self._sending = False
+
+    def fileno(self) -> int:
+        """Return the number of the socket's file; -1 once it is closed."""
+        return self._socket.fileno()
+
+    def read_now(self) -> bytes | None:
+        """Return what is there, at most 64 KiB; None: nothing; b"": end of file, however it came about."""
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            data = b""
+        self.ended = not data
+        return data
+
+    def send_now(self, data: bytes | memoryview) -> bool:
+        """Send without waiting; False: the socket did not take all of it, and `push` must send the rest first."""
+        if self._rest is not None or self._sending:
+            raise trio.BrokenResourceError("an earlier send was cut off")
+        sent = self._send_now(data)
+        if sent < len(data):
+            self._rest = memoryview(data)[sent:]
+        return self._rest is None
+
+    def push(self) -> bool:
+        """Send what the last `send_now` left, as far as the socket takes it; True: nothing is left."""
+        if self._rest is not None:
+            sent = self._send_now(self._rest)
+            self._rest = self._rest[sent:] if sent < len(self._rest) else None
+        return self._rest is None
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes bytes again."""
@@ -161,6 +196,8 @@ class TlsStream(trio.abc.Stream):
         self._sending = False
         self._whole = False
         """Whether TLS records can be sent: the handshake is done and no send was cut off in the middle."""
+        self.ended = False
+        """`read_now` met the end of what the peer sends."""
 
     @property
     def socket(self) -> socket.socket:
@@ -223,6 +260,41 @@ class TlsStream(trio.abc.Stream):
         finally:
             self._sending = False
 
+    def fileno(self) -> int:
+        """Return the number of the socket's file; -1 once it is closed."""
+        return self._transport.fileno()
+
+    def read_now(self) -> bytes | None:
+        """Return what is there, about 64 KiB at most; None: nothing; b"": end of file, however it came about."""
+        received = self._transport.read_now()
+        if received:
+            self._incoming.write(received)
+        elif received is not None:
+            self._incoming.write_eof()
+        try:
+            data = self._decrypt_all()
+        except trio.BrokenResourceError:
+            data = b""
+        self.ended = self.ended or data == b""
+        return data
+
+    def send_now(self, data: bytes | memoryview) -> bool:
+        """Send without waiting; False: the socket did not take all of it, and `push` must send the rest first."""
+        if self._sending or not self._whole:
+            raise trio.BrokenResourceError("an earlier send was cut off")
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise trio.BrokenResourceError(_reason(error)) from error
+        self._whole = False  # until every byte of the records is out
+        self._whole = self._transport.send_now(self._outgoing.read())
+        return self._whole
+
+    def push(self) -> bool:
+        """Send what the last `send_now` left, as far as the socket takes it; True: nothing is left."""
+        self._whole = self._transport.push()
+        return self._whole
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the socket takes bytes again."""
         await self._transport.wait_send_all_might_not_block()
@@ -270,6 +342,23 @@ class TlsStream(trio.abc.Stream):
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
+
+    def _decrypt_all(self) -> bytes | None:
+        """As `_decrypt`, for `read_now`: everything held; asks OpenSSL no more often than it must."""
+        tls = self._tls
+        if self._outgoing.pending > _UNSENT_LIMIT:
+            raise trio.BrokenResourceError("the peer asks for TLS answers without end")
+        try:
+            data = tls.read(RECEIVE_BYTES)
+            if not data or not (self._incoming.pending or tls.pending()):
+                return data
+        except ssl.SSLWantReadError:
+            return None
+        except ssl.SSLError:
+            data = b""  # what it is comes again below
+        rest = self._decrypt(2 * RECEIVE_BYTES)
+        self.ended = self.ended or rest == b""
+        return data + rest if rest else data or rest
 
     def _decrypt(self, limit: int) -> bytes | None:
         """Return plain bytes of every record held, b"" at end of file, None where more must come."""

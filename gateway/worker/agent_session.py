@@ -10,6 +10,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -51,6 +52,7 @@ from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
+from gateway.worker.reactor import Leg, Line, Reactor
 from gateway.worker.records import drafts, event
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
@@ -74,6 +76,7 @@ class Surroundings:
     clock: Clock
     entropy: Entropy
     limits: Limits
+    reactor: Reactor
     results_wait: bool
     """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
     sealing: SealingTerms
@@ -100,12 +103,16 @@ class AgentSession:
         self.standing, self._renew = standing, renew
         self.info = info
         self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked)
-        self._client_out = Outbox(around.log, self._to_client)
-        self._target_out = Outbox(around.log, self._to_target)
+        journal = around.log.journal
+        self._client_out = Outbox(journal, self._to_client, arrival.stream.push)
+        self._target_out = Outbox(journal, self._to_target, target.stream.push)
+        self._line = Line(
+            Leg(Source.CLIENT, arrival.stream, self._client_out, arrival.leftover),
+            Leg(Source.TARGET, target.stream, self._target_out, target.leftover),
+        )
         self._holding = make_holding(self)
         self._sealing = SessionSealing(around.sealing, around.entropy)
         self._pipeline: Pipeline | None = None
-        self._leftover, self._target_leftover = arrival.leftover, target.leftover
         key = around.entropy.bytes(32 if arrival.protocol_minor >= 2 else 4)
         self.live = LiveSession(info, self.session, target.pid, key, self._cancel, self.cut, self._settle)
 
@@ -131,22 +138,28 @@ class AgentSession:
     async def _serve(self) -> str:
         """Run the pipeline; every fault becomes what the agent is told, and the reason for the record."""
         faults: list[Exception] = []
+        reactor, line = self._around.reactor, self._line
         try:
             started = await self._begin()
             async with trio.open_nursery() as nursery:
                 pipeline = Pipeline(
-                    self.session, self, self._client_out, self._target_out, started, nursery, self._around.results_wait
+                    self.session,
+                    self,
+                    self._client_out,
+                    self._target_out,
+                    started,
+                    nursery,
+                    partial(reactor.touch, line),
+                    self._around.results_wait,
                 )
                 self._pipeline = pipeline
                 self._client_out.put(started, self._greeting())
-                await self._client_out.drain()
-                nursery.start_soon(pipeline.read, Source.TARGET, self._from_target)
-                nursery.start_soon(pipeline.read, Source.CLIENT, self._from_client)
                 nursery.start_soon(self._expire)
                 nursery.start_soon(self._watch)
-                await pipeline.over.wait()
-                with trio.move_on_after(_GOODBYE_SECONDS):
-                    await pipeline.finish()
+                with reactor.serving(line, pipeline):
+                    await pipeline.over.wait()
+                    with trio.move_on_after(_GOODBYE_SECONDS):
+                        await pipeline.finish()
                 nursery.cancel_scope.cancel()
         except* Exception as group:  # noqa: BLE001  the session's border
             faults = list(_leaves(group))
@@ -241,31 +254,21 @@ class AgentSession:
         """Let what runs end, and nothing new begin."""
         if self._pipeline is not None:
             self._pipeline.perform(self.session.stop())
-            self._pipeline.drain_soon()
             await self._pipeline.quiet()
 
     async def _cancel(self) -> None:
         if self._pipeline is not None:
             self._pipeline.perform(self.session.cancel())
-            self._pipeline.drain_soon()
 
     # --- streams -------------------------------------------------------------------------------------------------
 
-    async def _from_client(self) -> bytes:
-        leftover, self._leftover = self._leftover, b""
-        return leftover or await _receive(self._arrival.stream.receive_some)
+    def _to_client(self, _recorded: Recorded, data: bytes | memoryview) -> bool:
+        return self._arrival.stream.send_now(data)
 
-    async def _from_target(self) -> bytes:
-        leftover, self._target_leftover = self._target_leftover, b""
-        return leftover or await _receive(self._target.stream.receive_some)
-
-    async def _to_client(self, _recorded: Recorded, data: bytes) -> None:
-        await self._arrival.stream.send_all(data)
-
-    async def _to_target(self, recorded: Recorded, data: bytes) -> None:
+    def _to_target(self, recorded: Recorded, data: bytes | memoryview) -> bool:
         if (broken := self._around.log.journal.broken) is not None:
             raise EvidenceFault(broken)  # also what is recorded, or needs no record, as a Sync that commits
-        await forward(recorded, self._target.stream.send_all, data)
+        return forward(recorded, self._target.stream.send_now, data)
 
     # --- stages --------------------------------------------------------------------------------------------------
 
@@ -313,7 +316,6 @@ class AgentSession:
         """Send a notice while an operation is held."""
         if self._pipeline is not None:
             self._pipeline.perform(self.session.tell(notice))
-            self._pipeline.drain_soon()
 
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
@@ -342,14 +344,6 @@ class AgentSession:
     def catalog_changed(self) -> None:
         """See `gateway.pipeline.Stages`."""
         self._judge.expire()
-
-
-async def _receive(receive: Callable[[], Awaitable[bytes]]) -> bytes:
-    """Read; a broken connection is an end of file."""
-    try:
-        return bytes(await receive())
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return b""
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:

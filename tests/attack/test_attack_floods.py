@@ -7,8 +7,7 @@ import time
 from typing import Any
 
 import pytest
-import trio
-from driving import Drive, allow, deny, error_of, hold, kinds
+from driving import Drive, allow, error_of, hold, kinds
 
 from gateway.pgwire.actions import Analyse, Deallocated, Declared, Judgement, Limits, Prepared, Source
 from gateway.pgwire.backend import ready_for_query
@@ -16,7 +15,6 @@ from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, execute, query
 from gateway.pgwire.renewal import recognise
 from gateway.pgwire.session import Session
-from gateway.pipeline import Pipeline
 
 IDLE, BLOCK = ready_for_query(b"I"), ready_for_query(b"T")
 PARSED, BOUND, CLOSED = message(b"1"), message(b"2"), message(b"3")
@@ -72,42 +70,6 @@ def test_a_client_that_sends_everything_at_once_is_taken_in_turns() -> None:
     session.go_on()
     assert not session.rests
     assert session.awaits_message
-
-
-class Stub:
-    """Stages and an outbox that do nothing, at once."""
-
-    def judge(self, _action: Analyse) -> Judgement:
-        return deny()
-
-    def record(self, _note: object) -> Any:
-        return None
-
-    def put(self, _ticket: object, _data: bytes) -> None:
-        return None
-
-    async def drain(self) -> None:
-        return None
-
-
-async def test_others_have_their_turn_between_a_clients_messages() -> None:
-    stub: Any = Stub()
-    session = Session(Limits(turn=10), Drive().session._x.entropy, lambda: 0, {})
-    turns = 0
-
-    async def other() -> None:
-        nonlocal turns
-        while session.counts.denied < 1000:
-            turns += 1
-            await trio.lowlevel.checkpoint()
-
-    with trio.fail_after(20):
-        async with trio.open_nursery() as nursery:
-            pipeline = Pipeline(session, stub, stub, stub, stub, nursery)
-            pipeline.perform(session.feed(Source.CLIENT, query(b"drop table t") * 1000))
-            nursery.start_soon(other)
-    assert session.counts.denied == 1000
-    assert turns >= 50
 
 
 def test_what_is_resting_goes_on_whoever_wakes_it() -> None:

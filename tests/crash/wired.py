@@ -1,4 +1,4 @@
-"""Real sessions on streams in memory, over journals whose disk a test rules: every byte for a target is checked.
+"""Real sessions on socket pairs, over journals whose disk a test rules: every byte for a target is checked.
 
 `World` is one worker: an evidence directory, a control log, a worker log, approvals with somebody who approves
 everything. Each session has an agent that follows a script and a target that answers as PostgreSQL would.
@@ -6,10 +6,11 @@ everything. Each session has an agent that follows a script and a target that an
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gateway.evidence.journal import Journal
 from gateway.evidence.storage import SystemClock, SystemEntropy
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
+from gateway.listener.stream import PlainStream
 from gateway.model import DecisionKind, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
 from gateway.pgwire.actions import Analyse, Judgement, Limits
 from gateway.pgwire.backend import ready_for_query
@@ -38,6 +40,8 @@ from gateway.target.connect import BackendKey, CancelRoute, TargetSession
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.live import LiveSessions
+from gateway.worker.outbox import AT_ONCE
+from gateway.worker.reactor import Reactor
 from gateway.worker.sealing import SealingTerms
 from gateway.worker.standing import Outage, Standing
 
@@ -133,35 +137,33 @@ async def no_renewal(session: AgentSession, token: str) -> Any:
     raise AssertionError("nobody renews here")
 
 
-class Wire(trio.abc.Stream):
-    """A stream in memory that shows what is sent before it is sent, and keeps what the check said of it."""
+class Wire(PlainStream):
+    """A stream that shows what is sent before it is sent, and keeps what the check said of it."""
 
-    def __init__(self, inner: Any, check: Any, violations: list[str]) -> None:
-        self._inner, self._check, self._violations = inner, check, violations
+    def __init__(self, connected: socket.socket, check: Any, violations: list[str]) -> None:
+        super().__init__(connected)
+        self._check, self._violations = check, violations
 
-    async def send_all(self, data: bytes) -> None:
+    def send_now(self, data: bytes | memoryview) -> bool:
+        self._show(bytes(data))
+        return super().send_now(data)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._show(bytes(data))
+        await super().send_all(data)
+
+    def _show(self, data: bytes) -> None:
         try:
-            self._check(bytes(data))
+            self._check(data)
         except Exception as fault:  # a session's border would swallow it
             self._violations.append(f"{type(fault).__name__}: {fault}")
             raise
-        with trio.CancelScope(shield=True):  # as a socket that takes everything at once
-            await self._inner.send_all(data)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        return bytes(await self._inner.receive_some(max_bytes))
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._inner.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 SILENT = b"silent "
 """A target never answers a statement that holds this."""
 STUCK = b"stuck "
-"""A target takes a statement that holds this but for its last three bytes, and then nothing more."""
+"""A target that reads this reads nothing more before the gateway has let go of it."""
 
 
 @dataclass
@@ -176,6 +178,8 @@ class Seen:
     """What reached the target."""
     stuck: trio.Event = field(default_factory=trio.Event)
     """The target reads no further."""
+    let_go: trio.Event = field(default_factory=trio.Event)
+    """The gateway closed its side."""
     left: bool = False
     """The target saw the end of the session."""
 
@@ -184,22 +188,6 @@ class Seen:
         """The words of the FATAL that the agent was told."""
         found = [one.body for one in self.to_agent if one.kind == b"E" and b"VFATAL\0" in one.body]
         return found[0] if found else None
-
-
-class TargetWire(Wire):
-    """The way to a target, which may get stuck."""
-
-    def __init__(self, inner: Any, check: Any, violations: list[str], seen: Seen) -> None:
-        super().__init__(inner, check, violations)
-        self._seen = seen
-
-    async def send_all(self, data: bytes) -> None:
-        if STUCK in data:
-            self._seen.raw += data[:-3]
-            self._seen.stuck.set()
-            await trio.sleep_forever()
-        await super().send_all(data)
-        self._seen.raw += data
 
 
 class World:
@@ -220,7 +208,7 @@ class World:
         self.approvals = Approvals(Ledger(), self.logs["control"], CLOCK, self._publish)
         self.around = Surroundings(
             log=self.logs["w1"], live=LiveSessions(), publish=self._publish, clock=CLOCK, entropy=ENTROPY,
-            limits=Limits(), results_wait=results_wait, sealing=SealingTerms(),
+            limits=Limits(), reactor=Reactor(self.logs["w1"]), results_wait=results_wait, sealing=SealingTerms(),
         )  # fmt: skip
         self.sessions: list[Seen] = []
         self.violations: list[str] = []
@@ -238,6 +226,7 @@ class World:
         async with trio.open_nursery() as nursery:
             for log in self.logs.values():
                 nursery.start_soon(log.run)
+            nursery.start_soon(self.around.reactor.run)
             nursery.start_soon(self._settle)
             nursery.start_soon(self._approve)
             async with trio.open_nursery() as sessions:
@@ -271,14 +260,13 @@ class World:
         principal = Principal("https://idp", f"agent-{number}", "jti", CLOCK.now() + 600_000_000)
         seen = Seen(SessionInfo(SessionId(f"s{number}"), principal, "c", "t", "127.0.0.1:1", "u", "", CLOCK.now()))
         self.sessions.append(seen)
-        agent_end, gateway_agent = trio.testing.memory_stream_pair()
-        target_end, gateway_target = trio.testing.memory_stream_pair()
-        arrival = Arrival(
-            Wire(gateway_agent, self._to_agent(seen), self.violations), {}, "u", "c", "", 0, "127.0.0.1:1"
-        )  # type: ignore[arg-type]
+        agent_end, gateway_agent = socket.socketpair()
+        target_end, gateway_target = socket.socketpair()
+        to_agent = Wire(gateway_agent, self._to_agent(seen), self.violations)
+        arrival = Arrival(to_agent, {}, "u", "c", "", 0, "127.0.0.1:1")  # type: ignore[arg-type]
         route = CancelRoute(None, "", False, BackendKey(1, b"1234"))  # type: ignore[arg-type]
-        to_target = TargetWire(gateway_target, self._to_target(seen), self.violations, seen)
-        target = TargetSession(to_target, {}, BackendKey(1, b"1234"), "role", route)  # type: ignore[arg-type]
+        to_target = Wire(gateway_target, self._to_target(seen), self.violations)
+        target = TargetSession(to_target, {}, BackendKey(1, b"1234"), "role", route)
         options = HoldOptions(900_000_000, 900_000_000, waits=True, search_path=("public",), salt=b"salt")
 
         def holding(session: AgentSession) -> Holding:
@@ -287,9 +275,13 @@ class World:
                 session.standing.why_not, options, CLOCK, ENTROPY,
             )  # fmt: skip
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(answer, target_end)
-            nursery.start_soon(self._agent, agent_end, script)
+        async with AsyncExitStack() as stack:
+            ends = PlainStream(target_end), PlainStream(agent_end)
+            for each in (*ends, to_agent, to_target):
+                stack.callback(each.close_now)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(answer, ends[0], seen)
+            nursery.start_soon(self._agent, ends[1], script)
             standing = Standing(Anybody(), Credential(principal, ""), Outage(print), every=60, grace=60)  # type: ignore[arg-type]
             session = AgentSession(
                 self.around,
@@ -303,7 +295,8 @@ class World:
                 holding,  # type: ignore[arg-type]
             )
             await session.run()
-            await gateway_agent.aclose()
+            seen.let_go.set()
+            await to_agent.aclose()
         seen.left = True
 
     async def _agent(self, stream: Any, script: Any) -> None:
@@ -338,7 +331,7 @@ class World:
                 if found.kind != b"X":
                     assert self.logs["w1"].journal.broken is None, f"forwarded after the disk failed: {found}"
                 self._must_be_recorded(seen, disk, sid, found)
-            assert not reader.pending, "half a message was sent"
+            assert len(data) > AT_ONCE // 2 or not reader.pending, "half a message was sent"
 
         return check
 
@@ -399,12 +392,17 @@ def _with(records: list[tuple[dict[str, Any], bytes]], wanted: list[bytes]) -> d
     return entry
 
 
-async def answer(stream: Any) -> None:
+async def answer(stream: PlainStream, seen: Seen) -> None:
     """Be the target of one session: take every statement, and answer as PostgreSQL would."""
     reader = MessageReader(LIMIT)
     copying = failed = False
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         while data := await stream.receive_some():
+            seen.raw += data
+            if STUCK in seen.raw:
+                seen.stuck.set()
+                await seen.let_go.wait()
+                continue
             reader.feed(data)
             replies = b""
             for found in reader:
