@@ -24,6 +24,10 @@ class Chain:
         self._hasher = blake3(key=KEY)
         self.value = value
 
+    def __reduce__(self) -> tuple[type[Chain], tuple[bytes]]:
+        """Pass between processes by its value."""
+        return Chain, (self.value,)
+
     def after(self, entry: bytes) -> bytes:
         """Return what the value would be after `entry`, in lower-case hex, and stay as it is."""
         hasher = self._hasher

@@ -20,6 +20,18 @@ NAMES = (
     "decision", "requested", "expires", "approver", "assurance", "who", "what", "from", "to", "why",
 )  # fmt: skip
 """Fields of an entry that have a column of the same name; `ts` has one too, as a TIMESTAMP."""
+_BESIDE = {
+    "dev": "BOOLEAN", "digest": "VARCHAR", "exp": "VARCHAR", "forwarded": "BOOLEAN", "marks": "BOOLEAN",
+    "max_rows": "BIGINT", "mono": "BIGINT", "size": "BIGINT",
+}  # fmt: skip
+"""Fields without a column of the kinds in `_PLAIN`, by what they hold."""
+_PLAIN = (
+    "login", "login_refused", "session_start", "session_end", "prepare", "request", "execute", "data", "result",
+    "masked", "cancel", "kill", "alarm", "access",
+)  # fmt: skip
+"""Kinds whose entries hold names and values alone; the others are few and looked at one by one."""
+_SAFE = 9007199254740991
+_TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
 _COLUMNS = "{'chain': 'VARCHAR', 'salt': 'VARCHAR', 'entry': 'VARCHAR', 'payload': 'VARCHAR'}"
 
 
@@ -49,13 +61,70 @@ def named(prefix: str) -> str:
     return ", ".join(f'"{name}" AS "{prefix}{name}"' for name in ["ts", *NAMES])
 
 
+def rows(quoted_path: str, segment: str, *, guarded: bool) -> str:
+    """Return the query for a segment's records in order, each with what its typed columns prove of its entry.
+
+    `plain` holds where the columns, written out as an entry, give exactly the entry: then it is canonical and the
+    columns are all that it says, unless a value holds a quotation mark or a backslash. A whole entry has `quotes`
+    quotation marks then. Elsewhere `told` says whether the columns agree with the entry. `guarded` bears entries that
+    are no JSON, at a price.
+    """
+    entry = "CASE WHEN json_valid(entry) THEN entry END" if guarded else "entry"
+    kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in NAMES}
+    value = {name: f'"{name}"' for name in NAMES}
+    for place, (name, kind) in enumerate(_BESIDE.items(), 1):
+        kinds[name], value[name] = kind, f"x[{place}]" if kind == "VARCHAR" else f"TRY_CAST(x[{place}] AS {kind})"
+    kinds["ts"], value["ts"] = "VARCHAR", _TIME
+    pieces, quotes = [], ["2"]
+    for name in sorted([*kinds, "v"]):
+        before, after = ("", ",") if name < "v" else (",", "")
+        if name == "v":
+            pieces.append("""'"v":1'""")
+        elif kinds[name] == "VARCHAR":
+            pieces.append(f"""'{before}"{name}":"' || {value[name]} || '"{after}'""")
+            quotes.append(f"4 * CAST({value[name]} IS NOT NULL AS INTEGER)")
+        else:
+            pieces.append(f"""'{before}"{name}":' || {value[name]} || '{after}'""")
+            quotes.append(f"2 * CAST({value[name]} IS NOT NULL AS INTEGER)")
+    listed = ", ".join(f"'{kind}'" for kind in _PLAIN)
+    beside = ", ".join(f"'$.{name}'" for name in _BESIDE)
+    return f"""
+        SELECT seq, chain, encode(entry), plain, CASE WHEN plain THEN true ELSE {_agrees(segment, entry)} END, quotes,
+            {_TIME}, kind, sid, n, "of", plen, pc
+        FROM (
+            SELECT *, {" + ".join(quotes)} AS quotes,
+                coalesce(
+                    segment = '{segment}' AND kind IN ({listed}) AND part IS NULL
+                    AND concat('{{', {", ".join(pieces)}, '}}') = entry AND length(x[7]) < 16,
+                    false
+                ) AS plain
+            FROM (SELECT *, json_extract_string({entry}, [{beside}]) AS x FROM read_parquet({quoted_path}))
+        )
+    """  # noqa: S608  our own paths and names, quoted
+
+
+def bounds(quoted_path: str) -> str:
+    """Return the query that says whether a segment's integers are all such as an entry may hold."""
+    integers = [f'"{name}"' for name in NAMES if name in _INTEGERS]
+    least, most = ", ".join(f"min({name})" for name in integers), ", ".join(f"max({name})" for name in integers)
+    return f"""
+        SELECT coalesce(least({least}) >= -{_SAFE} AND greatest({most}) <= {_SAFE}, false)
+        FROM read_parquet({quoted_path})
+    """  # noqa: S608  our own paths and names, quoted
+
+
 def untrue(quoted_path: str, segment: str) -> str:
     """Return the query for the `seq` of each row of a segment whose columns are not what its entry says."""
+    return f"""SELECT seq FROM read_parquet({quoted_path})
+        WHERE NOT {_agrees(segment, "CASE WHEN json_valid(entry) THEN entry END")} ORDER BY seq"""  # noqa: S608  ours
+
+
+def _agrees(segment: str, entry: str) -> str:
+    """Return the condition that a row's columns are what its entry says."""
     paths = ", ".join(f"'$.{name}'" for name in ["ts", *NAMES])
-    told = ", ".join(["strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')", *(f'CAST("{name}" AS VARCHAR)' for name in NAMES)])
-    return f"""SELECT seq FROM read_parquet({quoted_path}) WHERE segment IS DISTINCT FROM '{segment}'
-        OR json_extract_string(CASE WHEN json_valid(entry) THEN entry END, [{paths}]) IS DISTINCT FROM [{told}]
-        ORDER BY seq"""  # noqa: S608  our own paths and names, quoted
+    told = ", ".join([_TIME, *(f'CAST("{name}" AS VARCHAR)' for name in NAMES)])
+    same = f"json_extract_string({entry}, [{paths}]) IS NOT DISTINCT FROM [{told}]"
+    return f"(segment IS NOT DISTINCT FROM '{segment}' AND {same})"
 
 
 def stray(quoted_path: str, segment: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with bytes done and bytes in all."""
 Grade: TypeAlias = Literal["tampered", "incomplete", "note"]
 
 

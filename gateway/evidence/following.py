@@ -1,31 +1,50 @@
 """Following one log from record to record, as `verify` does: form, place, chain, tree, payload and session of each.
 
-Promises one finding for one fault: it goes on from what the line itself says. Believes nothing that it was not shown,
-and never uses a value of the log for memory or a path. Reads no files of records: whoever has the lines gives them.
+Promises one finding for one fault: it goes on from what the line itself says. A stretch of a log may be followed by
+itself, from a frontier that is believed until `join` holds it against what came before. Believes nothing else, never
+uses a value of the log for memory or a path, and reads no files: whoever has the records gives them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from operator import le
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
 
-from gateway.evidence.chain import Chain
+from gateway.evidence.chain import KEY, Chain
 from gateway.evidence.entry import MAX_LINE, Malformed, canonical, encode, parse_time
-from gateway.evidence.findings import Finding, Grade, Report
+from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.frontier import Frontier
-from gateway.evidence.originals_check import Erasures, SealedCheck
+from gateway.evidence.originals_check import SealedCheck
 from gateway.evidence.record import KINDS
-from gateway.evidence.signatures import Signatures
+from gateway.evidence.session_rules import Complaint, Open, Sessions
 from gateway.evidence.tree import Tree
 from gateway.model import Json, format_time
 
 _HEX = re.compile(rb"[0-9a-f]{64}")
-_FRACTION = re.compile(r"[0-9]{6}Z")
-Decisions = dict[tuple[str, int], tuple[str, dict[str, Json]]]
+
+
+class Said(NamedTuple):
+    """A record that is looked at again once everything was read."""
+
+    seq: int
+    chain: str
+    entry: dict[str, Json]
+
+
+Plain: TypeAlias = tuple[
+    int, str, bytes, bool, bool, int, str, str, str | None, int | None, int | None, int | None, str | None
+]
+"""A record of a segment whose typed columns were proved to be all that its entry says: sequence number, chain, entry,
+three values that are not looked at, time, kind, session, `n`, `of`, `plen`, `pc`."""
+Paid: TypeAlias = tuple[int, str | None, bytes | None]
+"""A record's sequence number, salt and payload."""
 
 
 def _refuse(number: str) -> float:
@@ -37,93 +56,117 @@ _LARGEST = 1 << 53
 
 
 class Following:
-    """One log as far as it was followed."""
+    """One log as far as it was followed. `due`: the sizes at which its root is to be kept, in `roots`."""
 
-    def __init__(self, directory: Path, report: Report, *, quick: bool = False) -> None:
-        self.name, self.directory, self._report, self._quick = directory.name, directory, report, quick
-        self.chain, self.tree = Chain(), Tree()
-        self.signatures = Signatures(directory, self.find)
+    def __init__(
+        self,
+        directory: Path,
+        due: frozenset[int] = frozenset(),
+        *,
+        after: Frontier | None = None,
+        signed: int | None = None,
+        quick: bool = False,
+        findings: Sequence[Finding] = (),
+    ) -> None:
+        self.name = self._directory = directory.name
+        self._due, self._signed, self._quick = due, signed, quick
+        self.findings = list(findings)
+        self.records = 0
+        self.chain, self.tree, self.sessions = Chain(), Tree(), Sessions()
         self.expected = 0
-        self.quotes: list[tuple[int, dict[str, Json]]] = []
-        self.decisions: Decisions = {}
-        self.archives: dict[str, dict[str, Json]] = {}
-        """What `archive` records say, by segment."""
-        self.torn: dict[str, tuple[int, str]] = {}
+        self.roots: dict[int, bytes] = {}
+        self.said: dict[str, list[Said]] = {}
+        """Records of the kinds that are looked at again, by kind; `quote` holds those that quote another."""
         self.sealed = SealedCheck(directory, self.find)
-        self.erasures: list[dict[str, Json]] = []
-        """Its `erasure` records, in order."""
         self.emptied: list[int] = []
         """Records whose payload is gone: an erasure, perhaps of another log, must say so."""
-        self.gap = False
+        self.unpaid: list[int] = []
+        """Segments whose payloads are gone altogether; likewise."""
         self.payloads = True
         """False while the payloads of a segment are known to be missing: said once, not for each record."""
-        self._known = True
+        self.known = True
         """The chain value before the next line is known; not after a line that could not be read."""
-        self._last_ts = self._first_unsigned = ""
+        self.broken = False
+        """The tree is not known any more: no root after this is to be compared."""
+        self.last_ts = self.first_unsigned = ""
+        self.closed = False
         self._second = ""
         """The last second that was found to be a time."""
-        self._open: dict[str, int] = {}
-        self._last_n: dict[str, int] = {}
-        self._ended: set[str] = set()
-        self._stale: set[str] = set()
-        """Open sessions of a process that is gone."""
-        self._asked: dict[str, set[int]] = {}
-        """By open session, the n of what a later record may belong to."""
-        self._unseen: set[str] = set()
-        """Sessions whose beginning was skipped."""
         self._parts: tuple[int, int] | None = None
-        self._closed = False
+        if after is not None:
+            self.skip(after)
 
     def find(self, grade: Grade, seq: int | None, what: str) -> None:
         """Note a finding in this log."""
-        self._report.findings.append(Finding(grade, self.name, seq, what))
+        self.findings.append(Finding(grade, self.name, seq, what))
 
     def skip(self, frontier: Frontier) -> None:
-        """Go on behind a segment without its records; its frontier is held against what was signed."""
+        """Go on from `frontier` without the records before it."""
         self.name, self.expected, self.tree = frontier.log, frontier.size, Tree(frontier.tree)
-        self.chain.value, self._known, self._last_ts = frontier.chain, True, format_time(frontier.ts)
-        self._open = {one.session.id: frontier.size - 1 for one in frontier.open}
-        self._unseen = set(self._open)
-        self._last_n = {one.session.id: one.n for one in frontier.open}
-        if self.signatures.due(frontier.size):
-            self.signatures.reach(frontier.size, frontier.tree.root)
+        self.chain, self.known, self.last_ts = Chain(frontier.chain), True, format_time(frontier.ts)
+        began = frontier.size - 1
+        self.sessions = Sessions({one.session.id: Open(began, one.n, seen=False) for one in frontier.open})
+        if frontier.size in self._due:
+            self.roots[frontier.size] = frontier.tree.root
 
-    def told(self, entry: dict[str, Json]) -> None:
-        """Take one record of a segment that was skipped: what it says of files beside the records."""
-        kind, seq = entry.get("kind"), entry.get("seq")
-        if isinstance(seq, int):
-            self._own(str(kind), entry, seq, b"")
+    def place(self, *, tree: bool = True) -> tuple[object, ...]:
+        """Return where it stands; two that stand alike may be joined."""
+        root = self.tree.root if tree else b""
+        return (
+            self.name, self.expected, self.chain.value, root, self.last_ts, self._parts, self.known,
+            self.sessions.place(),
+        )  # fmt: skip
+
+    def join(self, later: Following) -> None:
+        """Take over a stretch that was followed by itself from where this one stands."""
+        self.findings += later.findings
+        self.records += later.records
+        if not self.broken:
+            self.roots |= later.roots
+        self._complain(self.sessions.join(later.sessions))
+        for kind, said in later.said.items():
+            self.said.setdefault(kind, []).extend(said)
+        self.emptied += later.emptied
+        self.unpaid += later.unpaid
+        self.name, self.expected, self.chain, self.tree = later.name, later.expected, later.chain, later.tree
+        self.last_ts, self.first_unsigned = later.last_ts, later.first_unsigned or self.first_unsigned
+        self.known, self.closed, self._parts = later.known, later.closed, later._parts
+        self.broken = self.broken or later.broken
 
     def unreadable(self, what: str) -> None:
         """Note that records cannot be read; what comes after them is followed from what it says itself."""
         self.find("tampered", self.expected, what)
-        self._known, self.signatures.broken = False, True
+        self.known, self.broken = False, True
 
     def line(self, raw: bytes) -> None:
         """Check one journal line, without its line feed."""
         fields = raw.split(b"\t")
+        if len(fields) == 4:
+            self.record(*fields)
+        else:
+            self.unreadable(f"a line that cannot be read: {len(fields)} fields instead of 4")
+
+    def record(self, chain: bytes, salt: bytes, encoded: bytes, payload: bytes) -> None:
+        """Check one record by its exact bytes, as a journal line holds them."""
         try:
-            if len(fields) != 4:
-                raise Malformed(f"{len(fields)} fields instead of 4")  # noqa: TRY301  one place says where
-            chain, salt, encoded, payload = fields
             if salt and not _HEX.fullmatch(salt):
                 raise Malformed("a salt that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
             text = encoded.decode()
             entry, end = _decode(text)
             if end != len(text) or not isinstance(entry, dict):
-                raise Malformed("not one JSON object")  # noqa: TRY301
+                raise Malformed("not one JSON object")  # noqa: TRY301  one place says where
             if (linked := self.chain.after(encoded)) != chain and not _HEX.fullmatch(chain):
                 raise Malformed("a chain hash that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
         except (ValueError, RecursionError, Malformed) as fault:
             what = str(fault) if isinstance(fault, Malformed) else f"not JSON: {type(fault).__name__}"
             self.unreadable(f"a line that cannot be read: {what}")
             return
-        self._report.records += 1
+        self.records += 1
         if not self._order(chain, linked, encoded, entry):
             return
-        seq = self.expected - 1
-        if len(raw) >= MAX_LINE:
-            self.find("tampered", seq, f"a line of {len(raw)} bytes, longer than any of ours")
+        seq, length = self.expected - 1, len(chain) + len(salt) + len(encoded) + len(payload) + 3
+        if length >= MAX_LINE:
+            self.find("tampered", seq, f"a line of {length} bytes, longer than any of ours")
         try:
             if encode(entry) != text:
                 raise Malformed("not in canonical form")  # noqa: TRY301  one place says where
@@ -134,6 +177,66 @@ class Following:
         except (Malformed, TypeError, ValueError) as fault:
             self.find("tampered", seq, f"an entry that is not of the format: {fault}")
 
+    def stretch(self, rows: Sequence[Plain], paid: Sequence[Paid]) -> bool:
+        """Check records that follow each other and quote nothing, all at once; `paid`: their salts and payloads.
+
+        False: something is not as it should be; nothing was taken then, and each record is to be looked at by `record`.
+        Where half the time is hashing, lists save half of the rest.
+        """
+        seqs, chains, entries, _, _, _, times, kinds, sids, ns, ofs, plens, pcs = zip(*rows, strict=True)
+        size = self.expected + len(seqs)
+        in_order = times[0] >= self.last_ts and all(map(le, times, times[1:]))
+        if self._parts is not None or not in_order or seqs != tuple(range(self.expected, size)):
+            return False
+        value, links, hasher = self.chain.value, list[str](), blake3(key=KEY)
+        reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
+        for entry in entries:
+            reset()
+            update(value)
+            update(entry)
+            value = digest()
+            append(value.hex())
+        if links != list(chains) or not self._all_paid(seqs, plens, pcs, paid):
+            return False
+        self._grow([sha256(b"\0" + entry).digest() for entry in entries])
+        self.chain.value, self.expected, self.known, self.closed = value, size, True, False
+        if self._signed is not None and seqs[0] <= self._signed < size:
+            self.first_unsigned = times[self._signed - seqs[0]]
+        self.last_ts = times[-1]
+        self.records += len(seqs)
+        take = self.sessions.take
+        for seq, kind, sid, n, of in zip(seqs, kinds, sids, ns, ofs, strict=True):
+            if sid is not None and (complaint := take(kind, sid, n, of, seq)) is not None:
+                self.find(*complaint)
+        return True
+
+    def _all_paid(
+        self, seqs: Sequence[int], plens: Sequence[int | None], pcs: Sequence[str | None], paid: Sequence[Paid]
+    ) -> bool:
+        """Say whether each record that commits to a payload has it, and no other one has any."""
+        due = [(seq, plen, pc) for seq, plen, pc in zip(seqs, plens, pcs, strict=True) if pc is not None]
+        try:
+            if self._quick:
+                return [(seq, len(payload or b"")) for seq, _, payload in paid] == [(seq, plen) for seq, plen, _ in due]
+            return due == [
+                (seq, len(payload), blake3(payload, key=bytes.fromhex(salt)).hexdigest())  # type: ignore[arg-type]
+                for seq, salt, payload in paid
+            ]
+        except (TypeError, ValueError):  # one is empty, or a salt is none
+            return False
+
+    def _grow(self, leaves: Sequence[bytes]) -> None:
+        """Add leaves to the tree, and keep its roots where they are due."""
+        add, size = self.tree.add, self.tree.size
+        if self.broken or self._due.isdisjoint(range(size + 1, size + len(leaves) + 1)):
+            for leaf in leaves:
+                add(leaf)
+            return
+        for leaf in leaves:
+            add(leaf)
+            if self.tree.size in self._due:
+                self.roots[self.tree.size] = self.tree.root
+
     def _order(self, chain: bytes, linked: bytes, encoded: bytes, entry: dict[str, Json]) -> bool:
         """Check chain and sequence; say whether the line stands in its place. One out of place changes nothing."""
         seq = entry.get("seq")
@@ -141,22 +244,22 @@ class Following:
             seq = self.expected
         if self.expected == 0:
             origin = entry.get("log")
-            if isinstance(origin, str) and origin.rpartition("/")[2] == self.directory.name:
+            if isinstance(origin, str) and origin.rpartition("/")[2] == self._directory:
                 self.name = origin
         missing = seq > self.expected
         if missing:
             self.find("tampered", seq, f"{seq - self.expected} records are missing before this one")
-            self.signatures.broken = True
+            self.broken = True
         elif seq < self.expected:
             self.find("tampered", seq, "a record repeated or out of order")
             return False
-        if linked != chain and self._known and not missing:
+        if linked != chain and self.known and not missing:
             self.find("tampered", seq, "its chain value does not follow from the entry before and its bytes")
         self.chain.value = bytes.fromhex(chain.decode())
-        self._known = True
+        self.known = True
         self.tree.append(encoded)
-        if self.signatures.due(self.tree.size):
-            self.signatures.reach(self.tree.size, self.tree.root)
+        if self.tree.size in self._due and not self.broken:
+            self.roots[self.tree.size] = self.tree.root
         self.expected = seq + 1
         return True
 
@@ -168,62 +271,49 @@ class Following:
             raise Malformed("seq is not a number")
         self._time(entry, seq)
         if payload or "pc" in entry:
-            self._payload(entry, seq, salt, payload)
+            self._payload(entry.get("plen"), entry.get("pc"), seq, salt, payload)
         first = self._part(entry, seq) if "part" in entry or self._parts is not None else True
-        self._closed = kind == "shutdown"
-        if seq == self.signatures.signed:
-            self._first_unsigned = self._last_ts
+        self.closed = kind == "shutdown"
+        if seq == self._signed:
+            self.first_unsigned = self.last_ts
         if "quote" in entry:
-            self.quotes.append((seq, entry))
+            self.said.setdefault("quote", []).append(Said(seq, chain.decode(), entry))
         if "sc" in entry:
             self.sealed.named(seq, entry)
-        if kind in _OURS:
-            self._own(str(kind), entry, seq, chain)
+        if kind in AGAIN:
+            self.said.setdefault(str(kind), []).append(Said(seq, chain.decode(), entry))
+            if kind == "start":
+                self.sessions.process_began()
         if isinstance(sid, str) and first:
-            self._session(entry, str(kind), sid, seq)
+            complaint = self.sessions.take(str(kind), sid, entry.get("n"), entry.get("of"), seq)
+            self._complain(() if complaint is None else (complaint,))
 
-    def _own(self, kind: str, entry: dict[str, Json], seq: int, chain: bytes) -> None:
-        if kind == "gap":
-            self.gap = True
-            self.find("incomplete", seq, f"records were given up here: {entry.get('why')}")
-        elif kind == "start":
-            self._started(entry)
-        elif kind == "decision":
-            self.decisions[self.name, seq] = (chain.decode(), entry)
-        elif kind == "archive":
-            self.archives[str(entry.get("segment"))] = entry
-        elif kind == "key":
-            self.sealed.key(seq, entry)
-        elif kind == "erasure":
-            self.erasures.append(entry)
+    def _complain(self, complaints: Iterable[Complaint]) -> None:
+        for complaint in complaints:
+            self.find(*complaint)
 
     def _time(self, entry: dict[str, Json], seq: int) -> None:
         at = entry.get("ts")
         if not isinstance(at, str):
             raise Malformed("no time")
-        if (
-            at[:20] != self._second
-            or len(at) != 27
-            or at[26] != "Z"
-            or not (at[20:26].isascii() and at[20:26].isdigit())
-        ):
+        fraction = at[20:26]
+        if at[:20] != self._second or len(at) != 27 or at[26] != "Z" or not (fraction.isascii() and fraction.isdigit()):
             parse_time(at)
             self._second = at[:20]
-        back = at < self._last_ts  # of one form, so the order of texts is that of times
+        back = at < self.last_ts  # of one form, so the order of texts is that of times
         if back != (entry.get("clk") == "back"):
             self.find("tampered", seq, "its time and what it says of the clock do not agree")
         elif back:
             self.find("note", seq, "the clock was set back before it")
-        self._last_ts = at
+        self.last_ts = at
 
-    def _payload(self, entry: dict[str, Json], seq: int, salt: bytes, payload: bytes) -> None:
-        length = entry.get("plen")
+    def _payload(self, length: Json, committed: Json, seq: int, salt: bytes, payload: bytes) -> None:
         if not payload:
             if self.payloads:
                 self.emptied.append(seq)
         elif len(payload) != length or not salt:
             self.find("tampered", seq, f"its payload has {len(payload)} bytes; the entry says {length}")
-        elif not self._quick and blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() != entry.get("pc"):
+        elif not self._quick and blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() != committed:
             self.find("tampered", seq, "its payload is not the one that the entry commits to")
 
     def _part(self, entry: dict[str, Json], seq: int) -> bool:
@@ -237,61 +327,11 @@ class Following:
         self._parts = (part + 1, parts) if part < parts else None
         return part == 1
 
-    def _started(self, entry: dict[str, Json]) -> None:
-        """After a start nothing of an earlier process goes on: its sessions must be ended as lost."""
-        self._stale.update(self._open)
-        torn = entry.get("torn")
-        for one in torn if isinstance(torn, list) else []:
-            if isinstance(one, dict):
-                length = one.get("length")
-                if not isinstance(length, int):
-                    raise Malformed("length is not a number")
-                self.torn[str(one.get("file"))] = (length, str(one.get("blake3")))
-
-    def _session(self, entry: Mapping[str, Json], kind: str, sid: str, seq: int) -> None:
-        n = entry.get("n")
-        if kind == "session_start":
-            if sid in self._open or sid in self._ended:
-                self.find("tampered", seq, f"session {sid} begins twice")
-            self._open[sid] = seq
-        elif kind == "session_end":
-            if self._open.pop(sid, None) is None:
-                self.find("tampered", seq, f"session {sid} ends and did not begin")
-            self._ended.add(sid)
-            self._asked.pop(sid, None)
-        elif n is not None and sid not in self._open:
-            self.find("tampered", seq, f"a record of session {sid} outside its start and end")
-        if not isinstance(n, int):
-            return
-        if n <= self._last_n.get(sid, -1):
-            self.find("tampered", seq, f"n {n} of session {sid} does not rise")
-        self._last_n[sid] = n
-        of = entry.get("of")
-        if isinstance(of, int) and of not in self._asked.get(sid, ()) and sid not in self._unseen:
-            self.find("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
-        if kind in _ASKING:
-            self._asked.setdefault(sid, set()).add(n)
-
-    def explain(self, erasures: Erasures) -> None:
-        """Hold what is gone against what was erased."""
-        for seq in self.emptied:
-            if not erasures.has(self.name, seq):
-                self.find("tampered", seq, "its payload is gone and no erasure says so")
-
     def finish(self) -> None:
-        """Check the log's end: parts, sessions, and how far signatures reach."""
-        self._report.heads[self.name] = (self.expected, self.chain.value.hex())
+        """Check the log's end: parts and sessions."""
         if self._parts is not None:
             self.find("incomplete", self.expected - 1, f"the record's part {self._parts[0]} is missing")
-        for sid, seq in self._open.items():
-            if self._closed or sid in self._stale:
-                self.find("incomplete", seq, f"session {sid} has no end, and its process has ended")
-            else:
-                self.find("note", seq, f"session {sid} has no end: it is open, or the gateway was stopped hard")
-        try:
-            self.signatures.finish(self.expected, self._first_unsigned, self._last_ts, closed=self._closed)
-        except Malformed as fault:
-            self.find("tampered", self.expected - 1, str(fault))
+        self._complain(self.sessions.left(closed=self.closed))
 
 
 def _small(value: Json) -> bool:
@@ -299,5 +339,5 @@ def _small(value: Json) -> bool:
     return value is None or (isinstance(value, int) and -_LARGEST < value < _LARGEST)
 
 
-_OURS = frozenset({"gap", "start", "decision", "archive", "key", "erasure"})
-_ASKING = frozenset({"request", "prepare", "execute"})
+AGAIN = frozenset({"gap", "start", "decision", "archive", "key", "erasure", "witness"})
+"""Kinds that are looked at again once everything was read."""

@@ -50,6 +50,10 @@ class Erasures:
         """Say whether `digest` is one that an erasure took away: the record is there, the deed is not."""
         return any(old == digest for old, _ in self.files.get(file, ()))
 
+    def gone(self, file: str) -> bool:
+        """Say whether this file was to be taken away."""
+        return any(not new for _, new in self.files.get(file, ()))
+
     def has(self, log: str, seq: int) -> bool:
         """Say whether the payload of this record was erased."""
         return f"{log}:{seq}" in self.records

@@ -22,7 +22,7 @@ class Signatures:
     """The signed checkpoints of one log; those that the log reached are taken out."""
 
     def __init__(self, directory: Path, find: Find) -> None:
-        self._directory, self._find = directory, find
+        self._directory, self.find = directory, find
         self.verifier: Verifier | None = None
         self._due: dict[int, Checkpoint] = {}
         self._witnessed: dict[int, bytes] = {}
@@ -39,13 +39,13 @@ class Signatures:
         notes = [path for path in notes if path.name != "0.note"]
         if not public.exists():
             if notes:
-                self._find("incomplete", None, "log.pub is missing: nothing shows who signed its checkpoints")
+                self.find("incomplete", None, "log.pub is missing: nothing shows who signed its checkpoints")
             return
         self.signed = 0
         try:
             self.verifier = Verifier.parse(public.read_bytes()[:4096].decode(errors="replace"))
         except Malformed as fault:
-            self._find("tampered", None, f"log.pub: {fault}")
+            self.find("tampered", None, f"log.pub: {fault}")
             return
         for path in notes:
             try:
@@ -53,7 +53,7 @@ class Signatures:
                 if path.name != f"{checkpoint.size}.note":
                     raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
             except Malformed as fault:
-                self._find("tampered", None, f"checkpoints/{path.name}: {fault}")
+                self.find("tampered", None, f"checkpoints/{path.name}: {fault}")
                 continue
             self._due[checkpoint.size] = checkpoint
             self.signed = max(self.signed, checkpoint.size)
@@ -67,9 +67,10 @@ class Signatures:
         """Take what a witness saw of this log: it must be there too."""
         self._witnessed[size] = root
 
-    def due(self, size: int) -> bool:
-        """Say whether the root at `size` is to be compared."""
-        return size in self._due or size in self._witnessed
+    @property
+    def sizes(self) -> frozenset[int]:
+        """Return the sizes at which the root is to be compared."""
+        return frozenset(self._due.keys() | self._witnessed.keys())
 
     def reach(self, size: int, root: bytes) -> None:
         """Compare the tree's root at `size` with what was signed there."""
@@ -80,10 +81,10 @@ class Signatures:
             self.compared = size
         if checkpoint is not None and checkpoint.root != root:
             what = f"the records before it are not those that checkpoint {size} was signed over"
-            self._find("tampered", size, what)
+            self.find("tampered", size, what)
             self.broken = True  # later ones would say the same
         elif seen is not None and seen != root:
-            self._find("tampered", size, f"the records before it are not those that the witness saw at {size}")
+            self.find("tampered", size, f"the records before it are not those that the witness saw at {size}")
             self.broken = True
 
     def finish(self, size: int, first_unsigned: str, last: str, *, closed: bool) -> None:
@@ -93,7 +94,7 @@ class Signatures:
             if beyond and sizes is self._witnessed:
                 self.compared = max(beyond)
             if beyond and not self.broken:
-                self._find(
+                self.find(
                     "tampered",
                     size,
                     f"the log has {size} records, and {whose} {max(beyond)} covers more: its end is cut off",
@@ -103,4 +104,4 @@ class Signatures:
             return
         late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED
         what = f"{size - self.signed} records at the end are covered by no checkpoint"
-        self._find("incomplete" if late else "note", self.signed, what)
+        self.find("incomplete" if late else "note", self.signed, what)

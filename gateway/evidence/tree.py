@@ -48,11 +48,15 @@ class Tree:
 
     def append(self, entry: bytes) -> None:
         """Add one entry as the next leaf."""
-        peak, rest = leaf(entry), self.size
+        self.add(leaf(entry))
+
+    def add(self, peak: bytes) -> None:
+        """Add the next leaf by its hash."""
+        rest, peaks = self.size, self._peaks
         while rest & 1:
-            peak = node(self._peaks.pop(), peak)
+            peak = sha256(b"\1" + peaks.pop() + peak).digest()
             rest >>= 1
-        self._peaks.append(peak)
+        peaks.append(peak)
         self.size += 1
 
     def state(self) -> TreeState:

@@ -1,0 +1,88 @@
+"""One log as `verify` checks it: its files, how far it was followed, and what its key and its witness signed.
+
+Promises that a segment that was followed by itself counts only where it began with what came before it; else it is
+followed again from there. Reads the files of one log.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.evidence.entry import Malformed
+from gateway.evidence.following import Following
+from gateway.evidence.segment_rows import connect, follow_segment
+from gateway.evidence.segment_tasks import Task, Worked, read_frontier
+from gateway.evidence.segments import numbers_in
+from gateway.evidence.signatures import Signatures
+
+
+class CheckedLog:
+    """The log in `directory`."""
+
+    def __init__(self, directory: Path, *, quick: bool) -> None:
+        self.directory, self._quick = directory, quick
+        self.segments, self.journals = numbers_in(directory)
+        self.state = Following(directory, quick=quick)
+        self.signatures = Signatures(directory, self.state.find)
+        self.digests: dict[Path, str] = {}
+        """BLAKE3 of each file of a segment that is there."""
+        self.pruned = 0
+        """The last segment that was pruned: the log is followed from its end on; 0: from its beginning."""
+
+    def begin(self) -> None:
+        """Fix which roots are compared, once a witness has told its part; go to where the records begin."""
+        due, signed = self.signatures.sizes, self.signatures.signed
+        self.state = Following(self.directory, due, signed=signed, quick=self._quick, findings=self.state.findings)
+        self.signatures.find = self.state.find
+        first = self.segments[0] if self.segments else 1
+        frontier = read_frontier(self.directory, first - 1)
+        if frontier is not None:
+            self.pruned = first - 1
+            self.state.skip(frontier)
+            if frontier.size not in due:
+                what = f"segments up to {first - 1} are missing, and nobody signed how the log stood after them"
+                self.state.find("tampered", frontier.size, what)
+
+    def tasks(self) -> list[Task]:
+        """Return its segments, to be followed each by itself."""
+        due, signed, before = self.signatures.sizes, self.signatures.signed, [self.pruned, *self.segments]
+        return [
+            Task(self.directory, number, claim, due, signed, self._quick)
+            for claim, number in zip(before, self.segments, strict=False)
+        ]
+
+    def take(self, task: Task, result: Worked) -> None:
+        """Go on behind a segment that was followed by itself."""
+        self.digests |= result.digests
+        frontier = read_frontier(self.directory, task.claim)
+        begun = Following(self.directory, after=frontier)
+        whole = not self.state.broken  # where the tree is known to be wrong, that is no news
+        alike = self._quick or begun.place(tree=whole) == self.state.place(tree=whole)
+        if result.state is not None and alike:
+            self.state.join(result.state)
+        else:
+            self._again(task)
+        self.reached()
+
+    def _again(self, task: Task) -> None:
+        try:
+            with connect() as database:
+                follow_segment(self.state, self.directory, task.number, database)
+        except Malformed as fault:
+            self.state.unreadable(str(fault))
+
+    def reached(self) -> None:
+        """Compare the roots that were reached since the last time."""
+        for size, root in sorted(self.state.roots.items()):
+            self.signatures.reach(size, root)
+        self.state.roots.clear()
+        self.signatures.broken = self.state.broken = self.signatures.broken or self.state.broken
+
+    def finish(self) -> None:
+        """Check the log's end: parts, sessions, and how far signatures reach."""
+        state = self.state
+        state.finish()
+        try:
+            self.signatures.finish(state.expected, state.first_unsigned, state.last_ts, closed=state.closed)
+        except Malformed as fault:
+            state.find("tampered", state.expected - 1, str(fault))

@@ -1,0 +1,125 @@
+"""Segments shared out to processes, each followed by itself from what its frontier claims.
+
+Promises results in order, whoever finishes first, and that closing leaves no process behind. Proves nothing about where
+a segment begins: whoever joins the results compares that.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+import duckdb
+from blake3 import blake3
+
+from gateway.evidence.entry import Malformed, parse_loosely
+from gateway.evidence.following import AGAIN, Following, Said
+from gateway.evidence.frontier import LIMIT, Frontier
+from gateway.evidence.originals import originals_path
+from gateway.evidence.segment_rows import connect, follow_segment
+from gateway.evidence.segments import entries_path, frontier_path, payload_path
+from gateway.evidence.views import located
+
+_ALONE = 32 << 20
+"""Bytes of segments below which one process is faster than starting others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Segment `number` of the log in `directory`, which goes on from segment `claim` (0: it is the log's beginning)."""
+
+    directory: Path
+    number: int
+    claim: int
+    due: frozenset[int]
+    signed: int | None
+    quick: bool
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return the segment's files that are there."""
+        find = (entries_path, payload_path, frontier_path, originals_path)
+        return tuple(path for path in (one(self.directory, self.number) for one in find) if path.is_file())
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of its files."""
+        return sum(path.stat().st_size for path in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A segment that was followed by itself; `state` None: what it goes on from is not there."""
+
+    state: Following | None
+    digests: dict[Path, str] = field(default_factory=dict)
+
+
+def read_frontier(directory: Path, number: int) -> Frontier | None:
+    """Return what lies beside segment `number`; None: nothing that can be read. May raise OSError."""
+    path = frontier_path(directory, number)
+    if not number or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return Frontier.parse(file.read(LIMIT))
+    except Malformed:
+        return None
+
+
+def work(task: Task) -> Worked:
+    """Follow one segment by itself."""
+    digests = {path: blake3().update_mmap(path).hexdigest() for path in task.files}
+    claim = read_frontier(task.directory, task.claim)
+    if task.quick:
+        return Worked(_skipped(task), digests)
+    if task.claim and claim is None:
+        return Worked(None, digests)
+    state = Following(task.directory, task.due, after=claim, signed=task.signed)
+    state.roots.clear()  # that at its beginning belongs to what came before
+    with connect() as database:
+        follow_segment(state, task.directory, task.number, database)
+    return Worked(state, digests)
+
+
+def _skipped(task: Task) -> Following:
+    """Go behind a segment by its frontier, and read only those records that are looked at again."""
+    entries, frontier = entries_path(task.directory, task.number), read_frontier(task.directory, task.number)
+    state = Following(task.directory, task.due, after=frontier, signed=task.signed, quick=True)
+    if frontier is None:
+        state.unreadable(f"segment {entries.name}: {frontier_path(task.directory, task.number).name} cannot be read")
+    if not payload_path(task.directory, task.number).is_file():
+        state.unpaid.append(task.number)
+    kinds = ", ".join(f"'{kind}'" for kind in sorted(AGAIN))
+    sql = f"SELECT seq, chain, entry FROM read_parquet({located(entries)}) WHERE kind IN ({kinds})"  # noqa: S608  ours
+    try:
+        with connect() as database:
+            for seq, chain, entry in database.execute(sql).fetchall():
+                told = parse_loosely(entry.encode())
+                state.said.setdefault(str(told.get("kind")), []).append(Said(seq, chain, told))
+    except (duckdb.Error, Malformed) as fault:
+        state.unreadable(f"segment {entries.name} cannot be read: {str(fault).splitlines()[0]}")
+    return state
+
+
+def worked(tasks: Sequence[Task], jobs: int | None) -> Generator[Worked]:
+    """Yield the result of each task in order, with `jobs` processes (None: one for each core)."""
+    count = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
+    if count < 2 or (jobs is None and sum(task.size for task in tasks) < _ALONE):
+        yield from map(work, tasks)
+        return
+    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin)
+    try:
+        yield from pool.map(work, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin() -> None:
+    """Let Ctrl-C end a worker at once and without words; whoever started it says what happened."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -1,0 +1,109 @@
+"""What must hold between the records of one session: it begins, counts up, refers to what it holds, and ends.
+
+Promises one complaint for one fault, and an answer for a stretch of a log that was followed by itself, from a frontier
+on: what such a stretch could not know is owed, and settled when it is joined to what came before. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from gateway.evidence.findings import Grade
+from gateway.model import Json
+
+ASKING = frozenset({"request", "prepare", "execute"})
+"""Kinds that later records may belong to."""
+Complaint: TypeAlias = tuple[Grade, int, str]
+
+
+@dataclass(slots=True)
+class Open:
+    """A session that goes on: where it began, its last `n`, and the n of what later records may belong to."""
+
+    began: int
+    n: int = -1
+    asked: set[int] = field(default_factory=set)
+    seen: bool = True
+    """False where its beginning is in a stretch before this one."""
+    stale: bool = False
+    """Its process is gone."""
+
+
+@dataclass(slots=True)
+class Sessions:
+    """The sessions of one log, or of a stretch of it."""
+
+    open: dict[str, Open] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    begun: dict[str, int] = field(default_factory=dict)
+    owed: list[tuple[int, str, int]] = field(default_factory=list)
+    """Records that belong to an `n` which only what came before can know: sequence number, session, `n`."""
+
+    def take(self, kind: str, sid: str, n: Json, of: Json, seq: int) -> Complaint | None:
+        """Take one record of session `sid`; return what is wrong with it."""
+        session = self.open.get(sid)
+        if session is None:
+            return self._outside(kind, sid, n, seq)
+        if kind == "session_end":
+            del self.open[sid]
+            self.ended.add(sid)
+        elif kind == "session_start":
+            return ("tampered", seq, f"session {sid} begins twice")
+        if type(n) is not int:
+            return None
+        last, session.n = session.n, n
+        if kind in ASKING:
+            session.asked.add(n)
+        if n <= last:
+            return ("tampered", seq, f"n {n} of session {sid} does not rise")
+        if type(of) is int and of not in session.asked:
+            if session.seen:
+                return ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
+            self.owed.append((seq, sid, of))
+        return None
+
+    def _outside(self, kind: str, sid: str, n: Json, seq: int) -> Complaint | None:
+        if kind == "session_start":
+            self.open[sid] = Open(seq, n if type(n) is int else -1)
+            self.begun.setdefault(sid, seq)
+            return ("tampered", seq, f"session {sid} begins twice") if sid in self.ended else None
+        if kind == "session_end":
+            self.ended.add(sid)
+            return ("tampered", seq, f"session {sid} ends and did not begin")
+        return None if n is None else ("tampered", seq, f"a record of session {sid} outside its start and end")
+
+    def process_began(self) -> None:
+        """After a start nothing of an earlier process goes on: its sessions must be ended as lost."""
+        for session in self.open.values():
+            session.stale = True
+
+    def place(self) -> dict[str, int]:
+        """Return what a frontier says of sessions: the open ones, each with its last `n`."""
+        return {sid: max(session.n, 0) for sid, session in self.open.items()}
+
+    def join(self, later: Sessions) -> Iterator[Complaint]:
+        """Take over the stretch after this one, which began with the sessions open here; yield what that shows."""
+        for sid, seq in later.begun.items():
+            if sid in self.ended:
+                yield ("tampered", seq, f"session {sid} begins twice")
+        for seq, sid, of in later.owed:
+            session = self.open.get(sid)
+            if session is None or (session.seen and of not in session.asked):
+                yield ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
+        for sid, session in later.open.items():
+            before = self.open.get(sid)
+            if before is not None and not session.seen:
+                session.asked |= before.asked
+                session.began, session.seen, session.stale = before.began, before.seen, session.stale or before.stale
+        self.open = later.open
+        self.ended |= later.ended
+
+    def left(self, *, closed: bool) -> Iterator[Complaint]:
+        """Yield what is to be said of sessions that have no end; `closed`: the log ends with a shutdown."""
+        for sid, session in self.open.items():
+            if closed or session.stale:
+                yield ("incomplete", session.began, f"session {sid} has no end, and its process has ended")
+            else:
+                yield ("note", session.began, f"session {sid} has no end: it is open, or the gateway was stopped hard")
