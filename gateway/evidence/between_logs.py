@@ -25,7 +25,7 @@ def erased(logs: Iterable[Following]) -> Erasures:
     """Return what the erasures of all logs say, in the order of their times."""
     found = Erasures()
     for one in sorted(
-        (one for log in logs for one in log.said.get("erasure", ())), key=lambda one: str(one.entry["ts"])
+        (one for log in logs for one in log.said.get("erasure", ())), key=lambda one: str(one.entry.get("ts"))
     ):
         found.take(one.entry)
     return found
