@@ -29,6 +29,7 @@ COMMANDS = (
     "sessions",
     "approvals",
     "evidence",
+    "witness",
     "secret",
     "agent",
     "idp",

@@ -43,6 +43,7 @@ from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionI
 from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
+from gateway.witnessing import Witnessing, keepers_of, write_witness_keys
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.reactor import Reactor
@@ -107,10 +108,15 @@ class Supervisor:
         self._authority = Authority(settings, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         with self._open_logs() as logs:
+            self._logs = logs
+            storage, both = DiskStorage(), (logs.control, logs.worker)
+            keepers = keepers_of(settings, logs.control, storage)
+            self._witnessing = Witnessing(keepers, both, storage, self._clock, self._alarm)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(logs.control.run)
                 nursery.start_soon(logs.worker.run)
-                nursery.start_soon(keep_archiving, settings.evidence_dir, (logs.control, logs.worker))
+                nursery.start_soon(keep_archiving, settings.evidence_dir, both)
+                nursery.start_soon(self._witnessing.run)
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()
 
@@ -136,6 +142,7 @@ class Supervisor:
             for journal in journals.values():
                 journal.flush()
                 journal.checkpoint()  # a process that was killed may have left its last records unsigned
+            write_witness_keys(self._settings, storage)
             _write_views(evidence)
             yield Logs(GroupCommit(journals["control"]), GroupCommit(journals["w1"]))
             for journal in journals.values():
@@ -161,7 +168,7 @@ class Supervisor:
     ) -> None:
         settings = self._settings
         events = Events(self._clock)
-        self._logs, self._events = logs, events
+        self._events = events
         notifier = notifier_of(settings, self._clock, self._alarm)
         if notifier is not None:
             nursery.start_soon(notifier.run)
@@ -260,15 +267,13 @@ class Supervisor:
 
     async def status(self) -> dict[str, Json]:
         """See `gateway.control.methods.ControlBackend`."""
-        logs: dict[str, Json] = {}
-        broken = None
-        for log in (self._logs.control, self._logs.worker):
-            broken = broken or log.journal.broken
-            head = log.head
-            logs[log.log] = None if head is None else {"seq": head.seq, "chain": head.chain}
+        both = (self._logs.control, self._logs.worker)
+        broken = next((log.journal.broken for log in both if log.journal.broken is not None), None)
+        refused = self._witnessing.fault
         return {
-            "healthy": broken is None,
-            "fault": broken,
+            "healthy": broken is None and refused is None,
+            "forwarding": broken is None,
+            "fault": broken or refused,
             "gateway": self._settings.gateway.name,
             "version": __version__,
             "started": format_time(self._started),
@@ -278,7 +283,8 @@ class Supervisor:
             "pending": len(self._approvals.pending()),
             "connections": [each.name for each in self._settings.connections()],
             "catalogs": [desk.describe() for desk in self._worker_of.desks.values()],
-            "evidence": logs,
+            "evidence": {log.log: self._witnessing.head(log) for log in both},
+            "witnesses": self._witnessing.describe(),
         }
 
     async def sessions(self) -> list[dict[str, Json]]:

@@ -165,9 +165,9 @@ def happening(event: str, data: Raw) -> Happening | None:
 
 
 def health(raw: object) -> HealthSeen:
-    """Read the gateway's status: the head of each of its logs, as `w1:48211`, and what is broken."""
+    """Read the gateway's status: the head of each log, as `w1:48211`, what nobody outside saw, what is broken."""
     if not isinstance(raw, Mapping):
-        return HealthSeen("", "")
+        return HealthSeen("", "", "")
     evidence = raw.get("evidence")
     logs = evidence if isinstance(evidence, Mapping) else {}
     heads = [
@@ -175,8 +175,14 @@ def health(raw: object) -> HealthSeen:
         for name, head in logs.items()
         if isinstance(head, Mapping) and name != HIDDEN_KEY
     ]
+    unseen = [
+        count(head, "unwitnessed") for head in logs.values() if isinstance(head, Mapping) and "unwitnessed" in head
+    ]
+    window = f"{sum(unseen)} unwitnessed" if unseen else ""
     fault = text(raw, "fault") or "no reason told" if raw.get("healthy") is False else ""
-    return HealthSeen(" ".join(heads), fault)
+    if fault and raw.get("forwarding") is not True:
+        fault = f"NOTHING IS FORWARDED: {fault}"
+    return HealthSeen(" ".join(heads), window, fault)
 
 
 def text(raw: Raw, key: str) -> str:

@@ -190,6 +190,8 @@ class State:
     link: Link = Link()
     gateway: Gateway | None = None
     head: str = ""
+    window: str = ""
+    """How much of the evidence nobody outside has seen; empty where nobody is asked to look."""
     fault: str = ""
     sessions: Mapping[SessionId, Session] = field(default_factory=lambda: MappingProxyType({}))
     approvals: Mapping[ApprovalId, Approval] = field(default_factory=lambda: MappingProxyType({}))
@@ -275,9 +277,10 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class HealthSeen:
-    """The gateway told the heads of its logs, and what is broken."""
+    """The gateway told the heads of its logs, what of them nobody outside has seen, and what is broken."""
 
     head: str
+    window: str
     fault: str
 
 
@@ -328,8 +331,8 @@ def reduce(state: State, happening: Happening) -> State:
             return replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
         case Attempted(id=id_, attempt=attempt):
             return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
-        case HealthSeen(head=head, fault=fault):
-            return replace(state, head=head, fault=fault)
+        case HealthSeen(head=head, window=window, fault=fault):
+            return replace(state, head=head, window=window, fault=fault)
         case TailSeen():
             return state
 

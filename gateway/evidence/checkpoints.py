@@ -32,6 +32,8 @@ class Checkpoints:
         self._place, self._storage, self._signer = directory / "checkpoints", storage, signer
         self.covered = max(sizes(storage, self._place), default=0)
         """Entries that the last checkpoint covers."""
+        self.newest: TreeState | None = None
+        """The tree that this process signed last."""
 
     def write(self, state: TreeState) -> None:
         """Sign and keep the tree as it stands, unless that is done already. May raise OSError."""
@@ -39,7 +41,7 @@ class Checkpoints:
             return
         note = self._signer.sign(Checkpoint(self._signer.verifier.name, state.size, state.root))
         self._storage.replace(self._place / f"{state.size}.note", note)
-        self.covered = state.size
+        self.covered, self.newest = state.size, state
 
 
 def open_checkpoints(directory: Path, storage: Storage, entropy: Entropy, keys: Path, origin: LogName) -> Checkpoints:

@@ -123,4 +123,4 @@ def split_notes(content: bytes) -> tuple[list[bytes], int]:
             continue
         found.append(match[0])
         used += len(match[0])
-    return found, len(content) - used
+    return found, len(content) - used - (content.count(b"\n") - sum(note.count(b"\n") for note in found))

@@ -16,12 +16,13 @@ from gateway.evidence.chain import commitment
 from gateway.evidence.checkpoints import EVERY, Checkpoints, open_checkpoints
 from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
 from gateway.evidence.frontier import OpenSession
+from gateway.evidence.growth import Leaves
 from gateway.evidence.originals import SealedFiles
 from gateway.evidence.record import KINDS, Torn, session_fields
 from gateway.evidence.replay import Replay, replay
 from gateway.evidence.segments import journal_name
 from gateway.evidence.storage import File, Storage
-from gateway.evidence.tree import TreeState
+from gateway.evidence.tree import TreeState, leaf
 from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, Quote, SessionInfo, format_time
 
 ROOM = 1 << 20
@@ -98,6 +99,10 @@ class Journal:
         """Highest sequence number that a completed sync covers; -1 in an empty log."""
         self.head: Quote | None = Quote(self.log, state.seq - 1, state.chain.value.hex()) if state.seq else None
         """The last durable record."""
+        self.substance = state.seq
+        """Records up to the last one that is more than a witness's answer, which asks for no further one."""
+        self.leaves: Leaves | None = None
+        """The newest leaves, where somebody wants proofs of growth."""
         self.broken: str | None = None
         """Why nothing can be recorded any more, where that is so."""
         self._directory, self._storage, self._clock, self._entropy, self._stack = (
@@ -208,6 +213,8 @@ class Journal:
                 chain = self._line(fields, salt, piece)
                 fields.pop("clk", None)
         self._last_ts = now
+        if draft.kind != "witness":
+            self.substance = self._seq
         return Ticket(self.log, self._seq - 1, chain)
 
     def _seal(self, draft: Draft, fields: dict[str, Json]) -> None:
@@ -237,7 +244,10 @@ class Journal:
         if len(entry) > MAX_ENTRY:
             raise Malformed(f"an entry of {len(entry)} bytes; {MAX_ENTRY} is the limit")
         chain = self._chain.link(entry).hex()
-        self._tree.append(entry)
+        added = leaf(entry)
+        self._tree.add(added)
+        if self.leaves is not None:
+            self.leaves.add(added)
         if not self._lines:
             self._first_ts = self._clock.now()
         self._lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), salt.hex().encode(), entry, payload))
@@ -270,6 +280,20 @@ class Journal:
             self.broken = "the record cannot be written: interrupted while writing"
             raise
         self.durable, self.head, self._durable_tree = batch.last.seq, batch.last, batch.tree
+
+    def keep_leaves(self) -> None:
+        """Keep the newest leaves from here on."""
+        self.leaves = Leaves(self._seq)
+
+    @property
+    def directory(self) -> Path:
+        """Return the log's directory."""
+        return self._directory
+
+    @property
+    def signed(self) -> TreeState | None:
+        """Return the tree as it was signed last; None before this process signed anything."""
+        return None if self._checkpoints is None else self._checkpoints.newest
 
     @property
     def signs(self) -> bool:

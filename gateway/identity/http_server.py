@@ -19,8 +19,9 @@ MAX_BODY_BYTES = 32 * 1024
 REQUEST_SECONDS = 5
 MAX_CONNECTIONS = 64
 _READ_SIZE = 16 * 1024
-_REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 405: b"Method Not Allowed",
-            413: b"Content Too Large", 500: b"Internal Server Error", 503: b"Service Unavailable"}  # fmt: skip
+_REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 403: b"Forbidden", 404: b"Not Found",
+            405: b"Method Not Allowed", 409: b"Conflict", 413: b"Content Too Large", 422: b"Unprocessable Content",
+            500: b"Internal Server Error", 503: b"Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole answer, always JSON; the body may hold a token, so its repr hides it."""
+    """A whole answer, JSON unless `kind` says otherwise; the body may hold a token, so its repr hides it."""
 
     status: int
     body: bytes = field(repr=False)
     headers: tuple[tuple[str, str], ...] = ()
+    kind: str = "application/json"
 
 
 Answer: TypeAlias = "Callable[[Request], Response | Awaitable[Response]]"
@@ -139,7 +141,7 @@ def _refusal(status: int) -> Response:
 def _encode(connection: h11.Connection, response: Response) -> bytes:
     """Return the answer's bytes. A connection in error still accepts a response, which then ends it."""
     headers = [
-        ("content-type", "application/json"),
+        ("content-type", response.kind),
         ("content-length", str(len(response.body))),
         ("cache-control", "no-store"),
         ("connection", "close"),

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConf
 
 from gateway.errors import ConfigurationFault
 from gateway.settings.recipients import held
-from gateway.settings.tables import ApprovalsTable, ConnectionTable, IdentityTable, Settings
+from gateway.settings.tables import ApprovalsTable, ConnectionTable, EvidenceTable, IdentityTable, Settings
 from gateway.settings.values import KEY
 
 PREFIX = "HOOP_"
@@ -179,6 +179,7 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             ),
             "approvals": _absolute_approvals(settings.approvals, base, base / settings.vault_dir),
             "identity": _absolute_identity(settings.identity, base, base / settings.vault_dir),
+            "evidence": _absolute_evidence(settings.evidence, base),
             "connection": tuple(
                 _absolute_connection(entry, base, base / settings.vault_dir) for entry in settings.connection
             ),
@@ -204,6 +205,16 @@ def _absolute_approvals(table: ApprovalsTable, base: Path, vault: Path) -> Appro
     if escalation is not None:
         escalation = escalation.model_copy(update={"notify": references(escalation.notify)})
     return table.model_copy(update={"notify": references(table.notify), "webhook": hooks, "escalation": escalation})
+
+
+def _absolute_evidence(table: EvidenceTable, base: Path) -> EvidenceTable:
+    def place(path: Path | None) -> Path | None:
+        return None if path is None else base / path
+
+    sinks = [
+        sink.model_copy(update={"file": place(sink.file), "directory": place(sink.directory)}) for sink in table.sink
+    ]
+    return table.model_copy(update={"sink": tuple(sinks)})
 
 
 def _absolute_connection(entry: ConnectionTable, base: Path, vault: Path) -> ConnectionTable:

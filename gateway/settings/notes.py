@@ -23,7 +23,8 @@ def notes(settings: Settings) -> Iterator[str]:
         yield "evidence.originals: no recipients; originals of masked values are not kept, since nobody could open them"
     if settings.evidence.literals == "seal":
         yield "evidence.literals: sealing is not built yet; statements are recorded as sent, literals included"
-    yield "evidence: checkpoints and witnesses are not built yet; the chain shows changes, a cut tail it does not"
+    if not (settings.evidence.witness or settings.evidence.sink):
+        yield "evidence.witness: none is configured; whoever is root here can rewrite the evidence and sign it again"
     if not settings.vault.recovery and _uses_vault(settings):
         yield "vault.recovery: names no key; whoever loses this machine loses the vault"
     if not settings.connection:

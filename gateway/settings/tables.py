@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway import model
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
+from gateway.settings.outside import SinkTable, WitnessTable
 from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
 from gateway.settings.units import Endpoint, parse_name
@@ -166,6 +167,16 @@ class EvidenceTable(Table):
     originals: str = "first:1000"
     literals: Literal["seal", "keep"] = "seal"
     recipients: Annotated[tuple[str, ...], AfterValidator(auditors)] = ()
+    witness: tuple[WitnessTable, ...] = ()
+    sink: tuple[SinkTable, ...] = ()
+
+    @model_validator(mode="after")
+    def _keepers_differ(self) -> EvidenceTable:
+        if len({entry.key.name for entry in self.witness}) != len(self.witness):
+            raise wrong("witness", "the same name stands there twice")
+        if len({str(entry.file or entry.directory) for entry in self.sink}) != len(self.sink):
+            raise wrong("sink", "the same place stands there twice")
+        return self
 
     @model_validator(mode="after")
     def _originals_are_understood(self) -> EvidenceTable:

@@ -1,7 +1,8 @@
 """The three lines that every screen has: the tabs, the hints, the status.
 
 The status line always says: the gateway, how the line stands, sessions, what waits and until when, the head of the
-evidence, who you are. Where room is short, the least needed goes first; the line's state never goes.
+evidence, how much of it nobody outside has seen, who you are. Where room is short, the least needed goes first; the
+line's state never goes.
 """
 
 from __future__ import annotations
@@ -48,10 +49,11 @@ def paint_status(state: State, now: Micros | None, monotonic: int, width: int, g
     """Paint the status line."""
     left: list[Span] = [_link(state, monotonic, glyphs)]
     parts = [
-        Span(f"NOTHING IS FORWARDED: {state.fault}" if state.fault else "", "bar-bad"),
+        Span(state.fault, "bar-bad"),
         Span(_waiting(state, now), "bar-wait" if state.pending else "bar"),
         Span(f"{len(state.sessions)} session{'' if len(state.sessions) == 1 else 's'}", "bar"),
         Span(f"head {state.head}" if state.head else "", "bar-faint"),
+        Span(state.window, "bar-faint"),
     ]
     right = (Span(f" {_who(state)} ", "bar"),)
     for part in parts:

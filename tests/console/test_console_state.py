@@ -143,7 +143,8 @@ def test_pending_ones_stand_by_expiry_and_without_expiry_last() -> None:
 def test_the_tail_and_the_head() -> None:
     state = State()
     assert reduce(state, TailSeen(intake.tail(make_record(1)))) is state
-    assert reduce(state, HealthSeen("w1:5", "")).head == "w1:5"
+    seen = reduce(state, HealthSeen("w1:5", "3 unwitnessed", ""))
+    assert (seen.head, seen.window) == ("w1:5", "3 unwitnessed")
 
 
 @pytest.mark.parametrize(

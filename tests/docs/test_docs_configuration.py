@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.settings import load, rules, tables
+from gateway.settings import load, outside, rules, tables
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -21,6 +21,8 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[approvals.escalation]": tables.EscalationTable,
     "[evidence]": tables.EvidenceTable,
     "[vault]": tables.VaultTable,
+    "[[evidence.witness]]": outside.WitnessTable,
+    "[[evidence.sink]]": outside.SinkTable,
     "[limits]": tables.LimitsTable,
     "[[operator]]": tables.OperatorTable,
     "[[connection]]": tables.ConnectionTable,

@@ -103,7 +103,7 @@ def every_kind(text: str) -> list[Draft]:
         record.archive("seg-1", 0, 1, "00", "00", "00", "00"),
         record.key(who, "00"),
         record.erasure(["gw-1/w1:1"], "Art. 17", "dana", [("f", "00", "11")]),
-        record.witness("gw-1/w1", 1, "00", "c"),
+        record.witness("witness.test/w1", "gw-1/w1", 1, "00", Micros(1), "c"),
         record.access("dana", "session s-1", text),
         record.gap(3, 4, "lost"),
         record.session_end(who, n=10, reason="client left", statements=1, denied=0, held=0, rows=1),

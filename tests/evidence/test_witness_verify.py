@@ -110,7 +110,7 @@ def test_two_logs_under_one_key_are_a_fork(tmp_path: Path) -> None:
         (lambda content: content.replace(b"gw-1/w1", b"gw-9/w1"), "incomplete", "holds nothing of this log"),
         (lambda content: content.replace(b"gw-1/w1", b"gw-1/w7"), "tampered", "the witness saw this log"),
         (lambda content: content[:-20], "note", "bytes that are no signed note"),
-        (lambda content: content + b"gw-1/w1\n1", "note", "9 bytes that are no signed note"),
+        (lambda content: content + b"gw-1/w1\n1", "note", "8 bytes that are no signed note"),
         (lambda content: b"\0\n" + content, "note", "bytes that are no signed note"),
         (lambda content: content.replace(b"\n10\n", b"\n11\n"), "note", "1 notes in kept were left out"),
     ],

@@ -8,6 +8,7 @@ import pyrage
 import pytest
 
 from gateway.errors import ConfigurationFault
+from gateway.evidence.cosignature import CosignerKey
 from gateway.model import (
     ConnectionRule,
     ConnectionTest,
@@ -177,6 +178,14 @@ def test_paths_are_relative_to_the_file(write, tmp_path: Path, monkeypatch: pyte
     assert connection.target.sslrootcert == f"{tmp_path}/ca.pem"
 
 
+def test_sinks_are_relative_to_the_file(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    path = write(HEAD + "[[evidence.sink]]\nfile = 'a'\n[[evidence.sink]]\ndirectory = 'b'\nevery = '1m'\n")
+    monkeypatch.chdir("/")
+    file, directory = load(path, {}).evidence.sink
+    assert (file.file, file.directory, file.every) == (tmp_path / "a", None, 5_000_000)
+    assert (directory.file, directory.directory, directory.every) == (None, tmp_path / "b", 60_000_000)
+
+
 def test_the_environment_wins(write) -> None:  # type: ignore[no-untyped-def]
     settings = load(
         write(HEAD + CONNECTION),
@@ -238,6 +247,12 @@ def rules(line: str, action: str = "deny") -> str:
     return f"{HEAD}{CONNECTION}[[connection.rule]]\nname = 'x'\naction = '{action}'\n{line}\n"
 
 
+def witness(**changes: str) -> str:
+    key = str(CosignerKey("witness.test/w1", bytes(32)))
+    told = {"url": "https://witness.test/sub", "key": key, **changes}
+    return f"{HEAD}[[evidence.witness]]\n" + "".join(f"{name} = '{value}'\n" for name, value in told.items())
+
+
 def tries(lines: str) -> str:
     return f"{HEAD}{CONNECTION}[[connection.test]]\nsql = 'SELECT 1'\n{lines}\n"
 
@@ -296,7 +311,16 @@ WRONG = [
     (HEAD + "[evidence]\noriginals = 'first:0'\n", "evidence.originals", "first:N"),
     (HEAD + "[evidence]\noriginals = 'some'\n", "evidence.originals", "first:N"),
     (HEAD + "[evidence]\npayload_limit = '-1'\n", "evidence.payload_limit", "unit"),
-    (HEAD + "[evidence]\nwitness = 'x'\n", "evidence.witness", "unknown key"),
+    (HEAD + "[evidence]\nwitnesses = 'x'\n", "evidence.witnesses", "unknown key"),
+    (witness(key="nonsense"), "evidence.witness.0.key", "verifier key"),
+    (witness(url="ftp://a/"), "evidence.witness.0.url", "https://witness.example"),
+    (witness(url="https://u:p@a/"), "evidence.witness.0.url", "https://witness.example"),
+    (witness(url="https://a/?b"), "evidence.witness.0.url", "https://witness.example"),
+    (witness(url="https://a b/"), "evidence.witness.0.url", "https://witness.example"),
+    (witness() + witness().removeprefix(HEAD), "evidence.witness", "twice"),
+    (HEAD + "[[evidence.sink]]\nevery = '1m'\n", "evidence.sink.0.file", "either a file"),
+    (HEAD + "[[evidence.sink]]\nfile = 'a'\ndirectory = 'b'\n", "evidence.sink.0.file", "either a file"),
+    (HEAD + "[[evidence.sink]]\nfile = 'a'\n[[evidence.sink]]\nfile = 'a'\n", "evidence.sink", "twice"),
     (HEAD + "[limits]\nconnections = 0\n", "limits.connections", "more than nothing"),
     (HEAD + "[[operator]]\nname = 'dana'\n", "operator.0.uid", "missing"),
     (HEAD + "[[operator]]\nname = 'dana'\nuid = -1\n", "operator.0.uid", "greater than"),

@@ -8,7 +8,9 @@ from gateway.evidence.values import name
 from gateway.model import (
     Draft,
     Json,
+    Micros,
     SessionInfo,
+    format_time,
 )
 
 
@@ -45,9 +47,10 @@ def erasure(records: Sequence[str], basis: str, by: str, files: Sequence[tuple[s
     return Draft("erasure", fields=fields)
 
 
-def witness(origin: str, size: int, root: str, cosignature: str) -> Draft:
-    """Return a witness's cosignature of a checkpoint."""
-    return Draft("witness", fields={"origin": origin, "size": size, "root": root, "cosignature": cosignature})
+def witness(who: str, origin: str, size: int, root: str, at: Micros, cosignature: str) -> Draft:
+    """Return that witness `who` signed a checkpoint of log `origin`, at its own time; `cosignature` is in base64."""
+    fields: dict[str, Json] = {"witness": name(who), "origin": origin, "size": size, "root": root}
+    return Draft("witness", fields={**fields, "at": format_time(at), "cosignature": cosignature})
 
 
 def gap(from_seq: int, to_seq: int | None, why: str) -> Draft:
