@@ -133,6 +133,7 @@ def _shown(trial: Trial, context: Context, fault: str) -> dict[str, Json]:
         "reviewers": list(verdict.reviewers),
         "masked_columns": list(trial.masked),
         "relations": list(trial.relations),
+        "sets_off": list(trial.sets_off),
         "subject": context.subject,
         "groups": list(context.groups),
         "at": format_time(context.at),

@@ -64,6 +64,14 @@ class Relation:
     """Numbers of the columns that a CHECK or EXCLUDE constraint, an expression or partial index, a default or
     generation expression or the partition key names: the catalog prints values beside them. None: not known, so
     each of them."""
+    sets_off: tuple[str, ...] = ()
+    """What runs with a write and is not in its text, in words: `trigger t calls public.f`, `rule r`."""
+    belongings: tuple[str, ...] = ()
+    """A digest of each rule, trigger, default, constraint and policy."""
+    calls: frozenset[int] = frozenset()
+    """Functions, by oid, that those call, or its view's own rule."""
+    keys: tuple[frozenset[int], ...] = ()
+    """Column numbers of unique keys: where all columns of one equal something, at most one row is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,8 @@ class Function:
     oid: int
     schema: str
     name: str
+    digest: str = ""
+    """Of all that the catalog says of it, its body included."""
 
 
 @dataclass(frozen=True, slots=True)

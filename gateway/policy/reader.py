@@ -18,6 +18,7 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
 from gateway.policy.named import relations_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
+from gateway.policy.set_off import set_off
 from gateway.policy.statement import (
     SessionState,
     StateEffect,
@@ -84,6 +85,7 @@ class Reader:
             predicate_touch=tuple(sorted(touched)),
             outputs=self.columns,
             depends_on_state=self.depends_on_state,
+            sets_off=set_off(found.written.values(), self.catalog),
             ddl=any(act.what in _DEFINING or act.what in _OPAQUE for act in found.acts),
             passes_failed=self.passes_failed,
         )

@@ -143,6 +143,8 @@ class StatementFacts:
     outputs: tuple[Output, ...] | None = ()
     """Result columns by lineage, in order. None: undecidable, so that every column is masked."""
     depends_on_state: bool = False
+    sets_off: tuple[str, ...] = ()
+    """What runs with its writes and is not in its text: triggers, rules, foreign keys' actions, defaults that call."""
     ddl: bool = False
     passes_failed: bool = False
     """PostgreSQL runs it in a failed transaction too: COMMIT, ROLLBACK, ROLLBACK TO."""
@@ -192,6 +194,11 @@ class Facts:
     def predicate_touch(self) -> tuple[str, ...]:
         """Marked columns that some statement compares, joins, groups or orders by, sorted."""
         return tuple(sorted({mark for statement in self.statements for mark in statement.predicate_touch}))
+
+    @property
+    def sets_off(self) -> tuple[str, ...]:
+        """What the writes of the string set off, sorted."""
+        return tuple(sorted({words for statement in self.statements for words in statement.sets_off}))
 
     @property
     def ddl(self) -> bool:

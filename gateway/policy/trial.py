@@ -23,6 +23,8 @@ class Trial:
     masked: tuple[str, ...]
     """Result columns that would be masked, by name or by number from 1; `*` where it could be any."""
     relations: tuple[str, ...]
+    sets_off: tuple[str, ...] = ()
+    """What runs with its writes and is not in its text."""
 
 
 def no_catalog(connection: Connection) -> Catalog:
@@ -32,7 +34,7 @@ def no_catalog(connection: Connection) -> Catalog:
 
 def tried(facts: Facts, rules: RuleSet, context: Context) -> Trial:
     """Judge what was found of a statement."""
-    return Trial(decide(facts, rules, context), _masked(facts), facts.relations)
+    return Trial(decide(facts, rules, context), _masked(facts), facts.relations, facts.sets_off)
 
 
 def differs(test: ConnectionTest, verdict: Verdict) -> str:

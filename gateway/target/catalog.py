@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
 from typing import Final
 
 import trio
@@ -19,6 +20,7 @@ import trio
 from gateway.errors import TargetFault
 from gateway.model import Connection
 from gateway.policy.catalog import Catalog, Column, Function, Relation, TypeShape
+from gateway.target.belongings import with_belongings
 from gateway.target.own_session import OwnSession
 from gateway.target.query import QueryFailed, Result, Row
 
@@ -96,15 +98,18 @@ class CatalogReader:
 def build_catalog(sets: Sequence[Sequence[Row]], epoch: int, search_path: tuple[str, ...]) -> Catalog:
     """Make a Catalog of the result sets of `catalog.sql`, in their order."""
     (heads, columns, reads, rules, inherits, printed, functions, extensions, operators, types, builtins, shapes,
-     computed) = sets  # fmt: skip
-    relations = _relations(heads, columns, reads, rules, inherits, printed)
-    owned = _owners(((schema, name), extension) for _, schema, name, extension in functions)
+     computed, belongings, keys) = sets  # fmt: skip
+    known = _functions(functions)
+    relations = with_belongings(
+        _relations(heads, columns, reads, rules, inherits, printed), chain(*known.values()), belongings, keys
+    )
+    owned = _owners(((schema, name), extension) for _, schema, name, extension, _ in functions)
     return Catalog(
         epoch=epoch,
         search_path=search_path,
         relations=relations,
         by_name={(relation.schema, relation.name): relation for relation in relations.values()},
-        functions=_functions(functions),
+        functions=known,
         extensions=frozenset(_text(name) for (name,) in extensions),
         extension_functions={name: extension for name, extension in owned.items() if extension},
         operators=_owners(((schema, name), extension) for schema, name, extension in operators),
@@ -206,8 +211,8 @@ def _inherited(
 
 def _functions(rows: Sequence[Row]) -> dict[tuple[str, str], tuple[Function, ...]]:
     grouped: dict[tuple[str, str], list[Function]] = defaultdict(list)
-    for oid, schema, name, _ in rows:
-        found = Function(_number(oid), _text(schema), _text(name))
+    for oid, schema, name, _, digest in rows:
+        found = Function(_number(oid), _text(schema), _text(name), _text(digest))
         grouped[found.schema, found.name].append(found)
     return {name: tuple(found) for name, found in grouped.items()}
 

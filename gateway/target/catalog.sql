@@ -96,8 +96,8 @@ SELECT p.relid, p.attnum
  WHERE p.relid <> 0 AND p.attnum IS DISTINCT FROM 0
  ORDER BY 1, 2;
 
--- functions that are not PostgreSQL's own
-SELECT p.oid, n.nspname, p.proname, e.extname
+-- functions that are not PostgreSQL's own, with a digest of all that is known of each, its body included
+SELECT p.oid, n.nspname, p.proname, e.extname, md5(p::text)
   FROM pg_proc p
   JOIN pg_namespace n ON n.oid = p.pronamespace
   LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
@@ -163,5 +163,44 @@ SELECT f.adrelid, f.adnum,
   JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
  WHERE a.attgenerated <> ''
  ORDER BY 1, 2;
+
+-- what belongs to a relation beside its columns: rules, triggers, defaults, constraints (also those of others that change
+-- its rows' children or are set off by it), policies; a digest of each, and the functions beyond PostgreSQL's own that it
+-- calls. The words name what runs with a write and is not in its text.
+WITH own AS (
+    SELECT r.ev_class AS relid, 'pg_rewrite'::regclass AS class, r.oid, r::text AS body,
+           CASE WHEN r.ev_type <> '1' THEN format('rule %I', r.rulename) END AS words
+      FROM pg_rewrite r WHERE r.ev_class >= 16384
+    UNION ALL
+    SELECT t.tgrelid, 'pg_trigger'::regclass, t.oid, t::text,
+           CASE WHEN t.tgenabled <> 'D' THEN format('trigger %I', t.tgname) END
+      FROM pg_trigger t WHERE NOT t.tgisinternal
+    UNION ALL
+    SELECT d.adrelid, 'pg_attrdef'::regclass, d.oid, d::text, format('default of %I', a.attname)
+      FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid >= 16384
+    UNION ALL
+    SELECT k.conrelid, 'pg_constraint'::regclass, k.oid, k::text, format('constraint %I', k.conname)
+      FROM pg_constraint k WHERE k.conrelid >= 16384
+    UNION ALL
+    SELECT k.confrelid, 'pg_constraint'::regclass, k.oid, k::text, format('foreign key %I of %s', k.conname, k.conrelid::regclass)
+      FROM pg_constraint k
+     WHERE k.contype = 'f' AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd'))
+    UNION ALL
+    SELECT p.polrelid, 'pg_policy'::regclass, p.oid, p::text, format('policy %I', p.polname) FROM pg_policy p
+)
+SELECT o.relid, o.class::text, o.words, md5(o.body),
+       (SELECT json_agg(DISTINCT d.refobjid::int8) FROM pg_depend d
+         WHERE d.classid = o.class AND d.objid = o.oid AND d.refclassid = 'pg_proc'::regclass)
+  FROM own o
+ ORDER BY o.relid, o.class, o.oid;
+
+-- unique keys that hold at once and for every row: where all columns of one equal something, one row is meant
+SELECT i.indrelid, json_agg(k.columns ORDER BY i.indexrelid)
+  FROM pg_index i
+ CROSS JOIN LATERAL (SELECT json_agg(a.attnum) AS columns
+                       FROM unnest(i.indkey::int2[]) WITH ORDINALITY a (attnum, place)
+                      WHERE a.place <= i.indnkeyatts) k
+ WHERE i.indisunique AND i.indimmediate AND i.indisvalid AND i.indexprs IS NULL AND i.indpred IS NULL
+ GROUP BY i.indrelid ORDER BY i.indrelid;
 
 COMMIT;

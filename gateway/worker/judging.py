@@ -203,6 +203,8 @@ class Judge:
         if catalog is not None and not self._certain(action, catalog):
             found = replace(found, statements=tuple(_undecided(each, action.names) for each in found.statements))
         verdict = closed(closing or self._closing(), found) or decide(found, self.rules, context)
+        if verdict.kind is VerdictKind.APPROVE and found.sets_off:
+            verdict = replace(verdict, reason=f"{verdict.reason} It sets off: {'; '.join(found.sets_off)}.")
         denied = verdict.kind is VerdictKind.DENY
         masks = self.rules.has_marks or verdict.kind is VerdictKind.MASK
         return Judgement(
