@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NewType, Protocol, TypeAlias
 
 from gateway.approval.operation_hash import Definition
 from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
 from gateway.pgwire.backend import ColumnDescription, Report
+
+if TYPE_CHECKING:
+    from gateway.masking.copy_out import CopyOut
 
 Token = NewType("Token", int)
 """Names one question of the machine; its answer comes by `Session.resume(token, …)`."""
@@ -142,7 +145,8 @@ class Judgement:
     """It writes a relation: triggers and foreign keys' actions may read, and print, others that it does not name."""
     copy_in: bool = False
     copy_out: bool = False
-    """COPY … TO STDOUT: policy let it through only because every column of it is clean."""
+    copies: tuple[tuple[int, CopyOut], ...] = ()
+    """COPY … TO STDOUT with a marked column in reach: (index of the statement in the string, what is known of it)."""
     depends_on_state: bool = False
     """EXECUTE, FETCH and the like: judged again once the session is quiet, since names may still change."""
     effects: tuple[tuple[int, NameEffect], ...] = ()

@@ -25,6 +25,7 @@ from gateway.pgwire.actions import (
 from gateway.pgwire.admitting import Admitting
 from gateway.pgwire.backend import ColumnDescription, ready_for_query, report
 from gateway.pgwire.copy_in import CopyIn
+from gateway.pgwire.copy_out import ask, ask_first
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation, Preparing
 from gateway.pgwire.framing import Message, MessageReader
@@ -113,6 +114,8 @@ class ClientSide:
         if admitted is None:
             return
         operation = x.operation(admitted.n, statement, admitted.judgement)
+        if not (yield from ask_first(x, operation)):
+            return
         x.to_target(found.encode())
         x.segment_dirty = False
         x.flight.push(Expected(Await.QUERY, operation))
@@ -232,6 +235,7 @@ class ClientSide:
         if operation.judgement.planner is not None:
             self._forward(describe(b"P", wanted.portal))
             x.flight.push(Expected(Await.DESCRIBE, operation, target=b"P", name=wanted.portal, hidden=True))
+        ask(x, operation)
         self._forward(found.encode())
         x.flight.push(Expected(Await.EXECUTE, operation, name=wanted.portal))
         if operation.judgement.copy_in:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from gateway.masking.copying import Copier
 from gateway.model import Statement
 from gateway.pgwire.actions import Judgement, Names, Plan
 from gateway.pgwire.answer import Collector
@@ -47,6 +48,10 @@ class Operation:
     """Set only where some column of the present result is masked."""
     described: bool = False
     copying_out: bool = False
+    copier: Copier | None = None
+    """Rewrites the COPY data that the target sends; None: nothing of it is masked."""
+    inner: tuple[ColumnDescription, ...] = ()
+    """What the target said of the query within a COPY."""
     seen: int = 0
     """Rows of the present statement so far."""
     row: int = 0

@@ -26,6 +26,15 @@ def scrub(error: Report) -> Report:
     return Report((*kept, ("M", text)))
 
 
+def moved(error: Report, characters: int) -> Report:
+    """Return an error about a part of the agent's text with the position in the whole of it."""
+
+    def fit(code: str, value: str) -> tuple[str, str]:
+        return code, str(int(value) + characters) if code == "P" and value.isdigit() else value
+
+    return Report(tuple(fit(code, value) for code, value in error.fields))
+
+
 _OWN_DATA = ("COPY ", "JSON data", "unnamed portal", "portal ")
 """Contexts that speak of what the agent itself sent or runs."""
 

@@ -21,11 +21,12 @@ from gateway.pgwire.backend import (
     decode_row_description,
     encode_data_row,
 )
+from gateway.pgwire.copy_out import CopyOutSide, offset
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
 from gateway.pgwire.originals import OriginalsSide
-from gateway.pgwire.scrub import notification, raised_inside, scrub
+from gateway.pgwire.scrub import moved, notification, raised_inside, scrub
 
 _LENGTH = struct.Struct("!I")
 _DATA_ROW, _COPY_DATA = ord("D"), ord("d")
@@ -41,7 +42,10 @@ class TargetSide:
         self._pending = bytearray()
         self._needed = 5
         self._streaming = 0
+        self._copying = 0
+        """Bytes that are still to come of COPY data too large to be kept whole."""
         self._originals = OriginalsSide(exchange)
+        self._copy_out = CopyOutSide(exchange, self._originals)
 
     @property
     def streaming(self) -> bool:
@@ -52,6 +56,8 @@ class TargetSide:
         """Take bytes from the target."""
         if self._streaming:
             data = self._stream(data)
+        if self._copying:
+            data = self._copy_on(data)
         if self._pending:
             self._pending += data
             if len(self._pending) < self._needed:
@@ -79,6 +85,11 @@ class TargetSide:
                 if streams and length > _STREAM_FROM:
                     self._run(data, run, end)
                     self._streaming = stop - end
+                    return end
+                if length > self._x.limits.message and kind == _COPY_DATA and end - position > 5:
+                    self._run(data, run, position)
+                    self._copying = stop - position - 5
+                    self._copy_on(data[position + 5 : end])
                     return end
                 if length > self._x.limits.message:
                     raise TargetFault(f"the target sent a message of {length} bytes, too large to be looked at whole")
@@ -112,6 +123,12 @@ class TargetSide:
             operation.seen += 1
         return rest
 
+    def _copy_on(self, data: bytes) -> bytes:
+        piece, rest = data[: self._copying], data[self._copying :]
+        self._copying -= len(piece)
+        self._copy_out.data(self._operation(), piece)
+        return rest
+
     def _operation(self) -> Operation:
         head = self._x.flight.head
         if head is None or head.operation is None or head.kind not in (Await.QUERY, Await.EXECUTE):
@@ -123,7 +140,7 @@ class TargetSide:
         if kind == _COPY_DATA:
             if not operation.copying_out:
                 raise TargetFault("the target sent COPY data outside COPY")
-            return True
+            return operation.copier is None
         judgement = operation.judgement
         if judgement.planner is not None and not operation.described:
             raise TargetFault("the target sent rows before it described them")
@@ -144,11 +161,13 @@ class TargetSide:
     def _handle(self, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
         head = x.flight.head
-        if kind != b"D":
+        if kind not in (b"D", b"d"):
             self._originals.flush()
         match kind:
             case b"D":
                 self._masked_row(body)
+            case b"d":
+                self._copy_out.data(self._operation(), body)
             case b"T" | b"n":
                 self._described(head, kind, body, raw)
             case b"C" | b"I" | b"s":
@@ -166,7 +185,7 @@ class TargetSide:
             case b"A":
                 x.to_client(notification(body) if x.marked else raw)
             case b"G" | b"H" | b"c":
-                self._copy(kind, raw)
+                self._copy(kind, body, raw)
             case _:
                 raise TargetFault(f"the target sent a message of type {kind!r} that does not belong here")
 
@@ -197,7 +216,9 @@ class TargetSide:
         if head is None or head.kind is not Await.DESCRIBE:
             raise TargetFault("the target described what nobody asked about")
         self._x.flight.pop()
-        if head.operation is not None:
+        if head.operation is not None and head.target == b"S":
+            head.operation.inner = columns
+        elif head.operation is not None:
             self._result_begins(head.operation, columns)
         elif head.target == b"S":
             self._x.names.described(head.name, columns)
@@ -313,6 +334,8 @@ class TargetSide:
         judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
         touches = x.tainted or (judgement is not None and judgement.touches_marks)
         touches = touches or (x.marked and x.wrote and raised_inside(error))
+        if head is not None and head.kind is Await.PARSE and operation is not None:
+            error = moved(error, offset(operation))
         shown = scrub(error) if touches else error
         raw = shown.encode(b"E")
         x.copy_in = None
@@ -378,20 +401,16 @@ class TargetSide:
             raise TargetFault(f"the pinned setting {name} was changed")
         self._x.to_client(raw)
 
-    def _copy(self, kind: bytes, raw: bytes) -> None:
+    def _copy(self, kind: bytes, body: bytes, raw: bytes) -> None:
         operation = self._operation()
         if kind == b"G":
             if not operation.judgement.copy_in:
                 raise TargetFault("the target wants COPY data that no statement announced")
             self._x.copy_in = operation
         elif kind == b"H":
-            if not operation.judgement.copy_out:
-                raise TargetFault("the target sends COPY data that no statement announced")
-            operation.copying_out = True
-        elif not operation.copying_out:
-            raise TargetFault("the target ended a COPY that did not begin")
+            self._copy_out.begins(operation, body)
         else:
-            operation.copying_out = False
+            self._copy_out.ends(operation)
         operation.collector.sent(raw)
         self._x.to_client(raw)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.lineage import outputs
 from gateway.masking.touch import Touch, predicates, set_columns
@@ -50,6 +51,7 @@ class Reader:
     depends_on_state: bool = False
     columns: tuple[Output, ...] | None = ()
     opaque_output: bool = False
+    copy_out: CopyOut | None = None
     _raw: RawStatement | None = None
     _roots: list[tuple[str, Node]] = field(default_factory=list)
     """Every statement that was read on the way, those behind names included."""
@@ -65,7 +67,7 @@ class Reader:
         self.survey.finish()
         touched = self._flows(kind, fields)
         found = self.survey
-        reach = self._reach()
+        reach = self.reach
         marked = self.catalog.has_marks
         unsure = marked and (found.unknown or any(act.what in _OPAQUE for act in found.acts))
         return StatementFacts(
@@ -87,6 +89,7 @@ class Reader:
             depends_on_state=self.depends_on_state,
             sets_off=set_off(found.written.values(), self.catalog),
             ddl=any(act.what in _DEFINING or act.what in _OPAQUE for act in found.acts),
+            copy_out=self.copy_out,
             passes_failed=self.passes_failed,
         )
 
@@ -138,7 +141,7 @@ class Reader:
 
     def result(self, kind: str, fields: Node) -> None:
         """Find the outputs of the query that gives the statement's result."""
-        self.columns = outputs(kind, fields, self.catalog) if self._may_reach() else ()
+        self.columns = outputs(kind, fields, self.catalog) if self.may_reach else ()
 
     def _flows(self, kind: str, fields: Node) -> frozenset[str]:
         if kind in QUERIES and not self.opaque_output:
@@ -191,10 +194,14 @@ class Reader:
         for mark in sorted(found):
             self.survey.act("marked-write", mark, Place())
 
-    def _may_reach(self) -> bool:
-        return bool(self._reach()) or (self.catalog.has_marks and self.survey.unknown)
+    @property
+    def may_reach(self) -> bool:
+        """Whether a marked column may be in reach."""
+        return bool(self.reach) or (self.catalog.has_marks and self.survey.unknown)
 
-    def _reach(self) -> frozenset[str]:
+    @property
+    def reach(self) -> frozenset[str]:
+        """Marked columns that the relations read and written can lead to."""
         relations = (*self.survey.read.values(), *self.survey.written.values())
         reached = (self.catalog.reach.get(relation.oid, frozenset()) for relation in relations if relation is not None)
         found = {mark for marks in reached for mark in marks}
@@ -204,12 +211,18 @@ class Reader:
 
     def leaks(self) -> str:
         """Name the marked columns that the result would hand out; empty where there are none."""
-        if not self._may_reach():
+        if not self.may_reach:
             return ""
         if self.columns is None:
             return "what cannot be decided"
         marks = {mark for output in self.columns if not output.flow.clean for mark in output.flow.sources or ("?",)}
         return ", ".join(sorted(marks))
+
+    @property
+    def alone(self) -> bool:
+        """Whether the string holds no other statement."""
+        raw = self._raw
+        return raw is not None and not self.text[: raw.start].strip() and not self.text[raw.end :].strip(b"; \t\r\n")
 
     def slice(self) -> bytes:
         """Return the statement's own text."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.policy.catalog import Catalog
 
@@ -146,6 +147,8 @@ class StatementFacts:
     sets_off: tuple[str, ...] = ()
     """What runs with its writes and is not in its text: triggers, rules, foreign keys' actions, defaults that call."""
     ddl: bool = False
+    copy_out: CopyOut | None = None
+    """COPY … TO on a connection with marks, whose data can be masked."""
     passes_failed: bool = False
     """PostgreSQL runs it in a failed transaction too: COMMIT, ROLLBACK, ROLLBACK TO."""
 

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
+from gateway.pgwire.backend import ColumnDescription
+from gateway.policy.copies import inner_query, layout_of
 from gateway.policy.named import created_name
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
 from gateway.policy.statement import Declared, Prepared
 from gateway.policy.survey import QUERIES, Place
-from gateway.policy.tree import Node, child, items, kind_of, string
+from gateway.policy.tree import Node, child, items, kind_of, strings
 
 if TYPE_CHECKING:
     from gateway.policy.reader import Reader
@@ -129,17 +132,43 @@ def copy_(reader: Reader, fields: Node, place: Place) -> None:
         return
     if "relation" in fields:
         reader.survey.reads(fields["relation"], place, what=word)
-        query = ("SelectStmt", _table_query(fields))
+        query = ("SelectStmt", _table_query(reader, fields))
     else:
         reader.survey.act(word, "the rows of a query", place)
         query = child(fields, "query")
         reader.statement(*query, place.inside("copy"))
     if query[0] in QUERIES:
         reader.result(*query)
-    leaks = reader.leaks()
-    if leaks:
-        reader.survey.act("copy-out-marked", leaks, place)
-    reader.columns = ()
+    if not reader.catalog.has_marks:
+        return
+    reader.copy_out = _copy_out(reader, fields, query)
+    if reader.copy_out is None and reader.may_reach:
+        reader.survey.act("copy-out-marked", reader.leaks() or ", ".join(sorted(reader.reach)), place)
+
+
+def _copy_out(reader: Reader, copy: Node, query: tuple[str, Node]) -> CopyOut | None:
+    """Return what is known of a COPY's data; None where it could not be masked."""
+    layout = layout_of(copy)
+    if layout is None:
+        return None
+    if "relation" in copy:
+        return CopyOut(layout, _copied_columns(reader, copy))
+    found = inner_query(reader.text, query) if reader.alone else None
+    return CopyOut(layout) if found is None else CopyOut(layout, (), *found)
+
+
+def _copied_columns(reader: Reader, copy: Node) -> tuple[ColumnDescription, ...]:
+    """Describe the columns of COPY t (a, b) TO as a result of a query would be; none where the catalog has no say."""
+    name, relation = reader.survey.relation(copy["relation"])
+    if relation is None or name.rpartition(".")[2] in reader.catalog.temporary:
+        return ()
+    known = {column.name: column for column in relation.columns}
+    names = strings(copy.get("attlist")) or tuple(column.name for column in relation.columns if not column.generated)
+    columns = [known[name] for name in names if name in known]
+    return tuple(
+        ColumnDescription(each.name, relation.oid, each.number, each.type_oid, -1, each.type_modifier, 0)
+        for each in columns
+    )
 
 
 def create_as(reader: Reader, fields: Node, place: Place) -> None:
@@ -163,9 +192,9 @@ def view(reader: Reader, fields: Node, place: Place) -> None:
     reader.opaque_output = True
 
 
-def _table_query(copy: Node) -> Node:
-    """COPY t (a, b) TO reads as SELECT a, b FROM ONLY t."""
-    names = [string(item) for item in items(copy.get("attlist"))]
+def _table_query(reader: Reader, copy: Node) -> Node:
+    """COPY t (a, b) TO reads as SELECT a, b FROM ONLY t; without columns, those that are not generated."""
+    names = strings(copy.get("attlist")) or tuple(column.name for column in _copied_columns(reader, copy))
     fields = [[{"String": {"sval": name}}] for name in names] or [[{"A_Star": {}}]]
     targets = [{"ResTarget": {"val": {"ColumnRef": {"fields": parts}}}} for parts in fields]
     return {"targetList": targets, "fromClause": [{"RangeVar": copy.get("relation", {})}]}

@@ -219,6 +219,11 @@ class Judge:
             writes=any(each.relations_written for each in found.statements),
             copy_in=any(each.operation == "copy-in" for each in found.statements),
             copy_out=not denied and any(each.operation == "copy-out" for each in found.statements),
+            copies=tuple(
+                (place, each.copy_out)
+                for place, each in enumerate(found.statements)
+                if each.copy_out is not None and each.touches_marks
+            ),
             depends_on_state=found.depends_on_state,
             effects=() if denied else _effects(found),
             changes_catalog=found.ddl,
@@ -240,7 +245,7 @@ def _undecided(found: policy.StatementFacts, names: Names) -> policy.StatementFa
     acts = list(found.acts)
     if found.relations_written:
         acts.append(policy.Act("marked-write", "what a changed definition hides"))
-    if found.operation == "copy-out":
+    if found.operation == "copy-out" and found.copy_out is None:
         acts.append(policy.Act("copy-out-marked", "what a changed definition hides"))
     return replace(found, acts=tuple(acts), outputs=None, touches_marks=True)
 

@@ -126,6 +126,13 @@ SELECT most_common_vals FROM pg_stats
 INSERT INTO users (id, name) VALUES (1, 'x') RETURNING *
 UPDATE users SET name = 'x' WHERE id = 1 RETURNING email
 SELECT what FROM odd
+COPY users TO STDOUT
+COPY (SELECT * FROM users) TO STDOUT
+COPY (SELECT upper(email) FROM users) TO STDOUT
+COPY mails TO STDOUT
+COPY payments_old (card) TO STDOUT
+COPY (SELECT row_to_json(u) FROM users u) TO STDOUT
+COPY (SELECT * FROM nothing_known) TO STDOUT
 """
 
 APPROVED = """
@@ -353,13 +360,8 @@ CREATE PUBLICATION p FOR ALL TABLES | replication
 CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p | replication
 CREATE DATABASE d | server
 CREATE TABLESPACE t LOCATION '/x' | server
-COPY users TO STDOUT | copy-out-marked
-COPY (SELECT * FROM users) TO STDOUT | copy-out-marked
-COPY (SELECT upper(email) FROM users) TO STDOUT | copy-out-marked
-COPY mails TO STDOUT | copy-out-marked
-COPY payments_old (card) TO STDOUT | copy-out-marked
-COPY (SELECT row_to_json(u) FROM users u) TO STDOUT | copy-out-marked
-COPY (SELECT * FROM nothing_known) TO STDOUT | copy-out-marked
+COPY users TO STDOUT (ENCODING 'SJIS') | copy-out-marked
+COPY (SELECT id FROM users) TO STDOUT (ENCODING 'GBK') | copy-out-marked
 CREATE TEMP TABLE orders (id int) | temporary-name
 CREATE TEMP VIEW names AS SELECT 1 | temporary-name
 SELECT 1 INTO TEMP users | temporary-name
@@ -459,7 +461,7 @@ def test_observe_without_marks_refuses_nothing(sql: str | bytes) -> None:
     ("DROP TABLE orders", VerdictKind.ALLOW), ("DELETE FROM orders", VerdictKind.ALLOW),
     ("SELECT email FROM users", VerdictKind.MASK), ("SET search_path TO x", VerdictKind.DENY),
     ("SELECT pg_read_file('x')", VerdictKind.DENY), ("SELECT * FROM pg_shadow", VerdictKind.DENY), (b"\xff", VerdictKind.DENY),
-    ("COPY users TO STDOUT", VerdictKind.DENY), ("DO $$ $$", VerdictKind.DENY), ("DROP ROLE x", VerdictKind.ALLOW),
+    ("COPY users TO STDOUT", VerdictKind.MASK), ("DO $$ $$", VerdictKind.DENY), ("DROP ROLE x", VerdictKind.ALLOW),
     ("DELETE FROM users WHERE id = 1 RETURNING email", VerdictKind.MASK),
     ("INSERT INTO orders (note) SELECT email FROM users", VerdictKind.APPROVE),
 ])  # fmt: skip

@@ -413,6 +413,7 @@ class Mask:
     """Masks the second column with three stars."""
 
     column_name, source_columns, style, replacement = "email", ("public.users.email",), "redact", b"***"
+    rewrite = None
 
 
 class MaskSecond:
