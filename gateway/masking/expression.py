@@ -130,8 +130,9 @@ def _called(kind: str, node: Node, catalog: Catalog) -> Flow:
         names = strings(node.get("names"))
         return UNKNOWN if names and type_call(names, catalog) is not None else CLEAN
     if kind == "A_Indirection":
-        called = (field_call(name, catalog) for name in strings(node.get("indirection")))
-        return UNKNOWN if any(call is not None for call in called) else CLEAN
+        names = strings(node.get("indirection"))
+        called = any(field_call(name, catalog) is not None for name in names)
+        return join((UNKNOWN if called else CLEAN, *(_printed(name, catalog) for name in names)))
     return CLEAN
 
 
@@ -143,18 +144,45 @@ def _function(names: tuple[str, ...], catalog: Catalog) -> Flow:
             continue
         if call.what not in _QUIET:
             return UNKNOWN
-    if catalog.definitions_print and names[-1] in PRINTING:
-        return Flow(Level.DERIVED, frozenset({f"pg_catalog.{names[-1]}"}))
+    return _printed(names[-1], catalog)
+
+
+def _printed(name: str, catalog: Catalog) -> Flow:
+    """Return what a function prints of the catalog, also where it is called as a field: `(oid).pg_get_indexdef`."""
+    if catalog.definitions_print and name in PRINTING:
+        return Flow(Level.DERIVED, frozenset({f"pg_catalog.{name}"}))
     return CLEAN
 
 
 def _existence(node: Node, scope: Scope, tracer: Tracer) -> Flow:
-    """EXISTS and ANY tell by their rows: what the subquery's WHERE compares flows into the answer."""
-    kind, select = child(node, "subselect")
-    condition = select.get("whereClause")
-    if kind != "SelectStmt" or condition is None:
-        return CLEAN
-    probe = {**select, "targetList": [{"ResTarget": {"val": condition}}]}
-    for part in ("groupClause", "havingClause", "distinctClause", "sortClause", "op", "larg", "rarg"):
-        probe.pop(part, None)
-    return join(column.flow for column in tracer.query("SelectStmt", probe, scope))
+    """EXISTS and ANY tell by their rows: what the subquery's conditions compare flows into the answer."""
+    flows = []
+    stack = [child(node, "subselect")]
+    while stack:
+        kind, select = stack.pop()
+        if kind != "SelectStmt":
+            continue
+        if "larg" in select or "rarg" in select:
+            around = {name: select[name] for name in ("withClause",) if name in select}
+            stack += [("SelectStmt", {**around, **child(select, side)[1]}) for side in ("larg", "rarg")]
+            continue
+        conditions = [select[name] for name in ("whereClause", "havingClause") if name in select]
+        conditions += _joins(select.get("fromClause"))
+        if conditions:
+            probe = {**select, "targetList": [{"ResTarget": {"val": condition}} for condition in conditions]}
+            for part in ("groupClause", "havingClause", "distinctClause", "sortClause", "op"):
+                probe.pop(part, None)
+            flows += [column.flow for column in tracer.query("SelectStmt", probe, scope)]
+    return join(flows)
+
+
+def _joins(clause: object) -> list[object]:
+    """Return the conditions of the joins in a FROM, those in its subqueries left out."""
+    found: list[object] = []
+    stack = list(items(clause))
+    while stack:
+        kind, node = kind_of(stack.pop())
+        if kind == "JoinExpr":
+            stack += [node.get("larg"), node.get("rarg")]
+            found += [node["quals"]] if "quals" in node else []
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from gateway.masking.assigned import assigned
 from gateway.masking.expression import expression, row_star, star
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 from gateway.masking.naming import output_name
@@ -16,6 +17,7 @@ from gateway.masking.scope import (
     Columns,
     Scope,
     Source,
+    both_tables,
     is_open,
     merged,
     natural,
@@ -24,7 +26,7 @@ from gateway.masking.scope import (
     united,
     whole,
 )
-from gateway.policy.catalog import Catalog
+from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.tree import Node, child, items, kind_of, strings
 
 _MOST_COLUMNS = 1664
@@ -262,7 +264,7 @@ class Lineage:
         alias = fields.get("alias") or {}
         if using is None:
             flow = join(column.flow for side in (left, right) for column in side.columns)
-            source = Source((Output("", flow, many=True),), {**left.tables, **right.tables})
+            source = Source((Output("", flow, many=True),), both_tables(left, right))
         else:
             merged_name = str((fields.get("join_using_alias") or {}).get("aliasname", ""))
             source = merged(left, right, using, merged_name, full=fields.get("jointype") == "JOIN_FULL")
@@ -304,21 +306,27 @@ class Lineage:
             return ()
         scope = self._expressions(fields, outer)
         relation = fields.get("relation", {})
-        target = self._aliased(self._columns_of(relation), relation, str(relation.get("relname", "")))
+        plain = self._aliased(self._columns_of(relation), relation, str(relation.get("relname", "")))
         others: tuple[Source, ...] = ()
-        beside = Scope((target,), scope, scope.expressions)
+        beside = Scope((plain,), scope, scope.expressions)
         if kind in {"UpdateStmt", "DeleteStmt"}:
             for item in items(fields.get("fromClause") or fields.get("usingClause")):
-                seen = replace(beside, sources=(target, *others))
+                seen = replace(beside, sources=(plain, *others))
                 others = (*others, self._source(*kind_of(item), seen))
         elif kind == "MergeStmt":
             others = (self._source(*kind_of(fields.get("sourceRelation")), replace(beside, sources=())),)
+        inner = replace(beside, sources=(plain, *others))
+        columns = assigned(kind, fields, self._columns_of(relation), self._written(relation), inner, self)
+        target = self._aliased(columns, relation, str(relation.get("relname", "")))
         sources = (*others, target) if kind == "MergeStmt" else (target, *others)
         columns = self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
         if kind == "DeleteStmt":
             return columns
         # the agent may have chosen what it gets back: a pseudonym of it would begin a dictionary
         return tuple(replace(column, flow=column.flow.blurred()) for column in columns)
+
+    def _written(self, fields: Node) -> Relation | None:
+        return self.catalog.resolve(fields.get("schemaname"), str(fields.get("relname", "")))
 
 
 def leaks(columns: Columns | None) -> bool:

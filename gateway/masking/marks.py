@@ -35,11 +35,13 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
     """Bind `connection.marks` to `catalog`; `previous` is the catalog bound before, whose marks are kept by number."""
     flows, bound, unmatched = _bound(catalog, connection.marks, previous.bound if previous is not None else ())
     known = replace(catalog, bound=frozenset(bound), has_marks=bool(connection.marks),
-                    listed=frozenset(connection.functions), definitions_print=_printed(catalog, bound),
+                    listed=frozenset(connection.functions),
                     temporary=frozenset(n for schema, n in catalog.by_name if schema.startswith("pg_temp_")),
                     function_names=frozenset(n for _, n in (*catalog.functions, *catalog.extension_functions)),
                     )  # fmt: skip
-    _inherit(known, flows)
+    kept = _descended(known, connection.marks, previous.descended if previous is not None else (), flows)
+    kept |= _inherit(known, flows)
+    known = replace(known, descended=frozenset(kept), definitions_print=_printed(catalog, (*bound, *kept)))
     _compute(known, flows)
     if not observes_freely(connection):
         _private(known, flows)
@@ -126,8 +128,12 @@ def _printed(catalog: Catalog, bound: Iterable[tuple[int, int, str]]) -> bool:
     return False
 
 
-def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
-    """Children hold what their parents mark; reading a parent reads its children."""
+def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> set[tuple[int, int, str]]:
+    """Children hold what their parents mark; reading a parent reads its children.
+
+    Return the places in children: they stay marked when a child is detached.
+    """
+    held = set()
     marked = [(oid, number, flow) for oid, columns in flows.items() for number, flow in columns.items()]
     for oid, number, flow in marked:
         relation = catalog.relations[oid]
@@ -138,6 +144,23 @@ def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:
             for column in catalog.relations[other].columns:
                 if column.name == name:
                     _add(flows, other, column.number, flow)
+                    if other in downward:
+                        held |= {(other, column.number, source) for source in flow.sources}
+    return held
+
+
+def _descended(
+    catalog: Catalog, marks: Iterable[Mark], held: Iterable[tuple[int, int, str]], flows: dict[int, dict[int, Flow]]
+) -> set[tuple[int, int, str]]:
+    """Mark what was a child of marked columns when it was last seen, wherever it belongs now."""
+    kept = set()
+    styles = {str(mark): mark.style for mark in marks}
+    for oid, number, name in held:
+        relation = catalog.relations.get(oid)
+        if name in styles and relation is not None and any(column.number == number for column in relation.columns):
+            _add(flows, oid, number, Flow(Level.DIRECT, frozenset({name}), styles[name]))
+            kept.add((oid, number, name))
+    return kept
 
 
 def _compute(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> None:

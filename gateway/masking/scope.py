@@ -129,12 +129,18 @@ def merged(left: Source, right: Source, using: Sequence[str], alias: str, *, ful
         flow = join(flows)
         both.append(Output(name, flow.derived() if full else flow))
     rest = [column for side in (left, right) for column in side.columns if column.name not in using or column.many]
-    tables: dict[str, Columns] = dict(left.tables)
-    for name, columns in right.tables.items():
-        tables[name] = tables.get(name, ()) + columns
+    tables = both_tables(left, right)
     if alias:
         tables[alias] = tuple(both)
     return Source((*both, *rest), tables)
+
+
+def both_tables(left: Source, right: Source) -> dict[str, Columns]:
+    """Return the tables of two joined sources; a name that both have (of two schemas) may mean either."""
+    tables = dict(left.tables)
+    for name, columns in right.tables.items():
+        tables[name] = tables.get(name, ()) + columns
+    return tables
 
 
 def natural(left: Source, right: Source) -> list[str] | None:

@@ -114,6 +114,8 @@ class Catalog:
     """Relation oid -> marked columns that reading it can lead to; filled by `bind`."""
     bound: frozenset[tuple[int, int, str]] = frozenset()
     """(relation oid, column number, mark) as `bind` found them: a mark follows its column through renames."""
+    descended: frozenset[tuple[int, int, str]] = frozenset()
+    """As `bound`, in the children of what is marked: a child keeps its marks when it is detached."""
     has_marks: bool = False
     """The connection has marks; set by `bind`."""
     watched: Mapping[int, Mapping[int, Flow]] = field(default_factory=dict)

@@ -206,7 +206,8 @@ class Reader:
         reached = (self.catalog.reach.get(relation.oid, frozenset()) for relation in relations if relation is not None)
         found = {mark for marks in reached for mark in marks}
         if self.catalog.definitions_print:
-            found |= {name for name in self.survey.functions if name.rpartition(".")[2] in PRINTING}
+            called = self.survey.functions | self.survey.calls
+            found |= {name for name in called if name.rpartition(".")[2] in PRINTING}
         return frozenset(found)
 
     def leaks(self) -> str:

@@ -42,6 +42,7 @@ class KeptMarks:
                 epoch=0,
                 search_path=(),
                 bound=frozenset(_place(each) for each in found["marks"]),
+                descended=frozenset(_place(each) for each in found.get("children", ())),
                 watched_at=frozenset(_place(each) for each in found["columns"]),
                 known_as={int(oid): frozenset(map(str, names)) for oid, names in found["relations"].items()},
             )
@@ -62,6 +63,7 @@ class KeptMarks:
                 "target": self._target,
                 "database": database,
                 "marks": sorted(map(list, bound.bound)),
+                "children": sorted(map(list, bound.descended)),
                 "columns": sorted(map(list, bound.watched_at)),
                 "relations": {str(oid): sorted(names) for oid, names in sorted(bound.known_as.items())},
             },

@@ -169,7 +169,18 @@ SELECT grouping(email), name FROM users GROUP BY ROLLUP (email), name | dc
 INSERT INTO users (email) VALUES ('x') RETURNING * | ccDc
 INSERT INTO users (email) VALUES ('x') RETURNING id, upper(email) | cd
 INSERT INTO users AS n (email) VALUES ('x') RETURNING n.email | D
-INSERT INTO orders (note) SELECT email FROM users RETURNING note | c
+INSERT INTO orders (note) SELECT email FROM users RETURNING note | d
+INSERT INTO orders (note) SELECT email FROM users RETURNING id, orders | cd
+INSERT INTO orders SELECT id, id, name, email FROM users RETURNING total, note | cd
+INSERT INTO orders (id, note) VALUES (1, (SELECT email FROM users)) RETURNING id, note | cd
+INSERT INTO orders (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET note = (SELECT email FROM users) RETURNING note | d
+INSERT INTO orders SELECT * FROM json_populate_record(NULL::users, (SELECT to_json(u) FROM users u)) RETURNING id | d
+UPDATE orders SET note = u.email FROM users u WHERE u.id = user_id RETURNING note, total | dc
+UPDATE orders SET (note, total) = (SELECT email, 1 FROM users) WHERE id = 1 RETURNING note, total, id | ddc
+WITH a AS (INSERT INTO orders (note) SELECT email FROM users RETURNING note, id) SELECT note, id FROM a | dc
+SELECT EXISTS (SELECT 1 FROM users u JOIN orders o ON u.email LIKE 'z%') | d
+SELECT EXISTS (SELECT 1 FROM orders UNION SELECT 1 FROM users WHERE email LIKE 'z%') | d
+SELECT 1 = ANY (SELECT u.id FROM users u JOIN orders o ON u.id = o.user_id) | c
 UPDATE users SET name = 'x' WHERE id = 1 RETURNING users.email, id | Dc
 UPDATE orders o SET total = 1 FROM users u WHERE o.id = 1 RETURNING * | ccccccDc
 UPDATE orders o SET total = 1 FROM users u WHERE o.id = 1 RETURNING u.email | D

@@ -52,6 +52,27 @@ def test_inheritance_spreads_down_and_up() -> None:
     assert only_child.flows[1][3].sources == {"public.vip.email"}
 
 
+def test_a_child_keeps_its_marks_when_it_is_detached() -> None:
+    alone = replace(CATALOG.relations[4], parents=frozenset())
+    parent = replace(CATALOG.relations[3], children=frozenset())
+    after = bind(changed(alone, parent), connection(), previous=BOUND).catalog
+    assert after.flows[4][2].sources == {"public.payments.card"}
+    assert (
+        flows("SELECT card FROM payments_old", bind(changed(alone, parent), connection(), previous=after).catalog)
+        == "D"
+    )
+    gone = {oid: found for oid, found in after.relations.items() if oid != 3}
+    lost = replace(after, relations=gone, by_name={(found.schema, found.name): found for found in gone.values()})
+    assert bind(lost, connection(), previous=after).unmatched == (MARKS[1],)
+
+
+def test_a_column_generated_from_a_marked_one_is_marked() -> None:
+    users = replace(CATALOG.relations[1], columns=(*CATALOG.relations[1].columns, Column("mail_key", 5, 25)))
+    known = bind(replace(changed(users), computed={(1, 5): frozenset({3})}), connection()).catalog
+    assert flows("SELECT mail_key, id FROM users", known) == "dc"
+    assert flows("UPDATE users SET name = 'x' WHERE id = 1 RETURNING mail_key, name", known) == "dc"
+
+
 def test_a_view_that_reads_itself_or_lies_is_unknown() -> None:
     loop = relation(
         70, "loop", "id x", "v", reads=frozenset({70}), definition="SELECT loop.id, loop.x FROM public.loop"
