@@ -39,6 +39,10 @@ crash rounds="50":
 bench *arguments:
     {{ python }} -m bench {{ arguments }}
 
+# Play the corpora of fixtures/ direct and through the gateway: leaks, wrong verdicts, speed of a decision.
+score *arguments:
+    {{ python }} -m score {{ arguments }}
+
 # The whole product on embedded parts.
 demo *arguments:
     .venv/bin/hoop-gateway demo {{ arguments }}
