@@ -148,12 +148,17 @@ class Reader:
             self.result(kind, fields)
         relations = (*self.survey.read.values(), *self.survey.written.values())
         touch = Touch(self.catalog, relations)
-        self._marked_writes(kind, fields, touch)
+        self._marked_writes(touch)
         found: set[str] = set()
         if touch:
-            for here, node in predicates(kind, fields):
-                found |= touch.mentioned(here, node)
+            for root in self._queries() or [(kind, fields)]:
+                for here, node in predicates(*root):
+                    found |= touch.mentioned(here, node)
         return frozenset(found)
+
+    def _queries(self) -> list[tuple[str, Node]]:
+        """Return every query and write that the statement runs, those behind names included."""
+        return [(kind, fields) for kind, fields in self._roots if kind in QUERIES]
 
     def _watched(self) -> tuple[str, ...]:
         """Return the columns that rules name and this statement mentions, in what it runs behind names too."""
@@ -167,21 +172,22 @@ class Reader:
             return ()
         return tuple(sorted({mark for kind, fields in self._roots for mark in touch.anywhere(kind, fields)}))
 
-    def _marked_writes(self, kind: str, fields: Node, touch: Touch) -> None:
+    def _marked_writes(self, touch: Touch) -> None:
         found: set[str] = set()
+        everything = [pair for kind, fields in self._roots for pair in below(kind, fields)] if touch else []
         lasting = any(name.rpartition(".")[2] in EFFECTFUL for name in self.survey.functions)
-        if touch and lasting and any(_leaves_trace(here, node) for here, node in below(kind, fields)):
+        if lasting and any(_leaves_trace(here, node) for here, node in everything):
             found |= touch.everything()
         if not self.survey.written:
             self._note_marked(found)
             return
-        for here, node in below(kind, fields):
-            if here in {"InsertStmt", "UpdateStmt", "MergeStmt", "CopyStmt"} and touch:
+        for here, node in everything:
+            if here in {"InsertStmt", "UpdateStmt", "MergeStmt", "CopyStmt"} and "query" not in node:
                 target = Touch(self.catalog, [self.survey.relation(node.get("relation", {}))[1]])
                 for part, inner in ((here, node), *_arms(here, node)):
                     names = set_columns(part, inner)
                     found |= target.everything() if names is None else target.named(names)
-        if kind not in {"CopyStmt", "ViewStmt"}:
+        for kind, fields in self._queries():
             body = {name: value for name, value in fields.items() if name != "returningList"}
             found |= touch.mentioned(kind, body)
         unresolved = {name for name, relation in self.survey.read.items() if relation is None}
