@@ -52,7 +52,11 @@ def test_a_cosignature_is_to_the_byte_what_c2sp_says() -> None:
     assert key.public.time(Checkpoint(LOG, 43, bytes(32)), raw) is None
 
 
-@pytest.mark.parametrize("text", ["", "a+b+c", "gw-1/w1+00000000+AQ==", str(GrowingLog().signer.verifier)])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a+b+c", "gw-1/w1+00000000+AQ==", str(GrowingLog().signer.verifier)],
+    ids=["none", "short", "zero", "log"],
+)
 def test_other_keys_are_no_witness_keys(text: str) -> None:
     with pytest.raises(Malformed):
         CosignerKey.parse(text)
