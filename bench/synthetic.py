@@ -85,7 +85,16 @@ def write(place: Path, records: int, progress: Callable[[int], None] = lambda _:
         if log.number != number:
             number = log.number
             for one in archive(evidence, storage, clock):
-                fields = (one.segment, one.first, one.last, one.root, one.blake3, one.payload, one.frontier)
+                fields = (
+                    one.segment,
+                    one.first,
+                    one.last,
+                    one.root,
+                    one.blake3,
+                    one.payload,
+                    one.frontier,
+                    one.originals,
+                )
                 log.append(record.archive(*fields))
             log.flush()
             for old in (evidence / "logs/w1/journal").glob("0*.tsv"):

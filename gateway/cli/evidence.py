@@ -7,12 +7,12 @@ import csv
 import json
 import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from gateway.cli import evidence_originals
 from gateway.cli.output import print_rows, visible
+from gateway.cli.progress import Progress
 from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.model import Json
 
@@ -34,6 +34,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="FILE",
         help="signed notes, one after the other, as a witness or a sink kept them",
     )
+    verify.add_argument("--jobs", type=_jobs, metavar="N", help="processes that share the work; one for each core")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     verify.set_defaults(run=_verify)
 
@@ -65,10 +66,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _verify(args: argparse.Namespace) -> int:
     from gateway.evidence.verify import verify
 
-    progress = _Progress(sys.stderr)
-    shown = progress if sys.stderr.isatty() and not args.json else None
-    report = verify(args.directory, args.quick, shown, args.witness)
-    progress.done()
+    progress = Progress(sys.stderr)
+    try:
+        shown = progress if sys.stderr.isatty() and not args.json else None
+        report = verify(args.directory, args.quick, shown, args.witness, args.jobs)
+    except KeyboardInterrupt:
+        raise EvidenceFault("stopped before the end: nothing is proved") from None
+    finally:
+        progress.done()
     if args.json:
         print(json.dumps(_summary(report)))
     else:
@@ -81,6 +86,13 @@ def _verify(args: argparse.Namespace) -> int:
             print(visible(f"{log}: {size} records{signed}{seen}; head {chain}"))
         print("intact" if report.intact else "NOT intact")
     return 0 if report.intact else 1
+
+
+def _jobs(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= 256:
+        raise ValueError
+    return number
 
 
 def _summary(report: Report) -> Json:
@@ -174,26 +186,3 @@ def _check_proof(args: argparse.Namespace) -> int:
     whose = "" if args.key is not None else "; compare it with the one that you were given"
     print(visible(f"holds: in {proven.log} of {proven.size} records, signed by {proven.key}{whose}"))
     return 0
-
-
-class _Progress:
-    """A line on the terminal with how far, how fast and how long still; nothing where there is none."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._began, self._next, self._shown = stream, time.monotonic(), 0.0, False
-
-    def __call__(self, done: int, total: int) -> None:
-        spent = time.monotonic() - self._began
-        if spent < self._next:
-            return
-        self._next, self._shown = spent + 0.2, True
-        rate = done / spent if spent else 0.0
-        left = f"{(total - done) / rate:.0f} s left" if rate else ""
-        share = 100 * done // max(total, 1)
-        self._stream.write(f"\r\x1b[K{share:3} %  {rate / 1e6:.0f} MB/s  {left}")
-        self._stream.flush()
-
-    def done(self) -> None:
-        if self._shown:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()

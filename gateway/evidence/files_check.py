@@ -33,7 +33,9 @@ def check_segments(log: CheckedLog, erasures: Erasures) -> None:
     for number in log.state.unpaid:
         path = payload_path(directory, number)
         if not _taken(path, archives.get(path.stem), erasures):
-            find("tampered", None, f"payload/{path.name} is missing and no erasure says so")
+            first = archives.get(path.stem, {}).get("first")
+            seq = first if isinstance(first, int) else None
+            find("tampered", seq, f"payload/{path.name} is missing and no erasure says so")
     if log.pruned and not erasures.gone(_name(entries_path(directory, log.pruned))):
         find("incomplete", 0, f"segments up to {log.pruned} are missing, and no record says that they were pruned")
     for before, number in pairwise(log.segments):

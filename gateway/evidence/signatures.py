@@ -53,7 +53,8 @@ class Signatures:
                 if path.name != f"{checkpoint.size}.note":
                     raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
             except Malformed as fault:
-                self.find("tampered", None, f"checkpoints/{path.name}: {fault}")
+                size = int(path.stem) if path.stem.isdecimal() and len(path.stem) < 16 else None
+                self.find("tampered", size, f"checkpoints/{path.name}: {fault}")
                 continue
             self._due[checkpoint.size] = checkpoint
             self.signed = max(self.signed, checkpoint.size)

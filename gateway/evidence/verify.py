@@ -9,6 +9,7 @@ was written after the last line it read is not covered.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.errors import EvidenceFault
@@ -112,7 +113,8 @@ class _Check:
         report = Report()
         for log in self._logs:
             state, signatures = log.state, log.signatures
-            report.findings += state.findings
+            named = {log.directory.name: state.name}  # what was found before the log said its name
+            report.findings += [replace(one, log=named.get(one.log, one.log)) for one in state.findings]
             report.records += state.records
             report.heads[state.name] = (state.expected, state.chain.value.hex())
             if signatures.verifier is not None and signatures.signed is not None:

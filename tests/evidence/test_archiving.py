@@ -67,7 +67,7 @@ def record_archived(place: Path) -> int:
     found = run(place)
     log = opened(place)
     for one in found:
-        fields = (one.segment, one.first, one.last, one.root, one.blake3, one.payload, one.frontier)
+        fields = (one.segment, one.first, one.last, one.root, one.blake3, one.payload, one.frontier, one.originals)
         log.append(record.archive(*fields))
     log.close()
     return len(found)
