@@ -373,6 +373,18 @@ class Sealed:
     envelope: bytes = field(repr=False)
 
 
+class Alike(Protocol):
+    """What is the same in many drafts."""
+
+    @property
+    def fields(self) -> Mapping[str, Json]:
+        """The fields that are the same."""
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The names of those that are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A record before the journal gives it its place.
@@ -381,13 +393,16 @@ class Draft:
     `payload` is stored beside the entry and committed to by `pc`; `salt` is given where a digest was keyed with it
     before the record was complete. `seal` makes the envelope that belongs to the record, from log and sequence number;
     `wrapped` is the session's wrapped key, where this record tells of it. Both are on disk before the record is.
+    A `form` holds the rest of the fields where many records have them alike; a payload of bytes is in canonical form
+    already.
     """
 
     kind: str
     session: SessionInfo | None = None
     n: int | None = None
     fields: Mapping[str, Json] = field(default_factory=dict)
-    payload: Mapping[str, Json] | None = None
+    payload: Mapping[str, Json] | bytes | None = None
     salt: bytes | None = None
+    form: Alike | None = None
     seal: Callable[[LogName, int], Sealed] | None = None
     wrapped: bytes | None = field(default=None, repr=False)

@@ -25,12 +25,35 @@ CHUNK = 2**18
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """An encoded event with its number and topic."""
+class Later:
+    """An event's data, made only if somebody wants it; `size` is what it keeps in memory until then, in bytes."""
 
-    number: int
-    topic: str
-    data: bytes
+    size: int
+    make: Callable[[], Mapping[str, Json]]
+
+
+class Line:
+    """An event with its number and topic; `data` is its encoding, made when it is first wanted."""
+
+    __slots__ = ("_data", "_event", "_found", "number", "size", "topic")
+
+    def __init__(self, number: int, event: str, found: Mapping[str, Json] | Later) -> None:
+        self.number, self.topic = number, topic_of(event)
+        self._event, self._found = event, found
+        self._data: bytes | None = None
+        self.size = found.size if isinstance(found, Later) else len(self.data)
+
+    @property
+    def data(self) -> bytes:
+        """The event as it is sent; one that cannot be encoded is a gap."""
+        if self._data is None:
+            found = self._found.make() if isinstance(self._found, Later) else self._found
+            try:
+                self._data = encode(Event(self.number, self._event, found))
+            except Malformed:
+                self._data = gap_line(self.number, self.number).data
+            self._found = {}
+        return self._data
 
 
 class Subscriber:
@@ -50,7 +73,7 @@ class Subscriber:
         if line.topic not in self.topics or self.overrun:
             return
         factor = APPROVALS_FACTOR if line.topic == "approvals" else 1
-        if len(self._lines) >= factor * QUEUE_EVENTS or self._bytes + len(line.data) > factor * QUEUE_BYTES:
+        if len(self._lines) >= factor * QUEUE_EVENTS or self._bytes + line.size > factor * QUEUE_BYTES:
             if line.topic == "approvals":
                 self.overrun = True
                 self._lines.clear()
@@ -69,8 +92,9 @@ class Subscriber:
         """Remove and return what is queued, up to about CHUNK bytes; empty where there is nothing."""
         taken = bytearray()
         while self._lines and len(taken) < CHUNK:
-            taken += self._lines.popleft().data
-        self._bytes -= len(taken)
+            line = self._lines.popleft()
+            taken += line.data
+            self._bytes -= line.size
         if not self._lines and self._gap is not None:
             taken += gap_line(*self._gap).data
             self._gap = None
@@ -78,7 +102,7 @@ class Subscriber:
 
     def _put(self, line: Line) -> None:
         self._lines.append(line)
-        self._bytes += len(line.data)
+        self._bytes += line.size
 
 
 class Events:
@@ -91,18 +115,14 @@ class Events:
         self._bytes = 0
         self._subscribers: set[Subscriber] = set()
 
-    def publish(self, event: str, data: Mapping[str, Json]) -> None:
+    def publish(self, event: str, data: Mapping[str, Json] | Later) -> None:
         """Number the event and hand it on. Never waits; an event that cannot be encoded becomes a gap."""
-        number = self.next
+        line = Line(self.next, event, data)
         self.next += 1
-        try:
-            line = Line(number, topic_of(event), encode(Event(number, event, data)))
-        except Malformed:
-            line = gap_line(number, number)
         self._recent.append(line)
-        self._bytes += len(line.data)
+        self._bytes += line.size
         while len(self._recent) > RECENT_EVENTS or self._bytes > RECENT_BYTES:
-            self._bytes -= len(self._recent.popleft().data)
+            self._bytes -= self._recent.popleft().size
         for subscriber in self._subscribers:
             subscriber.offer(line)
 
@@ -133,4 +153,4 @@ class Events:
 
 def gap_line(first: int, last: int) -> Line:
     """Return the announcement that the events from `first` to `last` were dropped."""
-    return Line(last, "records", encode(Event(last, "gap", {"from": first, "to": last})))
+    return Line(last, "gap", {"from": first, "to": last})

@@ -14,6 +14,7 @@ from functools import partial
 
 import trio
 
+from gateway.control.events import Later
 from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
@@ -50,7 +51,7 @@ from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
 from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
-from gateway.worker.live import LiveSession, LiveSessions
+from gateway.worker.live import SHOWN, LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.reactor import Leg, Line, Reactor
 from gateway.worker.records import drafts, event
@@ -63,7 +64,7 @@ _CANCEL_SECONDS = 5.0
 _GOODBYE_SECONDS = 5.0
 _EVIDENCE_WORDS = "hoop: the record cannot be written"
 
-Publish = Callable[[str, Mapping[str, Json]], None]
+Publish = Callable[[str, Mapping[str, Json] | Later], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +292,7 @@ class AgentSession:
 
     def ask(self, action: Hold) -> Asked:
         """See `gateway.pipeline.Stages`."""
-        self.live.current = _shown(action.statement.sql)
+        self.live.current = action.statement.sql[:SHOWN]
         return self._holding.ask(action)
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
@@ -326,10 +327,10 @@ class AgentSession:
         assert ticket is not None  # noqa: S101  every note has a record
         match note:
             case Request(_, statement):
-                self.live.current = _shown(statement.sql)
+                self.live.current = statement.sql[:SHOWN]
             case Answer():
                 self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
-        shown = event(self.info, note, ticket, format_time(around.clock.now()))
+        shown = event(self.info, note, ticket, around.clock.now())
         if shown is not None:
             around.publish("record", shown)
         return ticket
@@ -354,7 +355,3 @@ def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:
         else:
             found.append(each)
     return found
-
-
-def _shown(sql: bytes) -> str:
-    return sql[:8000].decode("utf-8", "replace")[:2000]

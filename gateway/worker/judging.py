@@ -36,6 +36,7 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
 from gateway.policy.rules import RuleSet
+from gateway.policy.shapes import shape_of, stands_for_all
 from gateway.worker.closing import Closing, closed
 from gateway.worker.definitions import behind
 
@@ -112,10 +113,17 @@ class Judge:
         known = self._known(key, action)
         if known is not None:
             return known
+        shape = shape_of(action.statement.sql)
+        alike = key if shape is None else (shape, *key[1:])
+        known = None if shape is None else self._known(alike, action)
+        if known is not None:
+            return known
         found = facts(action.statement.sql, _state(action), self._catalog)
         if found.wants:
             return None
-        return self._keep(key, self._judgement(found, action, context), action)
+        judgement = self._judgement(found, action, context)
+        shared = shape is not None and _depends_on_no_literal(judgement) and stands_for_all(action.statement.sql)
+        return self._keep(alike if shared else key, judgement, action)
 
     async def analyse(self, action: Analyse, principal: Principal) -> Judgement:
         """Judge after what had to be waited for. Raises `TargetFault` where no catalog was ever read."""
@@ -230,6 +238,24 @@ class Judge:
             epoch=catalog.epoch if catalog is not None else 0,
             alarm=found.alarm,
         )
+
+
+def _depends_on_no_literal(judgement: Judgement) -> bool:
+    """Say whether it is that of a plain reading statement far from marks: the shape of its text decides on it."""
+    return not (
+        judgement.verdict.kind is not VerdictKind.ALLOW
+        or judgement.touches_marks
+        or judgement.marks_in_reach
+        or judgement.predicate_touch
+        or judgement.definitions
+        or judgement.writes
+        or judgement.copy_in
+        or judgement.copy_out
+        or judgement.depends_on_state
+        or judgement.effects
+        or judgement.changes_catalog
+        or judgement.alarm
+    )
 
 
 def _state(action: Analyse) -> policy.SessionState:

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from gateway.model import Json, SessionId, SessionInfo, format_time
 from gateway.pgwire.session import Session
 
+SHOWN = 8000
+"""Bytes of a statement that are kept to be shown."""
+_CHARACTERS = 2000
+
 
 @dataclass(slots=True)
 class LiveSession:
@@ -26,7 +30,8 @@ class LiveSession:
     """Ends it with (what the agent is told, reason for the record); returns once its FATAL is queued."""
     settle: Callable[[], Awaitable[None]]
     """Takes nothing more from its agent; returns once the target owes it no answer."""
-    current: str | None = None
+    current: bytes | None = None
+    """The beginning of the statement that came last."""
 
     def describe(self) -> dict[str, Json]:
         """Return the session as the control socket shows it."""
@@ -47,8 +52,12 @@ class LiveSession:
             "held": counts.held,
             "rows": counts.rows,
             "state": state,
-            "current": self.current if state != "idle" else None,
+            "current": self._shown if state != "idle" else None,
         }
+
+    @property
+    def _shown(self) -> str | None:
+        return None if self.current is None else self.current.decode("utf-8", "replace")[:_CHARACTERS]
 
 
 class LiveSessions:

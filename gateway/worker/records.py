@@ -7,10 +7,12 @@ than the record does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from gateway.control.events import Later
 from gateway.evidence import record
 from gateway.evidence.journal import Ticket
-from gateway.model import Draft, Entropy, Json, MaskStyle, SessionInfo
+from gateway.model import Draft, Entropy, Json, MaskStyle, Micros, Outcome, SessionInfo, Verdict, format_time
 from gateway.pgwire.actions import (
     Alarm,
     Answer,
@@ -93,14 +95,42 @@ def _result(session: SessionInfo, note: Answer) -> Draft:
     )
 
 
-def event(session: SessionInfo, note: Note, ticket: Ticket, now: str) -> dict[str, Json] | None:
-    """Return the `record` event that consoles are told; None for notes that say nothing to a person."""
-    found: dict[str, Json] = {
+def event(session: SessionInfo, note: Note, ticket: Ticket, now: Micros) -> Later | None:
+    """Return the `record` event that consoles are told; None for notes that say nothing to a person.
+
+    It is made only if a console wants it, and keeps until then no more than it will show.
+    """
+    match note:
+        case Request(n, statement, judgement):
+            text = statement.sql[: 4 * _TEXT]
+            return Later(_SMALL + len(text), partial(_asked, session, n, ticket, now, judgement.verdict, text))
+        case Answer():
+            size = _SMALL + len(note.message or "")
+            result = (note.outcome, note.rows, note.duration_us, note.sqlstate, note.message or "")
+            return Later(size, partial(_answered, session, note.n, ticket, now, *result))
+        case Cancellation(n, _, forwarded):
+            text = b"forwarded" if forwarded else b"nothing to cancel at the target"
+            return Later(_SMALL, partial(_noted, session, n, ticket, now, "cancel", text.decode()))
+        case Alarm(n, alarm, detail):
+            shown = f"{alarm}: {detail}"[:_TEXT]
+            return Later(_SMALL + len(shown), partial(_noted, session, n, ticket, now, "alarm", shown))
+        case _:
+            return None
+
+
+_SMALL = 600
+"""Bytes of an event without its text, roughly."""
+
+
+def _noted(
+    session: SessionInfo, n: int, ticket: Ticket, now: Micros, kind: str, text: str, **more: Json
+) -> dict[str, Json]:
+    return {
         "log": ticket.log,
         "seq": ticket.seq,
-        "ts": now,
+        "ts": format_time(now),
         "session_id": session.id,
-        "n": note.n,
+        "n": n,
         "subject": session.principal.subject,
         "connection": session.connection,
         "verdict": None,
@@ -110,30 +140,37 @@ def event(session: SessionInfo, note: Note, ticket: Ticket, now: str) -> dict[st
         "rows": None,
         "duration_us": None,
         "sqlstate": None,
+        "kind": kind,
+        "text": text,
+        **more,
     }
-    match note:
-        case Request(_, statement, judgement):
-            verdict = judgement.verdict
-            found |= {
-                "kind": "request",
-                "verdict": verdict.kind.value,
-                "rule": verdict.rule,
-                "operation": verdict.operation,
-                "text": statement.sql[: 4 * _TEXT].decode("utf-8", "replace")[:_TEXT],
-            }
-        case Answer():
-            found |= {
-                "kind": "result",
-                "text": note.message or "",
-                "outcome": note.outcome.value,
-                "rows": note.rows,
-                "duration_us": note.duration_us,
-                "sqlstate": note.sqlstate,
-            }
-        case Cancellation(_, _, forwarded):
-            found |= {"kind": "cancel", "text": "forwarded" if forwarded else "nothing to cancel at the target"}
-        case Alarm(_, alarm, detail):
-            found |= {"kind": "alarm", "text": f"{alarm}: {detail}"[:_TEXT]}
-        case _:
-            return None
-    return found
+
+
+def _asked(session: SessionInfo, n: int, ticket: Ticket, now: Micros, verdict: Verdict, sql: bytes) -> dict[str, Json]:
+    text = sql.decode("utf-8", "replace")[:_TEXT]
+    judged: dict[str, Json] = {
+        "verdict": verdict.kind.value,
+        "rule": verdict.rule,
+        "operation": verdict.operation,
+    }
+    return _noted(session, n, ticket, now, "request", text, **judged)
+
+
+def _answered(
+    session: SessionInfo,
+    n: int,
+    ticket: Ticket,
+    now: Micros,
+    outcome: Outcome,
+    rows: int,
+    duration_us: int,
+    sqlstate: str | None,
+    message: str,
+) -> dict[str, Json]:
+    ended: dict[str, Json] = {
+        "outcome": outcome.value,
+        "rows": rows,
+        "duration_us": duration_us,
+        "sqlstate": sqlstate,
+    }
+    return _noted(session, n, ticket, now, "result", message, **ended)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from gateway.errors import OurBug
 from gateway.evidence.chain import commitment
+from gateway.evidence.form import Form, quoted
 from gateway.evidence.values import cut, name, parameter, text, wire
+from gateway.evidence.values import text as fit
 from gateway.model import (
     ApprovalId,
     Decision,
@@ -18,33 +22,70 @@ from gateway.model import (
     Verdict,
 )
 
+_KEPT = 1024
+"""Forms, and texts of policy, that are kept encoded."""
 
-def _judged(
-    statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool
-) -> tuple[dict[str, Json], dict[str, Json]]:
+
+def _form_of(statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool) -> Form:
+    would = None if verdict.would is None else verdict.would._value_
+    protocol, kind = statement.protocol._value_, verdict.kind._value_
+    return _judged_form(protocol, verdict.operation, kind, verdict.rule, policy_hash, would, touches_marks)
+
+
+@lru_cache(maxsize=_KEPT)
+def _judged_form(
+    protocol: str, operation: str, verdict: str, rule: str, policy_hash: str, would: str | None, touches_marks: bool
+) -> Form:
     fields: dict[str, Json] = {
-        "proto": statement.protocol.value,
-        "op": verdict.operation,
-        "verdict": verdict.kind.value,
-        "rule": name(verdict.rule),
+        "proto": protocol,
+        "op": operation,
+        "verdict": verdict,
+        "rule": name(rule),
         "policy": policy_hash,
     }
-    if verdict.would is not None:
-        fields["would"] = verdict.would.value
+    if would is not None:
+        fields["would"] = would
     if touches_marks:
         fields["marks"] = True
-    payload: dict[str, Json] = {"sql": wire(statement.sql), "reason": text(verdict.reason)}
+    return Form(fields)
+
+
+def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> bytes:
+    """Return the canonical payload of a judged statement: its text, the reason, and what it binds."""
+    parts = []
+    if bound := statement.parameters:
+        parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}]')
     if statement.name:
-        payload["name"] = text(statement.name)
-    return fields, payload
+        parts.append(f'"name":{quoted(text(statement.name))}')
+    if bound:
+        parts.append(f'"parameters":[{",".join([_member(parameter(each)) for each in bound])}]')
+    if predicate_touch:
+        parts.append(f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}]')
+    parts.append(_reason(verdict.reason))
+    parts.append(f'"sql":{_member(wire(statement.sql))}')
+    if bound:
+        parts.append(f'"types":[{",".join([str(each.type_oid) for each in bound])}]')
+    return ("{" + ",".join(parts) + "}").encode()
+
+
+@lru_cache(maxsize=_KEPT)
+def _reason(reason: str) -> str:
+    return f'"reason":{quoted(text(reason))}'
+
+
+def _member(value: Json) -> str:
+    """Encode what `wire` and `parameter` give: NULL, or an object of one or two texts."""
+    if not isinstance(value, dict):
+        return "null"
+    return "{" + ",".join([f'"{key}":{quoted(str(value[key]))}' for key in sorted(value)]) + "}"
 
 
 def prepare(
     session: SessionInfo, n: int, statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool
 ) -> Draft:
     """Return a Parse of the extended protocol that was not denied: planning runs code, so it is recorded first."""
-    fields, payload = _judged(statement, verdict, policy_hash, touches_marks)
-    return Draft("prepare", session, n, fields, payload)
+    form = _form_of(statement, verdict, policy_hash, touches_marks)
+    return Draft("prepare", session, n, {}, _judged_payload(statement, verdict), form=form)
 
 
 def request(
@@ -60,23 +101,24 @@ def request(
     predicate_touch: tuple[str, ...] = (),
 ) -> Draft:
     """Return a statement asked for: a Query, a Bind with its parameters, or a Parse that is denied."""
-    fields, payload = _judged(statement, verdict, policy_hash, touches_marks)
+    form = _form_of(statement, verdict, policy_hash, touches_marks)
+    payload = _judged_payload(statement, verdict, predicate_touch)
+    if operation_hash is approval is None:
+        return Draft("request", session, n, {}, payload, form=form)
+    fields = dict(form.fields)
     if operation_hash is not None:
         fields["oh"] = operation_hash
     if approval is not None:
         fields["approval"] = approval
-    if predicate_touch:
-        payload["predicate_touch"] = [text(mark) for mark in predicate_touch]
-    if statement.parameters:
-        payload["parameters"] = [parameter(bound) for bound in statement.parameters]
-        payload["types"] = [bound.type_oid for bound in statement.parameters]
-        payload["formats"] = [bound.format for bound in statement.parameters]
     return Draft("request", session, n, fields, payload)
 
 
 def execute(session: SessionInfo, n: int, of: int, max_rows: int) -> Draft:
     """Return one Execute of the portal that request `of` bound; `max_rows` 0 is all."""
-    return Draft("execute", session, n, {"of": of, "max_rows": max_rows})
+    return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, form=_EXECUTED)
+
+
+_EXECUTED = Form({}, ("of", "max_rows"))
 
 
 def data(
@@ -130,25 +172,25 @@ def result(
     `digest` is BLAKE3 keyed with `salt` over all that was sent to the agent, in lower-case hex; `salt` becomes the
     record's own.
     """
-    fields: dict[str, Json] = {
-        "of": of,
-        "outcome": outcome.value,
-        "rows": rows,
-        "bytes": bytes_,
-        "us": duration_us,
-        "digest": digest,
-    }
+    fields: dict[str, Json] = {"of": of, "rows": rows, "bytes": bytes_, "us": duration_us, "digest": digest}
+    form = _result_form(outcome._value_, sqlstate, touches_marks)
+    parts = []
+    if masked_columns:
+        parts.append(f'"masked_columns":[{",".join([quoted(name(column)) for column in masked_columns])}]')
+    if message is not None:
+        parts.append(f'"message":{quoted(cut(message, _MESSAGE)[0])}')
+    parts.append(f'"text":{quoted(fit(text))},"truncated":{"true" if truncated else "false"}')
+    return Draft("result", session, n, fields, ("{" + ",".join(parts) + "}").encode(), salt, form)
+
+
+@lru_cache(maxsize=_KEPT)
+def _result_form(outcome: str, sqlstate: str | None, touches_marks: bool) -> Form:
+    fields: dict[str, Json] = {"outcome": outcome}
     if sqlstate is not None:
         fields["sqlstate"] = name(sqlstate)
     if touches_marks:
         fields["marks"] = True
-    shown, _ = cut(text, len(text) * 4)
-    payload: dict[str, Json] = {"text": shown, "truncated": truncated}
-    if message is not None:
-        payload["message"], _ = cut(message, _MESSAGE)
-    if masked_columns:
-        payload["masked_columns"] = [name(column) for column in masked_columns]
-    return Draft("result", session, n, fields, payload, salt)
+    return Form(fields, ("of", "rows", "bytes", "us", "digest"))
 
 
 _MESSAGE = 64 << 10
