@@ -16,7 +16,7 @@ import trio
 
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.evidence.segments import journal_numbers
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ AGAIN = 120.0
 """Seconds after which closed files that are still there are looked at again: they go ten minutes after their record."""
 
 
-async def keep_archiving(evidence: Path, logs: Sequence[GroupCommit]) -> None:
+async def keep_archiving(evidence: Path, logs: Sequence[Log]) -> None:
     """Archive what is closed, until cancelled."""
     seen: list[int] = []
     last = -AGAIN
@@ -46,7 +46,7 @@ def _closed(evidence: Path) -> bool:
     return any(len(journal_numbers(path.name for path in one.glob("*.tsv"))) > 1 for one in journals)
 
 
-async def archive_once(evidence: Path, logs: Sequence[GroupCommit]) -> None:
+async def archive_once(evidence: Path, logs: Sequence[Log]) -> None:
     """Run the archiver once and record what it made."""
     command = [sys.executable, "-P", "-m", "gateway.evidence.archiver", str(evidence)]
     done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult
 import trio
 
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.evidence.cosignature import CosignerKey, cosignatures, with_signature
 from gateway.evidence.entry import Malformed
 from gateway.evidence.growth import proof
@@ -54,7 +54,7 @@ class Standing:
 class Errand:
     """The newest checkpoint of a log, to be brought to where the log stands as `standing` says."""
 
-    log: GroupCommit
+    log: Log
     tree: TreeState
     note: bytes
     standing: Standing
@@ -100,7 +100,7 @@ class WitnessKeeper:
     name: str
     url: SplitResult
     key: CosignerKey
-    control: GroupCommit
+    control: Log
     storage: Storage
     every: float = LOOK
     _noting: trio.Lock = field(default_factory=trio.Lock)
@@ -163,7 +163,7 @@ class WitnessKeeper:
         async with self._noting:
             await trio.to_thread.run_sync(self._note, errand.log, checkpoint.size, blob)
 
-    def _note(self, log: GroupCommit, size: int, blob: bytes) -> None:
+    def _note(self, log: Log, size: int, blob: bytes) -> None:
         path = log.journal.directory / "checkpoints" / f"{size}.note"
         self.storage.replace(path, with_signature(self.storage.read(path, 0, 1 << 16), self.key.name, blob))
 

@@ -11,17 +11,14 @@ import contextlib
 import json
 import logging
 import ssl
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import trio
 
 from gateway import __version__
 from gateway.approval.ledger import Ledger
-from gateway.approval.restart import left_pending
 from gateway.approval.waiting import Approvals
 from gateway.archiving import keep_archiving
 from gateway.authority import Authority
@@ -32,18 +29,16 @@ from gateway.control.server import ControlServer, make_socket_directory
 from gateway.doors import open_doors
 from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
-from gateway.evidence.journal import Journal
-from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.tls import server_context
-from gateway.model import Clock, Draft, Entropy, Json, LogName, Micros, SessionId, format_time
+from gateway.logs import Logs, open_logs
+from gateway.model import Clock, Entropy, Json, Micros, SessionId, format_time
 from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
-from gateway.witnessing import Witnessing, keepers_of, write_witness_keys
+from gateway.witnessing import Witnessing, keepers_of
 from gateway.worker.agent_session import Surroundings
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.reactor import Reactor
@@ -68,14 +63,6 @@ class Ready:
     issuer: str
 
 
-@dataclass(frozen=True, slots=True)
-class Logs:
-    """The two logs of a gateway with one worker."""
-
-    control: GroupCommit
-    worker: GroupCommit
-
-
 class Supervisor:
     """One gateway. `run` serves until `stop` is set."""
 
@@ -95,6 +82,7 @@ class Supervisor:
         self._bound = ""
         self.live = LiveSessions()
         self.stop = trio.Event()
+        self._resumed = trio.Event()
 
     async def run(self, on_ready: Callable[[Ready], None]) -> None:
         """Serve until `stop`; returns after everything was drained and recorded.
@@ -107,61 +95,16 @@ class Supervisor:
         tls = server_context(postgres.tls_cert, postgres.tls_key, postgres.client_ca)
         self._authority = Authority(settings, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
-        with self._open_logs() as logs:
+        accept_loss = self._accept_loss
+        with open_logs(settings, self._clock, self._entropy, accept_loss=accept_loss) as logs:
             self._logs = logs
-            storage, both = DiskStorage(), (logs.control, logs.worker)
-            keepers = keepers_of(settings, logs.control, storage)
-            self._witnessing = Witnessing(keepers, both, storage, self._clock, self._alarm)
+            keepers = keepers_of(settings, logs.control, DiskStorage())
+            self._witnessing = Witnessing(keepers, logs.both, DiskStorage(), self._clock, self._alarm)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(logs.control.run)
-                nursery.start_soon(logs.worker.run)
-                nursery.start_soon(keep_archiving, settings.evidence_dir, both)
+                nursery.start_soon(keep_archiving, settings.evidence_dir, logs.both)
                 nursery.start_soon(self._witnessing.run)
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()
-
-    @contextlib.contextmanager
-    def _open_logs(self) -> Iterator[Logs]:
-        """Open both logs and record the start, what a former process left open, and the configuration in force."""
-        name, evidence = self._settings.gateway.name, self._settings.evidence_dir
-        storage = DiskStorage()
-        self._left = left_pending(evidence / "logs" / "control", storage)
-        with contextlib.ExitStack() as stack:
-            journals = {}
-            for log in ("control", "w1"):
-                directory, origin = evidence / "logs" / log, LogName(f"{name}/{log}")
-                keys = self._settings.gateway.state_dir / "keys"
-                journal = Journal.open(
-                    directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=self._accept_loss
-                )
-                stack.callback(_close, journal)
-                for draft in first_records(journal, name, __version__):
-                    journal.append(draft)
-                journals[log] = journal
-            journals["control"].append(self._configuration())
-            for journal in journals.values():
-                journal.flush()
-                journal.checkpoint()  # a process that was killed may have left its last records unsigned
-            write_witness_keys(self._settings, storage)
-            _write_views(evidence)
-            yield Logs(GroupCommit(journals["control"]), GroupCommit(journals["w1"]))
-            for journal in journals.values():
-                if journal.broken is None:
-                    journal.append(record.shutdown("stopped"))
-
-    def _configuration(self) -> Draft:
-        from gateway.policy.rules import compile_rules
-
-        rows, texts = [], []
-        for connection in self._settings.connections():
-            rules = compile_rules(connection)
-            texts.append(rules.text)
-            names = tuple(rule.name for rule in rules.rules)
-            marks = tuple(str(mark) for mark in connection.marks)
-            rows.append(record.PolicyInForce(connection.name, rules.hash, names, marks))
-        operators = [f"{each.name}: {', '.join(each.roles)}" for each in self._settings.operator]
-        combined = _combined_hash([row.policy for row in rows])
-        return record.config(combined, "\n".join(texts), connections=rows, operators=operators)
 
     async def _serve(
         self, logs: Logs, nursery: trio.Nursery, tls: ssl.SSLContext, on_ready: Callable[[Ready], None]
@@ -175,12 +118,14 @@ class Supervisor:
         publish = events.publish if notifier is None else notifier.beside(events.publish)
         approvals = Approvals(Ledger(), logs.control, self._clock, publish, linger=settings.approvals.linger)
         self._approvals = approvals
+        nursery.start_soon(logs.control.run, self._control_resumed)
         nursery.start_soon(self._run_approvals)
-        await approvals.refuse_left_over(self._left)
+        await approvals.refuse_left_over(logs.left)
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
-        reactor = Reactor(logs.worker)
+        reactor = self._reactor = Reactor(logs.worker.now)
         nursery.start_soon(reactor.run)
         worker = self._worker_of = self._worker(logs, approvals, events, reactor)
+        nursery.start_soon(logs.worker.run, self._worker_resumed)
         nursery.start_soon(worker.watch)
         control = self._control(approvals, events)
         await nursery.start(control.serve)
@@ -210,15 +155,27 @@ class Supervisor:
         sessions.cancel_scope.deadline = trio.current_time() + _DRAIN_SECONDS
 
     async def _run_approvals(self) -> None:
-        try:
-            await self._approvals.run()
-        except EvidenceFault as fault:
-            logger.error("approvals stopped: %s", fault)  # noqa: TRY400  no traceback for a full disk
+        while True:
+            try:
+                await self._approvals.run()
+            except EvidenceFault as fault:
+                logger.error("approvals stopped: %s", fault)  # noqa: TRY400  no traceback for a full disk
+            await self._resumed.wait()
+            self._resumed = trio.Event()
+
+    def _control_resumed(self) -> None:
+        self._approvals.resume(self._logs.left)
+        self._resumed.set()
+
+    def _worker_resumed(self) -> None:
+        """Sessions that begin from now on record in the new journal; those before it are over."""
+        self._reactor.adopt(self._logs.worker.now)
+        self._worker_of.around = replace(self._worker_of.around, log=self._logs.worker.now)
 
     def _worker(self, logs: Logs, approvals: Approvals, events: Events, reactor: Reactor) -> Worker:
         settings = self._settings
         around = Surroundings(
-            log=logs.worker,
+            log=logs.worker.now,
             live=self.live,
             publish=events.publish,
             clock=self._clock,
@@ -267,7 +224,7 @@ class Supervisor:
 
     async def status(self) -> dict[str, Json]:
         """See `gateway.control.methods.ControlBackend`."""
-        both = (self._logs.control, self._logs.worker)
+        both = self._logs.both
         broken = next((log.journal.broken for log in both if log.journal.broken is not None), None)
         refused = self._witnessing.fault
         return {
@@ -397,24 +354,3 @@ def _shown_strike(strike: Strike) -> dict[str, Json]:
         "until": None if strike.until is None else format_time(strike.until),
         "issued_before": None if strike.issued_before is None else format_time(strike.issued_before),
     }
-
-
-def _close(journal: Journal) -> None:
-    try:
-        journal.close()
-    except EvidenceFault as fault:
-        logger.error("%s", fault)  # noqa: TRY400  no traceback for a full disk
-
-
-def _combined_hash(hashes: list[str]) -> str:
-    from blake3 import blake3
-
-    return blake3("\n".join(hashes).encode()).hexdigest()
-
-
-def _write_views(evidence: Path) -> None:
-    """Write `evidence.duckdb`, in a process of its own."""
-    command = [sys.executable, "-m", "gateway", "evidence", "views", str(evidence)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise EvidenceFault(f"the views cannot be written: {done.stderr.strip()}")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import trio
 
 from gateway.errors import EvidenceFault
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.sinks import DirectorySink, FileSink
 from gateway.evidence.storage import Storage
@@ -41,7 +41,7 @@ class Witnessing:
     def __init__(
         self,
         keepers: Sequence[Keeper],
-        logs: Sequence[GroupCommit],
+        logs: Sequence[Log],
         storage: Storage,
         clock: Clock,
         alarm: Callable[[str, str], None],
@@ -72,7 +72,7 @@ class Witnessing:
             wait = keeper.every if well else min(2 * max(wait, LOOK), LONGEST)
             await trio.sleep(wait)
 
-    async def bring(self, keeper: Keeper, log: GroupCommit) -> bool:
+    async def bring(self, keeper: Keeper, log: Log) -> bool:
         """Have the log's newest checkpoint kept, if it is new there; say whether all is well."""
         standing, tree = self._standings[keeper.name, log.log], log.journal.signed
         place = (keeper.name, log.log)
@@ -96,7 +96,7 @@ class Witnessing:
         self._refused.pop(place, None)
         return True
 
-    def _read(self, log: GroupCommit, size: int) -> bytes:
+    def _read(self, log: Log, size: int) -> bytes:
         return self._storage.read(log.journal.directory / "checkpoints" / f"{size}.note", 0, 1 << 16)
 
     def _refuse(self, place: tuple[str, LogName], words: str) -> None:
@@ -122,17 +122,17 @@ class Witnessing:
         """Return what a witness refuses, where one does."""
         return next(iter(self._refused.values()), None)
 
-    def seen(self, log: GroupCommit) -> Standing | None:
+    def seen(self, log: Log) -> Standing | None:
         """Return how far a log is known outside, by the one that knows most; None where nobody does yet."""
         known = [each for (_, name), each in self._standings.items() if name == log.log and each.known]
         return max(known, key=lambda each: each.size, default=None)
 
-    def unseen(self, log: GroupCommit) -> int:
+    def unseen(self, log: Log) -> int:
         """Return how many durable records nobody outside has seen, without the witnesses' own answers at the end."""
         seen = self.seen(log)
         return max(0, min(log.journal.durable + 1, log.journal.substance) - (0 if seen is None else seen.size))
 
-    def head(self, log: GroupCommit) -> Json:
+    def head(self, log: Log) -> Json:
         """Return a log's last durable record for `status`, and how far it was seen outside; None: the log is empty."""
         if (head := log.head) is None:
             return None
@@ -159,7 +159,7 @@ class Witnessing:
         return {"name": keeper.name, "logs": logs, "fault": "; ".join(faults) or None, "refuses": refuses}
 
 
-def keepers_of(settings: Settings, control: GroupCommit, storage: Storage) -> list[Keeper]:
+def keepers_of(settings: Settings, control: Log, storage: Storage) -> list[Keeper]:
     """Return the configured witnesses and sinks."""
     evidence = settings.evidence
     found: list[Keeper] = [

@@ -84,6 +84,7 @@ class _DoubleFile:
         if storage.sync_error is not None:
             fault, storage.sync_error = storage.sync_error, None
             storage.log.append(("sync failed", self._path.name))
+            storage._unsynced[self._path].clear()  # as Linux does: the next sync succeeds without what was lost
             raise fault
         self._file.sync()
         image = storage._images[self._path]

@@ -1,7 +1,8 @@
 """From what the ledger decided to what everybody may see (Trio): record, sync, then publish and wake.
 
 Promises that a change is on disk before anybody is shown it or woken by it, that records stand in the order in which
-the ledger decided, and that after a failed write nothing is decided any more and every wait ends in `EvidenceFault`.
+the ledger decided, and that after a failed write nothing is decided any more and every wait ends in `EvidenceFault`,
+until the log was opened anew and `resume` begins with an empty ledger.
 `run` must be running for anything to settle; it also lets time pass for the ledger.
 """
 
@@ -18,7 +19,7 @@ from gateway.approval.card import card
 from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.evidence.journal import Ticket
 from gateway.model import ApprovalId, Clock, DecisionKind, Draft, HoldRequest, Json, Quote
 
@@ -47,7 +48,7 @@ class _Change:
 class Settling:
     """The ledger of one gateway, and what of it is on disk."""
 
-    def __init__(self, ledger: Ledger, control_log: GroupCommit, clock: Clock, publish: Publish) -> None:
+    def __init__(self, ledger: Ledger, control_log: Log, clock: Clock, publish: Publish) -> None:
         self.ledger = ledger
         """What is decided; it may not be on disk yet."""
         self.settled: dict[ApprovalId, Approval] = dict(ledger.approvals)
@@ -55,6 +56,9 @@ class Settling:
         self.quotes: dict[ApprovalId, Quote] = {}
         """The latest record of each approval."""
         self.broken: EvidenceFault | None = None
+        self._opening = 0
+        """Counts how often the log was opened anew: who waited before that learns of the fault in any case."""
+        self._last_fault = EvidenceFault("the record cannot be written")
         self._log = control_log
         self._clock = clock
         self._publish = publish
@@ -93,6 +97,14 @@ class Settling:
             self.ledger = Ledger({**self.ledger.approvals, request.approval: approval})
             self._enqueue([Changed(HoldState.PENDING, approval)])
 
+    def resume(self, left: Iterable[HoldRequest], why: str) -> None:
+        """Go on after the log was opened anew: what was open is refused, with `left` as the log tells it."""
+        self._opening += 1
+        self._last_fault, self.broken = self.broken or self._last_fault, None
+        self.ledger, self.settled, self.quotes, self._queue = Ledger(), {}, {}, []
+        self.refuse(left, why)
+        self._wake()
+
     def moving(self, approval: ApprovalId | None = None) -> bool:
         """Whether a change (of `approval`) is not on disk yet."""
         return any(approval in {None, change.approval.id} for change in self._queue)
@@ -104,9 +116,10 @@ class Settling:
 
     async def until(self, ready: Callable[[], bool]) -> None:
         """Wait until `ready`, looking again whenever something settled. Raises EvidenceFault once the log is broken."""
+        opening = self._opening
         while True:
-            if self.broken is not None:
-                raise self.broken
+            if self.broken is not None or self._opening != opening:
+                raise self.broken or self._last_fault
             if ready():
                 return
             await self._moved.wait()

@@ -33,7 +33,7 @@ from gateway.approval.ledger import (
 from gateway.approval.settling import ENDS, Publish, Settling
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.model import (
     ApprovalId,
     Clock,
@@ -59,9 +59,7 @@ class Waitable(Protocol):
 class Approvals:
     """Every held operation of this gateway, and the only way to decide about one."""
 
-    def __init__(
-        self, ledger: Ledger, control_log: GroupCommit, clock: Clock, publish: Publish, *, linger: int = 0
-    ) -> None:
+    def __init__(self, ledger: Ledger, control_log: Log, clock: Clock, publish: Publish, *, linger: int = 0) -> None:
         self._settling = Settling(ledger, control_log, clock, publish)
         self._linger = linger
         self._shut: str | None = None
@@ -202,6 +200,10 @@ class Approvals:
         """Refuse what a former process left pending (`gateway.approval.restart`); returns once that is on disk."""
         self._settling.refuse(left, "the gateway restarted while this waited")
         await self._settling.until(lambda: not self._settling.moving())
+
+    def resume(self, left: Iterable[HoldRequest]) -> None:
+        """Go on after the control log broke and was opened anew, which has `left` pending: nobody waits for that."""
+        self._settling.resume(left, "the evidence could not be written while this waited")
 
     async def close(self, why: str = "the gateway is stopping") -> None:
         """Refuse whatever is open and everything asked from now on; returns once that is on disk."""

@@ -1,14 +1,15 @@
 """Group commit: many sessions wait for one sync (Trio).
 
 Promises that `durable` returns only after a sync that covers its ticket, that what nobody waits for is on disk within
-50 ms, and that after a failed write every waiter gets `EvidenceFault` and nobody writes again. Never holds a lock over
-an await of its caller's.
+50 ms, and that after a failed write every waiter gets `EvidenceFault` and nobody writes again; `broke` says so to who
+waits for nothing. Never holds a lock over an await of its caller's.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -26,11 +27,38 @@ MODERATE = 0.02
 _PROBE = 16
 
 
+class Log(Protocol):
+    """A log to record in, for those who do not care whether it had to be opened anew (`lasting`)."""
+
+    @property
+    def journal(self) -> Journal:
+        """Return the journal that is written to now."""
+
+    @property
+    def log(self) -> LogName:
+        """Return the log's origin."""
+
+    @property
+    def head(self) -> Quote | None:
+        """Return the last durable record."""
+
+    def append(self, draft: Draft) -> Ticket:
+        """See `GroupCommit`."""
+
+    async def durable(self, ticket: Ticket) -> Recorded:
+        """See `GroupCommit`."""
+
+    async def record(self, draft: Draft) -> Recorded:
+        """See `GroupCommit`."""
+
+
 class GroupCommit:
     """A journal shared by the tasks of one Trio loop."""
 
     def __init__(self, journal: Journal, timer: Callable[[], float] = time.perf_counter) -> None:
         self.journal = journal
+        self.broke = trio.Event()
+        """Nothing can be recorded any more."""
         self._timer = timer
         self._flushing = False
         self._flushed = trio.Event()
@@ -64,10 +92,14 @@ class GroupCommit:
         """
         if self._flushing or not self._is_fast():
             return False
-        batch = self.journal.take()
-        if batch is not None:
-            self._commit(batch)
-            self._committed()
+        try:
+            batch = self.journal.take()
+            if batch is not None:
+                self._commit(batch)
+                self._committed()
+        finally:
+            if self.journal.broken is not None:
+                self.broke.set()
         return True
 
     async def commit_once(self) -> None:
@@ -97,7 +129,8 @@ class GroupCommit:
         async with trio.open_nursery() as nursery:
             if self.journal.signs:
                 nursery.start_soon(self._sign)
-            await self._sweep()
+            nursery.start_soon(self._sweep)
+            await self.broke.wait()
             nursery.cancel_scope.cancel()
 
     async def _sign(self) -> None:
@@ -109,6 +142,7 @@ class GroupCommit:
             try:
                 await trio.to_thread.run_sync(self.journal.checkpoint)
             except EvidenceFault:
+                self.broke.set()
                 return  # the journal keeps the fault and tells it to everyone who appends or waits
 
     async def _sweep(self) -> None:
@@ -156,6 +190,8 @@ class GroupCommit:
                     await trio.to_thread.run_sync(self._commit, batch)
             self._committed()
         finally:
+            if self.journal.broken is not None:
+                self.broke.set()
             self._flushing = False
             self._flushed.set()
             self._flushed = trio.Event()

@@ -2,7 +2,8 @@
 
 Promises that `append` alone decides order, chain and commitments; that `durable` never passes what a completed sync
 covers; and that only a durable ticket yields `Recorded`. After a failed write or sync the journal is broken for good:
-it is never retried, since the kernel may have dropped what it could not write. Knows no event loop; `commit` does.
+it is never retried, since the kernel may have dropped what it could not write; `lasting` opens another in its place,
+where the tickets of this one are worth nothing. Knows no event loop; `commit` does.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Ticket:
     log: LogName
     seq: int
     chain: str
+    opening: object = None
+    """Which opening of the log gave it: after a fault another record may have got the place."""
 
 
 class Recorded:
@@ -66,6 +69,7 @@ class Recorded:
 
 
 _SEAL = object()
+_OTHER = "the record cannot be written: its journal broke before it was on disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,8 @@ class Journal:
         """Records up to the last one that is more than a witness's answer, which asks for no further one."""
         self.leaves: Leaves | None = None
         """The newest leaves, where somebody wants proofs of growth."""
+        self.opening = object()
+        """Tells this opening's tickets from others'."""
         self.broken: str | None = None
         """Why nothing can be recorded any more, where that is so."""
         self._directory, self._storage, self._clock, self._entropy, self._stack = (
@@ -240,7 +246,7 @@ class Journal:
         self._last_ts = now
         if draft.kind != "witness":
             self.substance = self._seq
-        return Ticket(self.log, self._seq - 1, chain)
+        return Ticket(self.log, self._seq - 1, chain, self.opening)
 
     def _seal(self, draft: Draft, fields: dict[str, Json]) -> None:
         """Make the record's envelope for the place that it gets now, and keep what goes to disk before it."""
@@ -380,7 +386,12 @@ class Journal:
             self.commit(batch)
 
     def redeem(self, ticket: Ticket) -> Recorded:
-        """Exchange a durable ticket for `Recorded`. Raises `OurBug` for one that no sync covers yet."""
+        """Exchange a durable ticket for `Recorded`.
+
+        Raises `OurBug` for one that no sync covers yet, `EvidenceFault` for one of an opening before this.
+        """
+        if ticket.log == self.log and ticket.opening is not self.opening:
+            raise EvidenceFault(_OTHER)
         if ticket.log != self.log or ticket.seq > self.durable:
             raise OurBug(f"record {ticket.seq} of {ticket.log} is not durable")
         return Recorded(ticket, _SEAL)
@@ -400,6 +411,7 @@ class Journal:
                 self._sealed_files.close()
                 if self._file is not None:
                     self._file.close()
+                    self._file = None
 
     def _must_work(self) -> None:
         if self.broken is not None:

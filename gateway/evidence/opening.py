@@ -13,9 +13,12 @@ from gateway.evidence.record import gap, session_end, start
 from gateway.model import Draft
 
 
-def first_records(journal: Journal, gateway: str, version: str) -> tuple[Draft, ...]:
-    """Return `start`, a `gap` where whole records were given up, and a `session_end` with reason `lost` each."""
-    drafts = [start(gateway, version, pid=os.getpid(), torn=journal.torn)]
+def first_records(journal: Journal, gateway: str, version: str, resumed: str | None = None) -> tuple[Draft, ...]:
+    """Return `start`, a `gap` where whole records were given up, and a `session_end` with reason `lost` each.
+
+    `resumed`: why this process had to open the log anew.
+    """
+    drafts = [start(gateway, version, pid=os.getpid(), torn=journal.torn, resumed=resumed)]
     if journal.lost is not None:
         drafts.append(gap(journal.durable + 1, None, journal.lost))
     for one in journal.open_sessions:

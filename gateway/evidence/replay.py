@@ -1,7 +1,8 @@
 """Reading a log back at start: where it ends, what a crash left behind, which sessions it cut.
 
 Promises to accept exactly the lines whose chain holds, to keep every byte of what it rejects, and to refuse where a
-crash cannot explain what it finds. Repairs only the bytes after the last good line; never rewrites a good one.
+crash cannot explain what it finds. Repairs only the bytes after the last good line; never changes a good one. What no
+checkpoint covers is written again, as it is: after a sync that failed it may be in memory alone.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Replay:
     """Of the last journal file; 0 where there is none."""
     end: int = 0
     """Of its good content, in bytes."""
+    sure: int = 0
+    """Of what a checkpoint covers of it, in bytes: a sync succeeded after that was written."""
     records: int = 0
     first_ts: Micros | None = None
     """Time of the last file's first entry."""
@@ -165,7 +168,7 @@ def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: b
     if frontier is not None:
         state.number += 1  # where no file follows, the next one is made
     for index, name in enumerate(files):
-        state.number, state.end, state.records, state.first_ts = int(name[:-4]), 0, 0, None
+        state.number, state.end, state.records, state.first_ts, state.sure = int(name[:-4]), 0, 0, None, 0
         for offset, raw in lines(storage, journal / name):
             try:
                 good = state.accept(parse_line(raw))
@@ -174,8 +177,11 @@ def replay(storage: Storage, directory: Path, origin: LogName, *, accept_loss: b
             if not good:
                 break
             state.end = offset + len(raw) + 1
+            if checkpoint is not None and state.seq == checkpoint.size:
+                state.sure = state.end
         _repair(storage, directory, state, last=index == len(files) - 1, accept_loss=accept_loss)
     _reach_checkpoint(storage, directory, state, accept_loss=accept_loss)
+    _write_again(storage, directory, state)
     for name in storage.names(directory / "torn"):
         if not state.named(name) and not name.startswith("."):
             content = _all(storage, directory / "torn" / name, 0)
@@ -213,6 +219,24 @@ def _repair(storage: Storage, directory: Path, state: Replay, *, last: bool, acc
         while zeros:
             written = file.write(zeros, offset)
             zeros, offset = zeros[written:], offset + written
+        file.sync()
+    finally:
+        file.close()
+
+
+def _write_again(storage: Storage, directory: Path, state: Replay) -> None:
+    """Write what is taken as good and perhaps was never synced once more, and sync that."""
+    if state.end == state.sure:
+        return
+    path = directory / "journal" / journal_name(state.number)
+    file = storage.open(path)
+    try:
+        offset = state.sure
+        while offset < state.end:
+            piece = storage.read(path, offset, min(READ, state.end - offset))
+            while piece:
+                written = file.write(piece, offset)
+                piece, offset = piece[written:], offset + written
         file.sync()
     finally:
         file.close()

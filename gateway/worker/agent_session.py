@@ -157,6 +157,7 @@ class AgentSession:
                 self._client_out.put(started, self._greeting())
                 nursery.start_soon(self._expire)
                 nursery.start_soon(self._watch)
+                nursery.start_soon(self._unrecorded)
                 with reactor.serving(line, pipeline):
                     await pipeline.over.wait()
                     with trio.move_on_after(_GOODBYE_SECONDS):
@@ -235,6 +236,11 @@ class AgentSession:
         why = await self.standing.watch()
         logger.warning("session %s is cut: %s", self.info.id, why.detail)
         await self.cut(why.words, why.reason)
+
+    async def _unrecorded(self) -> None:
+        """End the session once nothing of it can be recorded any more, also where it is idle."""
+        await self._around.log.broke.wait()
+        raise EvidenceFault(self._around.log.journal.broken or _EVIDENCE_WORDS)
 
     async def cut(self, words: str, reason: str) -> None:
         """Cancel what runs, wait a little for its end, then end the session with FATAL 57P01."""

@@ -81,6 +81,10 @@ class Reactor:
         self._asleep = False
         self._syncing = False
 
+    def adopt(self, log: GroupCommit) -> None:
+        """The log was opened anew: sessions that begin from now on record there, and those before it are over."""
+        self._log = log
+
     @contextlib.contextmanager
     def serving(self, line: Line, pipeline: Pipeline) -> Iterator[None]:
         """Serve a session until the block ends; whoever ends it sends what is left, or drops it."""

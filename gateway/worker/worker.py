@@ -15,7 +15,7 @@ import trio
 from gateway.approval.waiting import Approvals
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
+from gateway.evidence.commit import Log
 from gateway.identity.admission import Admission, Credential, thumbprint
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.model import Connection, Principal, SessionId, SessionInfo
@@ -54,7 +54,7 @@ class Worker:
     def __init__(
         self,
         around: Surroundings,
-        control_log: GroupCommit,
+        control_log: Log,
         admission: Admission,
         approvals: Approvals,
         connections: tuple[Connection, ...],
@@ -113,6 +113,8 @@ class Worker:
             await desk.close()
 
     async def _open(self, arrival: Arrival, credential: Credential) -> AgentSession:
+        if (broken := self.around.log.journal.broken) is not None:
+            raise EvidenceFault(broken)  # no target is contacted for a session that could not be recorded
         principal = credential.principal
         desk = self.desks.get(arrival.database)
         if desk is None or not desk.connection.admits(principal):

@@ -230,7 +230,7 @@ def test_nothing_follows_a_message_that_was_cut(tmp_path: Path) -> None:
     assert len(seen.raw) < len(whole)
 
 
-def test_a_session_is_cut_also_where_its_cancel_cannot_be_recorded(tmp_path: Path) -> None:
+def test_a_session_ends_also_where_its_cancel_cannot_be_recorded(tmp_path: Path) -> None:
     async def arrived(world: World) -> None:
         while not world.sessions[0].raw:
             await trio.lowlevel.checkpoint()
@@ -248,4 +248,4 @@ def test_a_session_is_cut_also_where_its_cancel_cannot_be_recorded(tmp_path: Pat
     (seen,) = world.sessions
     assert seen.left
     assert seen.fatal is not None
-    assert b"C57P01\0" in seen.fatal
+    assert b"C58030\0" in seen.fatal

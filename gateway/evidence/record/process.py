@@ -32,10 +32,16 @@ class Torn:
     blake3: str
 
 
-def start(gateway: str, version: str, *, pid: int | None = None, torn: Sequence[Torn] = ()) -> Draft:
-    """Return the first record of a process in its log; `torn` names what the previous one left unfinished."""
+def start(
+    gateway: str, version: str, *, pid: int | None = None, torn: Sequence[Torn] = (), resumed: str | None = None
+) -> Draft:
+    """Return the first record of a process in its log; `torn` names what was left unfinished before it.
+
+    `resumed`: the process is the same, and had to open its log anew, for this reason.
+    """
     found: list[Json] = [{"file": one.file, "length": one.length, "blake3": one.blake3} for one in torn]
-    return Draft("start", fields={"gateway": name(gateway), "version": version, "pid": pid, "torn": found})
+    fields: dict[str, Json] = {"gateway": name(gateway), "version": version, "pid": pid, "torn": found}
+    return Draft("start", fields=fields if resumed is None else {**fields, "resumed": name(resumed)})
 
 
 def shutdown(reason: str) -> Draft:
