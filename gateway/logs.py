@@ -26,6 +26,7 @@ from gateway.evidence.storage import DiskStorage
 from gateway.model import Clock, Draft, Entropy, HoldRequest, LogName
 from gateway.settings import Settings
 from gateway.witnessing import write_witness_keys
+from gateway.worker.keeping import carried_marks
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Logs:
             for draft in first_records(journal, settings.gateway.name, __version__, resumed):
                 journal.append(draft)
             if place == "control" and resumed is None:
-                journal.append(_configuration(settings))
+                journal.append(configuration(settings))
             journal.flush()
             journal.checkpoint()  # a process that was killed may have left its last records unsigned
         except BaseException:
@@ -95,7 +96,8 @@ def open_logs(settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss
         logs.close()
 
 
-def _configuration(settings: Settings) -> Draft:
+def configuration(settings: Settings) -> Draft:
+    """Return the record of the configuration in force, and of the columns that are marked since values moved there."""
     from gateway.policy.rules import compile_rules
 
     rows, texts = [], []
@@ -103,7 +105,7 @@ def _configuration(settings: Settings) -> Draft:
         rules = compile_rules(connection)
         texts.append(rules.text)
         names = tuple(rule.name for rule in rules.rules)
-        marks = tuple(str(mark) for mark in connection.marks)
+        marks = (*map(str, connection.marks), *carried_marks(settings.gateway.state_dir, connection))
         rows.append(record.PolicyInForce(connection.name, rules.hash, names, marks))
     operators = [f"{each.name}: {', '.join(each.roles)}" for each in settings.operator]
     combined = blake3("\n".join(row.policy for row in rows).encode()).hexdigest()

@@ -33,13 +33,14 @@ from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.tls import server_context
-from gateway.logs import Logs, open_logs
+from gateway.logs import Logs, configuration, open_logs
 from gateway.model import Clock, Entropy, Json, Micros, SessionId, format_time
 from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.witnessing import Witnessing, keepers_of
 from gateway.worker.agent_session import Surroundings
+from gateway.worker.keeping import Keeping
 from gateway.worker.live import LiveSession, LiveSessions
 from gateway.worker.reactor import Reactor
 from gateway.worker.sealing import SealingTerms
@@ -94,6 +95,7 @@ class Supervisor:
         postgres = settings.postgres
         tls = server_context(postgres.tls_cert, postgres.tls_key, postgres.client_ca)
         self._authority = Authority(settings, self._clock, self._entropy)
+        self._keeping = Keeping(settings.gateway.state_dir, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         accept_loss = self._accept_loss
         with open_logs(settings, self._clock, self._entropy, accept_loss=accept_loss) as logs:
@@ -105,6 +107,10 @@ class Supervisor:
                 nursery.start_soon(self._witnessing.run)
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()
+
+    def _marks_moved(self) -> None:
+        """Columns received values of marked ones: what is marked from now on stands in a record of its own."""
+        self._logs.control.append(configuration(self._settings))
 
     async def _serve(
         self, logs: Logs, nursery: trio.Nursery, tls: ssl.SSLContext, on_ready: Callable[[Ready], None]
@@ -193,9 +199,18 @@ class Supervisor:
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
         watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)
         admission = self._authority.admission
-        state_dir = settings.gateway.state_dir
-        connections = settings.connections()
-        return Worker(around, logs.control, admission, approvals, connections, times, watching, self._alarm, state_dir)
+        return Worker(
+            around,
+            logs.control,
+            admission,
+            approvals,
+            settings.connections(),
+            times,
+            watching,
+            self._alarm,
+            self._keeping,
+            self._marks_moved,
+        )
 
     def _control(self, approvals: Approvals, events: Events) -> ControlServer:
         settings = self._settings

@@ -11,6 +11,7 @@ from gateway.model import Connection, Mark, MaskStyle, TargetAddress, Verdict
 from gateway.policy.catalog import Catalog, Column, Function, Relation
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import Facts, SessionState, facts
+from gateway.policy.returned import returned
 from gateway.policy.rules import compile_rules
 
 INT, TEXT, VARCHAR, JSON = 23, 25, 1043, 114
@@ -117,7 +118,9 @@ def understand(sql: str | bytes, state: SessionState | None = None, known: Catal
 def judge(sql: str | bytes, state: SessionState | None = None, **changes: object) -> Verdict:
     """Return the verdict on `sql` on `connection(**changes)`."""
     known = catalog(**changes) if changes else BOUND
-    return decide(understand(sql, state, known), compile_rules(connection(**changes)), Context("agent"))
+    return decide(
+        returned(understand(sql, state, known), (), None), compile_rules(connection(**changes)), Context("agent")
+    )
 
 
 def flows(sql: str, known: Catalog = BOUND) -> str:

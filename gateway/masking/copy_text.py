@@ -83,9 +83,9 @@ class CopyText:
         if raw == null:
             return null
         original = unescape(raw)
-        shown = None if self._ambiguous else stand.of(original)
+        shown = stand.of(original)
         found.append(Replaced(self._rows, column, original))
-        return null if shown is None else escape(shown, self._special)
+        return null if shown is None or self._ambiguous else escape(shown, self._special)
 
     def _part(self, rest: bytes, whole: int, out: list[bytes], found: list[Replaced]) -> bytes:
         """The data ends within a field, `whole` bytes of it without a half escape: return what must be kept."""

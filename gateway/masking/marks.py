@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from gateway.masking.carried import Carried
 from gateway.masking.flow import UNKNOWN, Flow, Level, join
 from gateway.masking.lineage import outputs
 from gateway.masking.plan import spread
@@ -39,6 +40,7 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
                     temporary=frozenset(n for schema, n in catalog.by_name if schema.startswith("pg_temp_")),
                     function_names=frozenset(n for _, n in (*catalog.functions, *catalog.extension_functions)),
                     )  # fmt: skip
+    known = replace(known, carried=_carry(known, previous.carried if previous is not None else (), flows))
     kept = _descended(known, connection.marks, previous.descended if previous is not None else (), flows)
     kept |= _inherit(known, flows)
     known = replace(known, descended=frozenset(kept), definitions_print=_printed(catalog, (*bound, *kept)))
@@ -126,6 +128,27 @@ def _printed(catalog: Catalog, bound: Iterable[tuple[int, int, str]]) -> bool:
         if printed is None or number in printed:
             return True
     return False
+
+
+def _carry(catalog: Catalog, carried: Iterable[Carried], flows: dict[int, dict[int, Flow]]) -> tuple[Carried, ...]:
+    """Mark what was filled from marked columns, where it stands now. What is gone is forgotten."""
+    kept: dict[tuple[int, str, str, str, int], Carried] = {}
+    for each in carried:
+        found = catalog.relations.get(each.oid) if each.oid else catalog.by_name.get((each.schema, each.relation))
+        if found is None:
+            if not each.oid:  # it may be made by a transaction that is not committed yet
+                kept[each.place] = each
+            continue
+        exact = [column for column in found.columns if column.number == each.number]
+        named = exact or [column for column in found.columns if column.name == each.column and not each.oid]
+        whole = not (each.column or each.number)
+        for column in found.columns if whole else named:
+            _add(flows, found.oid, column.number, Flow(Level.DIRECT, each.sources, each.style, each.plain))
+        if whole or named:
+            name, number = ("", 0) if whole else (named[0].name, named[0].number)
+            placed = replace(each, schema=found.schema, relation=found.name, oid=found.oid, column=name, number=number)
+            kept[placed.place] = placed
+    return tuple(kept.values())
 
 
 def _inherit(catalog: Catalog, flows: dict[int, dict[int, Flow]]) -> set[tuple[int, int, str]]:

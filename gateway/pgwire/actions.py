@@ -16,6 +16,7 @@ from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
 from gateway.pgwire.backend import ColumnDescription, Report
 
 if TYPE_CHECKING:
+    from gateway.masking.carried import Carried
     from gateway.masking.copy_out import CopyOut
 
 Token = NewType("Token", int)
@@ -92,6 +93,16 @@ class Stricter:
         return Columns(tuple(first or second for first, second in both))
 
 
+class Scanner(Protocol):
+    """Looks through COPY data from the client."""
+
+    def feed(self, data: bytes) -> str:
+        """Take data; return the marked column that would receive a masked value, or the empty text."""
+
+
+Scan: TypeAlias = Callable[[], Scanner]
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """PREPARE succeeded, or is to: `name` stands for `sql`."""
@@ -147,6 +158,12 @@ class Judgement:
     copy_out: bool = False
     copies: tuple[tuple[int, CopyOut], ...] = ()
     """COPY … TO STDOUT with a marked column in reach: (index of the statement in the string, what is known of it)."""
+    copy_into: tuple[tuple[int, Scan], ...] = ()
+    """COPY … FROM STDIN into marked columns: (index, what makes a scanner of its data)."""
+    carries: tuple[Carried, ...] = ()
+    """Columns that receive values of marked ones: they are marked before it is forwarded."""
+    depends_on_values: bool = False
+    """Its parameters may hold masked values."""
     depends_on_state: bool = False
     """EXECUTE, FETCH and the like: judged again once the session is quiet, since names may still change."""
     effects: tuple[tuple[int, NameEffect], ...] = ()

@@ -1,16 +1,18 @@
 """COPY … FROM STDIN: the client's data, recorded and forwarded chunk by chunk.
 
-Promises that no chunk reaches the target before the note of it was emitted.
+Promises that no chunk reaches the target before the note of it was emitted, and none that would put a masked value over
+the original of a marked column.
 """
 
 from __future__ import annotations
 
 from gateway.errors import ClientFault
-from gateway.pgwire.actions import CopyChunk, Record
+from gateway.pgwire.actions import CopyChunk, Record, Scanner
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Operation
-from gateway.pgwire.framing import Message, MessageReader, message
+from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import TERMINATE
+from gateway.pgwire.refusing import masked_value
 from gateway.pgwire.steps import Steps, Wait
 
 
@@ -19,10 +21,13 @@ class CopyIn:
 
     def __init__(self, exchange: Exchange, reader: MessageReader) -> None:
         self._x, self._reader = exchange, reader
+        self._scanner: Scanner | None = None
 
     def run(self, operation: Operation) -> Steps:
         """Take messages until the COPY of `operation` ends."""
         x = self._x
+        scan = next((scan for index, scan in operation.judgement.copy_into if index == operation.index), None)
+        self._scanner = scan() if scan is not None else None
         while x.copy_in is operation:
             found = yield Wait.COPY_MESSAGE
             if not isinstance(found, Message):
@@ -60,6 +65,20 @@ class CopyIn:
             cuts = (body[start : start + step] for start in range(0, size, step))
             pieces = [(cut, message(b"d", cut)) for cut in cuts]
         for content, raw in pieces:
+            column = self._scanner.feed(content) if self._scanner is not None else ""
+            if column:
+                self._refuse(operation, column)
+                return
             note = CopyChunk(x.next_n(), operation.n, content, operation.judgement.touches_marks)
             x.actions.append(Record(note))
             x.to_target(raw)
+
+    def _refuse(self, operation: Operation, column: str) -> None:
+        """Have the target give the COPY up: nothing of it stays."""
+        x = self._x
+        operation.refusal = masked_value(
+            f"The data would put a masked value, as this gateway shows it, over the original in {column}.",
+            hint="Leave the column out of the data, or send values that were not read from here.",
+        )
+        x.copy_in = None
+        x.to_target(message(b"f", cstring(b"hoop: masked value")))

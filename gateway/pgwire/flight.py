@@ -15,7 +15,7 @@ from gateway.masking.copying import Copier
 from gateway.model import Statement
 from gateway.pgwire.actions import Judgement, Names, Plan
 from gateway.pgwire.answer import Collector
-from gateway.pgwire.backend import ColumnDescription
+from gateway.pgwire.backend import ColumnDescription, Report
 
 
 class Await(Enum):
@@ -50,6 +50,8 @@ class Operation:
     copying_out: bool = False
     copier: Copier | None = None
     """Rewrites the COPY data that the target sends; None: nothing of it is masked."""
+    refusal: Report | None = None
+    """What the agent is told instead of the target's error: the gateway made its COPY fail."""
     inner: tuple[ColumnDescription, ...] = ()
     """What the target said of the query within a COPY."""
     seen: int = 0

@@ -130,6 +130,13 @@ def _denial(verdict: Verdict) -> Report:
     """The error of a denied statement (INTERFACE.md), or PostgreSQL's own words for a syntax error."""
     if verdict.sqlstate != "42501":
         return report("ERROR", verdict.sqlstate, verdict.reason, position=verdict.position)
+    if verdict.rule.endswith("/masked-value"):
+        return masked_value(verdict.reason, verdict.rule, verdict.hint)
     return report(
         "ERROR", "42501", f"hoop: denied: {verdict.reason}", detail=f"Rule: {verdict.rule}", hint=verdict.hint or None
     )
+
+
+def masked_value(reason: str, rule: str = "standard/masked-value", hint: str = "") -> Report:
+    """Return the error of a masked value that is written back (INTERFACE.md)."""
+    return report("ERROR", "42501", "hoop: masked value", detail=f"{reason} Rule: {rule}", hint=hint or None)

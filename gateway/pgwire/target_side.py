@@ -337,6 +337,8 @@ class TargetSide:
         if head is not None and head.kind is Await.PARSE and operation is not None:
             error = moved(error, offset(operation))
         shown = scrub(error) if touches else error
+        if operation is not None and operation.refusal is not None and not fatal:
+            shown = operation.refusal
         raw = shown.encode(b"E")
         x.copy_in = None
         if head is not None:

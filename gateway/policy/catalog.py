@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.masking.carried import Carried
 from gateway.masking.flow import Flow
 
 
@@ -116,6 +117,8 @@ class Catalog:
     """(relation oid, column number, mark) as `bind` found them: a mark follows its column through renames."""
     descended: frozenset[tuple[int, int, str]] = frozenset()
     """As `bound`, in the children of what is marked: a child keeps its marks when it is detached."""
+    carried: tuple[Carried, ...] = ()
+    """Columns that were filled from marked ones, and are marked since; set by `bind`."""
     has_marks: bool = False
     """The connection has marks; set by `bind`."""
     watched: Mapping[int, Mapping[int, Flow]] = field(default_factory=dict)

@@ -85,7 +85,7 @@ def _facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mappi
     for raw in tree.statements:
         one = Reader(catalog, state, statement, trees).read(raw)
         if catalog.has_marks and _depends(found, one):
-            late = Act("not-judged-together", "a definition")
+            late = Act("not-judged-together", "a definition, or where marked values were put,")
             one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True)
         found.append(one)
         state = _after(state, one)
@@ -108,8 +108,10 @@ def _words_only(tree: Tree) -> tuple[StatementFacts, ...]:
 
 
 def _depends(earlier: Sequence[StatementFacts], one: StatementFacts) -> bool:
-    """Say whether a definition earlier in the string may change what the names of `one` stand for."""
-    return any(statement.ddl for statement in earlier) and bool(one.relations_read or one.depends_on_state)
+    """Say whether something earlier in the string may change what the names of `one` stand for, or what they hold."""
+    return any(statement.ddl or statement.carries for statement in earlier) and bool(
+        one.relations_read or one.depends_on_state
+    )
 
 
 def _after(state: SessionState, done: StatementFacts) -> SessionState:

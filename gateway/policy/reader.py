@@ -6,13 +6,16 @@ Queries go to `survey` and `lineage`, wrappers to `wrappers`, statements about t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gateway.masking.carried import Carried
 from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.lineage import outputs
+from gateway.masking.moves import carried
 from gateway.masking.touch import Touch, predicates, set_columns
+from gateway.masking.written import CopyInto, Written, written
 from gateway.policy import session, wrappers
 from gateway.policy.builtins import EFFECTFUL, PRINTING
 from gateway.policy.catalog import Catalog
@@ -30,6 +33,8 @@ from gateway.policy.survey import QUERIES, Place, Survey
 from gateway.policy.tree import Node, below, child, items, kind_of, strings
 
 _DEFINING = frozenset({"create", "alter", "create-as", "drop", "drop-database"})
+_SHAPING = frozenset({"CreateStmt", "AlterTableStmt"})
+"""Definitions that may make or fill columns without reading any relation."""
 _OPAQUE = frozenset({"call", "do", "create-function", "create-trigger", "create-rule", "load", "rewrite-rule"})
 """Acts that run code which is not in the statement."""
 
@@ -52,6 +57,7 @@ class Reader:
     columns: tuple[Output, ...] | None = ()
     opaque_output: bool = False
     copy_out: CopyOut | None = None
+    copy_into: CopyInto | None = None
     _raw: RawStatement | None = None
     _roots: list[tuple[str, Node]] = field(default_factory=list)
     """Every statement that was read on the way, those behind names included."""
@@ -68,6 +74,7 @@ class Reader:
         touched = self._flows(kind, fields)
         found = self.survey
         reach = self.reach
+        writes, carries = self._moves()
         marked = self.catalog.has_marks
         unsure = marked and (found.unknown or any(act.what in _OPAQUE for act in found.acts))
         return StatementFacts(
@@ -90,6 +97,9 @@ class Reader:
             sets_off=set_off(found.written.values(), self.catalog),
             ddl=any(act.what in _DEFINING or act.what in _OPAQUE for act in found.acts),
             copy_out=self.copy_out,
+            copy_into=self.copy_into,
+            writes=writes,
+            carries=carries,
             passes_failed=self.passes_failed,
         )
 
@@ -159,6 +169,21 @@ class Reader:
     def _queries(self) -> list[tuple[str, Node]]:
         """Return every query and write that the statement runs, those behind names included."""
         return [(kind, fields) for kind, fields in self._roots if kind in QUERIES]
+
+    def _moves(self) -> tuple[tuple[Written, ...], tuple[Carried, ...]]:
+        """Return what it puts into marked columns, and which columns it fills from them; PREPARE runs nothing yet."""
+        defines = any(kind in _SHAPING for kind, _ in self._roots)
+        if not (self.may_reach or (defines and self.catalog.has_marks)):
+            return (), ()
+        writes: dict[Written, None] = {}
+        carries: dict[Carried, None] = {}
+        arguments: Sequence[object] = ()
+        for kind, fields in self._roots:
+            if kind == "ExecuteStmt":
+                arguments = items(fields.get("params"))
+            writes.update(dict.fromkeys(written(kind, fields, self.catalog, arguments)))
+            carries.update(dict.fromkeys(carried(kind, fields, self.catalog)))
+        return tuple(writes), tuple(carries) if self.operation != "prepare" else ()
 
     def _watched(self) -> tuple[str, ...]:
         """Return the columns that rules name and this statement mentions, in what it runs behind names too."""

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.masking.carried import Carried
 from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
+from gateway.masking.written import CopyInto, Written
 from gateway.policy.catalog import Catalog
 
 
@@ -149,6 +151,12 @@ class StatementFacts:
     ddl: bool = False
     copy_out: CopyOut | None = None
     """COPY … TO on a connection with marks, whose data can be masked."""
+    copy_into: CopyInto | None = None
+    """COPY … FROM STDIN into marked columns, whose data can be looked through for masked values."""
+    writes: tuple[Written, ...] = ()
+    """What it puts into marked columns and could be a masked value."""
+    carries: tuple[Carried, ...] = ()
+    """Columns that it fills from marked ones, and that are not marked yet."""
     passes_failed: bool = False
     """PostgreSQL runs it in a failed transaction too: COMMIT, ROLLBACK, ROLLBACK TO."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gateway.model import Connection, ConnectionTest, Verdict
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
+from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.statement import Facts
 
@@ -34,7 +35,7 @@ def no_catalog(connection: Connection) -> Catalog:
 
 def tried(facts: Facts, rules: RuleSet, context: Context) -> Trial:
     """Judge what was found of a statement."""
-    return Trial(decide(facts, rules, context), _masked(facts), facts.relations, facts.sets_off)
+    return Trial(decide(returned(facts, (), None), rules, context), _masked(facts), facts.relations, facts.sets_off)
 
 
 def differs(test: ConnectionTest, verdict: Verdict) -> str:

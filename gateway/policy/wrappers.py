@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
+from gateway.masking.written import CopyInto, receivers
 from gateway.pgwire.backend import ColumnDescription
+from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.copies import inner_query, layout_of
 from gateway.policy.named import created_name
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
@@ -126,7 +128,8 @@ def copy_(reader: Reader, fields: Node, place: Place) -> None:
         reader.survey.act("server-file", str(fields["filename"]), place)
     reader.opaque_output = True
     if not reads:
-        reader.survey.writes(word, fields.get("relation", {}), place)
+        _, relation = reader.survey.writes(word, fields.get("relation", {}), place)
+        reader.copy_into = _copy_into(relation, fields, reader.catalog)
         if "whereClause" in fields:
             reader.survey.walk(*child(fields, "whereClause"), place)
         return
@@ -155,6 +158,16 @@ def _copy_out(reader: Reader, copy: Node, query: tuple[str, Node]) -> CopyOut | 
         return CopyOut(layout, _copied_columns(reader, copy))
     found = inner_query(reader.text, query) if reader.alone else None
     return CopyOut(layout) if found is None else CopyOut(layout, (), *found)
+
+
+def _copy_into(relation: Relation | None, copy: Node, catalog: Catalog) -> CopyInto | None:
+    """Return which columns of COPY … FROM are marked; None where none is, or the data cannot be read."""
+    layout = layout_of(copy)
+    if relation is None or layout is None:
+        return None
+    names = strings(copy.get("attlist")) or tuple(column.name for column in relation.columns if not column.generated)
+    found = receivers(relation, names, catalog)
+    return CopyInto(layout, found) if any(found) else None
 
 
 def _copied_columns(reader: Reader, copy: Node) -> tuple[ColumnDescription, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +21,7 @@ from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Recorded, Ticket
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
+from gateway.masking.carried import Carried
 from gateway.model import Clock, Entropy, Json, Outcome, SessionInfo, format_time
 from gateway.pgwire.actions import (
     Analyse,
@@ -99,7 +100,9 @@ class AgentSession:
         make_holding: Callable[[AgentSession], Holding],
         *,
         marked: bool = True,
+        carry: Callable[[Iterable[Carried], str], None] = lambda _carried, _who: None,
     ) -> None:
+        self._carry = carry
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.standing, self._renew = standing, renew
         self.info = info
@@ -303,7 +306,15 @@ class AgentSession:
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """See `gateway.pipeline.Stages`."""
-        return await self._holding.hold(asked, ends)
+        answer = await self._holding.hold(asked, ends)
+        if isinstance(answer, Granted):
+            self._mark(answer.judgement, asked.action.n)
+        return answer
+
+    def _mark(self, judgement: Judgement, n: int) -> None:
+        """Mark what is about to receive values of marked columns, before it is forwarded."""
+        if judgement.carries:
+            self._carry(judgement.carries, f"session {self.info.id}, statement {n}")
 
     async def renew(self, action: Renew) -> Renewed | Refused:
         """See `gateway.pipeline.Stages`."""
@@ -332,8 +343,9 @@ class AgentSession:
             ticket = around.log.append(draft)
         assert ticket is not None  # noqa: S101  every note has a record
         match note:
-            case Request(_, statement):
+            case Request(n, statement, judgement):
                 self.live.current = statement.sql[:SHOWN]
+                self._mark(judgement, n)
             case Answer():
                 self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
         shown = event(self.info, note, ticket, around.clock.now())

@@ -6,11 +6,13 @@ columns are refused while nobody watches the catalog, and that both end by thems
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import trio
 
-from gateway.errors import ConfigurationFault, TargetFault
+from gateway.errors import ConfigurationFault, OurBug, TargetFault
+from gateway.masking.carried import Carried
 from gateway.masking.marks import bind
 from gateway.model import Clock, Connection, Json
 from gateway.policy.catalog import Catalog
@@ -26,16 +28,25 @@ _STALE_SECONDS = 5.0
 
 
 class Desk:
-    """One connection. `keeping` has what masking keeps over restarts; `alarm` takes (name, detail)."""
+    """One connection. `keeping` has what masking keeps over restarts; `alarm` takes (name, detail).
+
+    `marks_moved` is called after columns were marked because they receive values of marked ones.
+    """
 
     def __init__(
-        self, connection: Connection, clock: Clock, keeping: Keeping, alarm: Callable[[str, str], None]
+        self,
+        connection: Connection,
+        clock: Clock,
+        keeping: Keeping,
+        alarm: Callable[[str, str], None],
+        marks_moved: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
         self.judge = Judge(self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name))
         self.unmatched: tuple[str, ...] = ()
-        self._alarm = alarm
+        self._alarm, self._marks_moved = alarm, marks_moved
+        self._identity = ""
         self._reader = CatalogReader(connection)
         self.watch = CatalogWatch(connection, self._changed, self._told)
         self._kept = keeping.marks(connection)
@@ -51,6 +62,30 @@ class Desk:
         await self.judge.refresh()
         if self.unmatched:
             raise TargetFault(f"mask: {', '.join(self.unmatched)} matches no column; the connection is closed")
+
+    def carry(self, carried: Iterable[Carried], who: str) -> None:
+        """Mark columns that are about to receive values of marked ones: on disk, in force and told when this returns.
+
+        What was promised to a statement that fails afterwards stays marked. Raises `TargetFault` where it cannot be
+        kept, `EvidenceFault` where it cannot be told.
+        """
+        bound = self._bound
+        if bound is None:
+            raise OurBug("a statement was judged before the catalog was read")
+        known = {each.place for each in bound.carried}
+        new = tuple(each for each in carried if each.place not in known)
+        if not new:
+            return
+        self._bound = replace(bound, carried=(*bound.carried, *new))
+        self._kept.keep(self._bound, self._identity)
+        self._loaded = None  # bind it again, though nothing else changed
+        self.judge.expire()
+        for each in new:
+            sources = ", ".join(sorted(each.sources)) or "what cannot be decided"
+            self._alarm(
+                "marks-carried", f"connection {self.connection.name}: {each} carries {sources} from now on ({who})"
+            )
+        self._marks_moved()
 
     async def close(self) -> None:
         """Close the catalog's own session with the target."""
@@ -99,6 +134,6 @@ class Desk:
         unmatched = tuple(str(mark) for mark in binding.unmatched)
         if unmatched and unmatched != self.unmatched:
             self._alarm("mark-unmatched", f"connection {self.connection.name}: {', '.join(unmatched)}")
-        self.unmatched = unmatched
+        self.unmatched, self._identity = unmatched, identity
         self._loaded, self._bound = loaded, binding.catalog
         return binding.catalog

@@ -19,6 +19,7 @@ from blake3 import blake3
 from gateway.errors import TargetFault
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
+from gateway.masking.written import CopyScan, Receiver
 from gateway.model import Clock, Principal, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import (
@@ -30,11 +31,13 @@ from gateway.pgwire.actions import (
     NameEffect,
     Names,
     Prepared,
+    Scan,
 )
 from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
+from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
 from gateway.worker.closing import Closing, closed
@@ -170,7 +173,7 @@ class Judge:
         """Keep a verdict that depends on nothing but its key."""
         catalog, size = self._catalog, len(action.statement.sql)
         certain = catalog is not None and self._certain(action, catalog) and self._closing() is None
-        if not certain or judgement.depends_on_state or judgement.alarm:
+        if not certain or judgement.depends_on_state or judgement.depends_on_values or judgement.alarm:
             return judgement
         if size <= CACHED_TEXT:
             self._cache[key] = judgement
@@ -210,6 +213,7 @@ class Judge:
         catalog = found.catalog
         if catalog is not None and not self._certain(action, catalog):
             found = replace(found, statements=tuple(_undecided(each, action.names) for each in found.statements))
+        found = returned(found, action.statement.parameters, self._pseudonyms)
         verdict = closed(closing or self._closing(), found) or decide(found, self.rules, context)
         if verdict.kind is VerdictKind.APPROVE and found.sets_off:
             verdict = replace(verdict, reason=f"{verdict.reason} It sets off: {'; '.join(found.sets_off)}.")
@@ -232,6 +236,9 @@ class Judge:
                 for place, each in enumerate(found.statements)
                 if each.copy_out is not None and each.touches_marks
             ),
+            copy_into=_copy_into(found, self._pseudonyms),
+            carries=() if denied else tuple(carried for each in found.statements for carried in each.carries),
+            depends_on_values=any(written.number for each in found.statements for written in each.writes),
             depends_on_state=found.depends_on_state,
             effects=() if denied else _effects(found),
             changes_catalog=found.ddl,
@@ -274,6 +281,17 @@ def _undecided(found: policy.StatementFacts, names: Names) -> policy.StatementFa
     if found.operation == "copy-out" and found.copy_out is None:
         acts.append(policy.Act("copy-out-marked", "what a changed definition hides"))
     return replace(found, acts=tuple(acts), outputs=None, touches_marks=True)
+
+
+def _copy_into(found: policy.Facts, pseudonyms: Pseudonyms | None) -> tuple[tuple[int, Scan], ...]:
+    def shows(receiver: Receiver, value: bytes) -> bool:
+        return receiver.shows(value, pseudonyms)
+
+    return tuple(
+        (place, partial(CopyScan, each.copy_into, shows))
+        for place, each in enumerate(found.statements)
+        if each.copy_into is not None
+    )
 
 
 def _effects(found: policy.Facts) -> tuple[tuple[int, NameEffect], ...]:

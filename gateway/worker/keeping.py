@@ -13,7 +13,7 @@ from gateway.masking.pseudonyms import Pseudonyms, of_connection
 from gateway.model import Connection, Entropy
 from gateway.worker.kept_marks import KeptMarks
 
-_FILE = "pseudonyms.key"
+_DIRECTORY, _FILE, _MARKS = "masking", "pseudonyms.key", "marks"
 _LENGTH = 32
 
 
@@ -22,7 +22,7 @@ class Keeping:
 
     def __init__(self, state_dir: Path, entropy: Entropy) -> None:
         """Open the directory, and make it and the secret where they are missing. Raises `ConfigurationFault`."""
-        self._directory = state_dir / "masking"
+        self._directory = state_dir / _DIRECTORY
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self._directory / _FILE
@@ -40,4 +40,9 @@ class Keeping:
 
     def marks(self, connection: Connection) -> KeptMarks:
         """Return the places of a connection's marks."""
-        return KeptMarks(self._directory / "marks", connection)
+        return KeptMarks(self._directory / _MARKS, connection)
+
+
+def carried_marks(state_dir: Path, connection: Connection) -> tuple[str, ...]:
+    """Return the names of the columns of a connection that are marked because values moved there."""
+    return KeptMarks(state_dir / _DIRECTORY / _MARKS, connection).carried()

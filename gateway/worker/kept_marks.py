@@ -1,18 +1,22 @@
 """Where a connection's marks stand, kept over restarts: (relation oid, column number) as they were first seen.
 
-One small file a connection. Promises that a place is on disk before a statement is judged by it,
-that a damaged file stops the connection (nobody guesses where a mark stood), and that places of another database,
-where the numbers mean something else, are not taken over. Holds names and numbers only.
+Beside them the columns that received values of marked ones since. One small file a connection. Promises that a place is
+on disk before a statement is judged by it, that a damaged file stops the connection (nobody guesses where a mark
+stood), and that places of another database, where the numbers mean something else, are not taken over. Holds names and
+numbers only.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from gateway.errors import TargetFault
 from gateway.identity.private_file import write_private
-from gateway.model import Connection
+from gateway.masking.carried import Carried
+from gateway.model import Connection, MaskStyle
 from gateway.policy.catalog import Catalog
 
 _MAX_FILE_BYTES = 16 << 20
@@ -44,6 +48,7 @@ class KeptMarks:
                 bound=frozenset(_place(each) for each in found["marks"]),
                 descended=frozenset(_place(each) for each in found.get("children", ())),
                 watched_at=frozenset(_place(each) for each in found["columns"]),
+                carried=tuple(_carried(each) for each in found.get("carried", [])),
                 known_as={int(oid): frozenset(map(str, names)) for oid, names in found["relations"].items()},
             )
         except FileNotFoundError:
@@ -64,6 +69,7 @@ class KeptMarks:
                 "database": database,
                 "marks": sorted(map(list, bound.bound)),
                 "children": sorted(map(list, bound.descended)),
+                "carried": sorted(map(_written, bound.carried), key=str),
                 "columns": sorted(map(list, bound.watched_at)),
                 "relations": {str(oid): sorted(names) for oid, names in sorted(bound.known_as.items())},
             },
@@ -77,6 +83,24 @@ class KeptMarks:
         except OSError as error:
             raise TargetFault(f"{self._path}: the places of marks cannot be kept: {error.strerror}") from None
         self._kept = content
+
+    def carried(self) -> tuple[str, ...]:
+        """Return the names of the columns that received values of marked ones, as they were last kept."""
+        try:
+            found = json.loads(self._path.read_bytes())
+            return tuple(str(_carried(each)) for each in found["carried"]) if found["target"] == self._target else ()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ()
+
+
+def _written(carried: Carried) -> dict[str, object]:
+    return {**asdict(carried), "sources": sorted(carried.sources), "style": carried.style.value}
+
+
+def _carried(found: dict[str, Any]) -> Carried:
+    if set(found) != {each.name for each in fields(Carried)}:
+        raise TypeError("no mark")
+    return Carried(**{**found, "sources": frozenset(map(str, found["sources"])), "style": MaskStyle(found["style"])})
 
 
 def _place(found: object) -> tuple[int, int, str]:

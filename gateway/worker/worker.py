@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import trio
 
@@ -61,12 +60,14 @@ class Worker:
         times: HoldTimes,
         watching: WatchTimes,
         alarm: Callable[[str, str], None],
-        state_dir: Path,
+        keeping: Keeping,
+        marks_moved: Callable[[], None],
     ) -> None:
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
-        keeping = Keeping(state_dir, around.entropy)
-        self.desks: Mapping[str, Desk] = {each.name: Desk(each, around.clock, keeping, alarm) for each in connections}
+        self.desks: Mapping[str, Desk] = {
+            each.name: Desk(each, around.clock, keeping, alarm, marks_moved) for each in connections
+        }
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
@@ -140,6 +141,7 @@ class Worker:
                 self._renew,
                 lambda session: self._holding(session, desk, plan),
                 marked=bool(connection.marks),
+                carry=desk.carry,
             )
         except BaseException:
             with trio.CancelScope(shield=True):

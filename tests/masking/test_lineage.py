@@ -181,6 +181,7 @@ WITH a AS (INSERT INTO orders (note) SELECT email FROM users RETURNING note, id)
 SELECT EXISTS (SELECT 1 FROM users u JOIN orders o ON u.email LIKE 'z%') | d
 SELECT EXISTS (SELECT 1 FROM orders UNION SELECT 1 FROM users WHERE email LIKE 'z%') | d
 SELECT 1 = ANY (SELECT u.id FROM users u JOIN orders o ON u.id = o.user_id) | c
+WITH w AS (UPDATE orders SET note = u.email FROM users u WHERE u.id = 1 RETURNING total, note) SELECT * FROM w | cd
 UPDATE users SET name = 'x' WHERE id = 1 RETURNING users.email, id | Dc
 UPDATE orders o SET total = 1 FROM users u WHERE o.id = 1 RETURNING * | ccccccDc
 UPDATE orders o SET total = 1 FROM users u WHERE o.id = 1 RETURNING u.email | D

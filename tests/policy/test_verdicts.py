@@ -360,6 +360,7 @@ CREATE PUBLICATION p FOR ALL TABLES | replication
 CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p | replication
 CREATE DATABASE d | server
 CREATE TABLESPACE t LOCATION '/x' | server
+UPDATE users SET email = '***' WHERE id = 1 | masked-value
 COPY users TO STDOUT (ENCODING 'SJIS') | copy-out-marked
 COPY (SELECT id FROM users) TO STDOUT (ENCODING 'GBK') | copy-out-marked
 CREATE TEMP TABLE orders (id int) | temporary-name

@@ -1,0 +1,253 @@
+"""Where a statement puts values: which columns it sets, from which expressions, and what flows into them.
+
+For writes (INSERT, UPDATE, MERGE, ON CONFLICT), and for what makes a table of other tables (CREATE TABLE AS, SELECT
+INTO, LIKE, ALTER TYPE … USING). Whatever cannot be told counts as every column, and as what cannot be decided. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.masking.carried import Carried
+from gateway.masking.flow import UNKNOWN, Flow, Output, join
+from gateway.masking.lineage import outputs
+from gateway.masking.touch import Touch
+from gateway.policy.catalog import Catalog, Relation
+from gateway.policy.tree import Node, below, child, items, kind_of, strings
+
+_WRITES = frozenset({"InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """One column that a write sets (empty: not known which): from which expressions, and what flows into it.
+
+    `expressions` is None where the values come from a query whose expressions cannot be told one by one.
+    """
+
+    relation: Relation | None
+    target: Node
+    column: str
+    flow: Flow
+    expressions: tuple[Any, ...] | None = None
+
+
+def assigned(kind: str, fields: Node, catalog: Catalog) -> Iterator[Assigned]:
+    """Yield what the statement (kind, fields) and the writes in its WITH clause set."""
+    _, clause = child(fields, "withClause")
+    listed = items(clause.get("ctes"))
+    for place, item in enumerate(listed):
+        inner, query = child(kind_of(item)[1], "ctequery")
+        if inner in _WRITES and "withClause" not in query:
+            around = {**clause, "ctes": list(listed[:place])}
+            yield from _write(inner, {**query, "withClause": around} if place else query, catalog)
+        elif inner in _WRITES:
+            yield from _write(inner, query, catalog)
+    if kind in _WRITES:
+        yield from _write(kind, fields, catalog)
+
+
+def _write(kind: str, fields: Node, catalog: Catalog) -> Iterator[Assigned]:
+    target = fields.get("relation", {})
+    relation = catalog.resolve(target.get("schemaname"), str(target.get("relname", "")))
+    if kind == "InsertStmt":
+        yield from _insert(fields, relation, target, catalog)
+    elif kind == "UpdateStmt":
+        yield from _set(kind, fields, fields.get("targetList"), relation, target, catalog)
+    elif kind == "MergeStmt":
+        for arm in items(fields.get("mergeWhenClauses")):
+            _, clause = kind_of(arm)
+            targets = items(clause.get("targetList"))
+            if clause.get("commandType") == "CMD_INSERT":
+                values = items(clause.get("values"))
+                named = [str(kind_of(item)[1].get("name", "")) for item in targets] or _names(relation)
+                pairs = [(named[at] if at < len(named) else "", value) for at, value in enumerate(values)]
+                targets = [{"ResTarget": {"name": name, "val": value}} for name, value in pairs]
+            yield from _set(kind, fields, targets, relation, target, catalog)
+
+
+def _set(
+    kind: str, fields: Node, targets: object, relation: Relation | None, target: Node, catalog: Catalog
+) -> Iterator[Assigned]:
+    """Each `column = expression`: what flows into it is what RETURNING that expression would give."""
+    found = [kind_of(item)[1] for item in items(targets)]
+    returning = [{"ResTarget": {"val": item.get("val")}} for item in found]
+    columns = outputs(kind, {**fields, "returningList": returning}, catalog) if returning else ()
+    known = columns is not None and len(columns) == len(found)
+    for place, item in enumerate(found):
+        flow = columns[place].flow if known and columns is not None else UNKNOWN
+        yield Assigned(relation, target, str(item.get("name", "")), flow, (item.get("val"),))
+
+
+def _insert(fields: Node, relation: Relation | None, target: Node, catalog: Catalog) -> Iterator[Assigned]:
+    if "selectStmt" not in fields:
+        return
+    names = [str(kind_of(item)[1].get("name", "")) for item in items(fields.get("cols"))] or _names(relation)
+    columns = _columns(fields["selectStmt"], fields.get("withClause"), catalog)
+    by_place = list(_by_place(kind_of(fields["selectStmt"])[1]))
+    if columns is None or any(column.many for column in columns):
+        flow = UNKNOWN if columns is None else join(column.flow for column in columns)
+        yield Assigned(relation, target, "", flow)
+        columns = ()
+    for place, column in enumerate(columns):
+        name = names[place] if place < len(names) else ""
+        expressions = by_place[place] if place < len(by_place) else None
+        yield Assigned(relation, target, name, column.flow, expressions)
+    conflict = child(fields, "onConflictClause")[1]
+    inserted = join(column.flow for column in columns)
+    for item in items(conflict.get("targetList")):
+        _, wanted = kind_of(item)
+        # EXCLUDED is what was to be inserted; everything else is a row of the relation itself
+        own = Touch(catalog, [relation]).mentioned(*kind_of(wanted.get("val")))
+        deep = any(here == "SubLink" for here, _ in below(*kind_of(wanted.get("val"))))
+        flow = Flow(UNKNOWN.level, inserted.sources | own) if own or deep else inserted
+        yield Assigned(relation, target, str(wanted.get("name", "")), flow, (wanted.get("val"),))
+
+
+def _columns(query: object, clause: object, catalog: Catalog) -> tuple[Output, ...] | None:
+    """Return the columns of a query within the table expressions around it."""
+    star: dict[str, Any] = {"ResTarget": {"val": {"ColumnRef": {"fields": [{"A_Star": {}}]}}}}
+    inner = {"RangeSubselect": {"subquery": query, "alias": {"aliasname": "moved"}}}
+    around: dict[str, Any] = {"targetList": [star], "fromClause": [inner]}
+    if clause:
+        around["withClause"] = clause
+    return outputs("SelectStmt", around, catalog)
+
+
+def _by_place(select: Node) -> Iterator[tuple[Any, ...] | None]:
+    """Yield the expressions of each column of VALUES, or of each branch's select list; None where there is a star."""
+    branches: list[Sequence[Any]] = []
+    stack = [select]
+    while stack:
+        node = stack.pop()
+        if "larg" in node or "rarg" in node:
+            stack += [child(node, "larg")[1], child(node, "rarg")[1]]
+        elif "valuesLists" in node:
+            branches += [items(kind_of(row)[1].get("items")) for row in items(node.get("valuesLists"))]
+        else:
+            values = [kind_of(item)[1].get("val") for item in items(node.get("targetList"))]
+            if any(here == "A_Star" for value in values for here, _ in below(*kind_of(value))):
+                return
+            branches.append(values)
+    for place in range(max(map(len, branches), default=0)):
+        yield tuple(values[place] for values in branches if place < len(values))
+
+
+def _names(relation: Relation | None) -> list[str]:
+    return [column.name for column in relation.columns] if relation is not None else []
+
+
+# --- marks that move with the values ----------------------------------------------------------------------------------
+
+
+def carried(kind: str, fields: Node, catalog: Catalog) -> Iterator[Carried]:
+    """Yield the columns, not marked yet, that the statement fills from marked ones."""
+    for each in assigned(kind, fields, catalog):
+        if not each.flow.clean:
+            yield from _receivers(each, catalog)
+    if kind == "CreateTableAsStmt" and fields.get("objtype") != "OBJECT_MATVIEW":
+        _, into = child(fields, "into")
+        yield from _made(into, fields.get("query"), catalog)
+    elif kind == "SelectStmt":
+        first = fields
+        while "larg" in first:
+            first = child(first, "larg")[1]
+        if "intoClause" in first:
+            yield from _made(child(first, "intoClause")[1], {"SelectStmt": fields}, catalog)
+    elif kind == "CreateStmt":
+        yield from _alike(fields, catalog)
+    elif kind == "AlterTableStmt":
+        yield from _retyped(fields, catalog)
+
+
+def _receivers(each: Assigned, catalog: Catalog) -> Iterator[Carried]:
+    relation, flow = each.relation, each.flow
+    if relation is None:
+        schema, name = _created(each.target, catalog)
+        yield Carried(schema, name, sources=flow.sources, style=flow.style)
+        return
+    for found in _tables(relation, catalog):
+        marked = catalog.flows.get(found.oid, {})
+        exact = [column for column in found.columns if column.name == each.column]
+        for column in exact or found.columns:
+            if column.number not in marked or marked[column.number].clean:
+                yield Carried(
+                    found.schema, found.name, column.name, column.number, flow.sources, flow.style, oid=found.oid
+                )
+
+
+def _tables(relation: Relation, catalog: Catalog) -> Iterator[Relation]:
+    """Yield the relation, or the tables behind a view."""
+    seen: set[int] = set()
+    stack = [relation]
+    while stack:
+        here = stack.pop()
+        if here.oid in seen:
+            continue
+        seen.add(here.oid)
+        if here.kind == "v":
+            stack += [catalog.relations[oid] for oid in here.reads if oid in catalog.relations]
+        elif here.schema not in {"pg_catalog", "information_schema"}:
+            yield here
+
+
+def _made(into: Node, query: object, catalog: Catalog) -> Iterator[Carried]:
+    _, relation = child(into, "rel")
+    if relation.get("relpersistence") == "t":
+        return
+    schema, name = _created(relation, catalog)
+    columns = outputs(*kind_of(query), catalog)
+    if columns is None or any(column.many for column in columns):
+        flow = UNKNOWN if columns is None else join(column.flow for column in columns)
+        if not flow.clean:
+            yield Carried(schema, name, sources=flow.sources, style=flow.style)
+        return
+    names = strings(into.get("colNames"))
+    for place, column in enumerate(columns):
+        flow = column.flow
+        if not flow.clean:
+            label = names[place] if place < len(names) else column.name
+            yield Carried(schema, name, label, place + 1, flow.sources, flow.style, plain=flow.plain)
+
+
+def _alike(fields: Node, catalog: Catalog) -> Iterator[Carried]:
+    """CREATE TABLE … (LIKE other): its columns are made for the same values."""
+    relation = fields.get("relation", {})
+    schema, name = _created(relation, catalog)
+    for item in items(fields.get("tableElts")):
+        kind, clause = kind_of(item)
+        if kind != "TableLikeClause" or relation.get("relpersistence") == "t":
+            continue
+        other = clause.get("relation", {})
+        model = catalog.resolve(other.get("schemaname"), str(other.get("relname", "")))
+        if model is None:
+            yield Carried(schema, name)
+            continue
+        marked = catalog.flows.get(model.oid, {})
+        for column in model.columns:
+            flow = marked.get(column.number)
+            if flow is not None and not flow.clean:
+                yield Carried(schema, name, column.name, 0, flow.sources, flow.style, plain=flow.plain)
+
+
+def _retyped(fields: Node, catalog: Catalog) -> Iterator[Carried]:
+    """ALTER COLUMN … TYPE … USING an expression over marked columns of the same table."""
+    target = fields.get("relation", {})
+    relation = catalog.resolve(target.get("schemaname"), str(target.get("relname", "")))
+    for item in items(fields.get("cmds")):
+        _, command = kind_of(item)
+        kind, definition = child(command, "def")
+        if kind != "ColumnDef" or command.get("subtype") != "AT_AlterColumnType" or "raw_default" not in definition:
+            continue
+        touched = Touch(catalog, [relation]).mentioned(*kind_of(definition["raw_default"]))
+        if relation is None or touched:
+            flow = Flow(UNKNOWN.level, touched)
+            yield from _receivers(Assigned(relation, target, str(command.get("name", "")), flow), catalog)
+
+
+def _created(relation: Node, catalog: Catalog) -> tuple[str, str]:
+    """Return schema and name of what is made: without schema it goes to the first of the search path."""
+    schema = relation.get("schemaname") or next(iter(catalog.search_path), "")
+    return str(schema), str(relation.get("relname", ""))
