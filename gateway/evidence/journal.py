@@ -281,7 +281,7 @@ class Journal:
         chain = self._add((ready % filled).encode(), salt, payload, now)
         self._last_ts = now
         self.substance = self._seq
-        return Ticket(self.log, self._seq - 1, chain)
+        return Ticket(self.log, self._seq - 1, chain, self.opening)
 
     def _template(self, form: Alike, session: SessionInfo, kind: str, has_payload: bool) -> str:
         fixed = {**form.fields, **self._session(session).fields, "v": VERSION, "log": self.log, "kind": kind}
