@@ -48,7 +48,7 @@ class Ticket:
     log: LogName
     seq: int
     chain: str
-    opening: object = None
+    opening: object
     """Which opening of the log gave it: after a fault another record may have got the place."""
 
 

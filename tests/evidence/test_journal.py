@@ -88,12 +88,12 @@ def test_a_ticket_is_redeemed_only_once_a_sync_covers_it(tmp_path: Path) -> None
     with pytest.raises(OurBug):
         journal.redeem(third)
     with pytest.raises(OurBug):
-        journal.redeem(Ticket(CONTROL, 0, first.chain))
+        journal.redeem(Ticket(CONTROL, 0, first.chain, journal.opening))
 
 
 def test_nothing_else_makes_recorded() -> None:
     with pytest.raises(OurBug):
-        Recorded(Ticket(WORKER, 0, ""), object())
+        Recorded(Ticket(WORKER, 0, "", None), object())
 
 
 def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path) -> None:
