@@ -125,8 +125,9 @@ def test_a_target_that_is_down(gateway: RunningGateway) -> None:
         psycopg.connect(**gateway.connect_arguments("down", gateway.token()))
     (refused,) = gateway.query("SELECT reason FROM logins WHERE outcome = 'refused'")
     assert f"127.0.0.1:{DEAD_PORT}" in refused["reason"]
-    (line,) = [line for line in gateway.log.splitlines() if " WARNING " in line or " ERROR " in line]
-    assert f"127.0.0.1:{DEAD_PORT}" in line
+    told = [line for line in gateway.log.splitlines() if " WARNING " in line or " ERROR " in line]
+    assert told
+    assert all(f"127.0.0.1:{DEAD_PORT}" in line for line in told), told
 
 
 def test_a_target_that_ends_the_session(gateway: RunningGateway, target: Target) -> None:

@@ -126,7 +126,11 @@ TABLES = ["children", "parents", "items", "users", "scratch"]
 
 def reflection(engine: sqlalchemy.Engine) -> object:
     inspector = sqlalchemy.inspect(engine)
-    found: list[object] = [inspector.get_schema_names(), inspector.get_table_names(), inspector.get_view_names()]
+    found: list[object] = [
+        inspector.get_schema_names(),
+        sorted(inspector.get_table_names()),
+        inspector.get_view_names(),
+    ]
     for table in TABLES:
         found += [
             [{**each, "type": repr(each["type"])} for each in inspector.get_columns(table)],

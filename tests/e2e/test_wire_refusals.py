@@ -166,7 +166,7 @@ def test_a_refused_copy_swallows_its_data(agent: Callable[..., Wire], scratch: W
     assert kinds(found) == "12CEZ", shown(found)
     assert ids(scratch) == []
     found = wire.query("COPY users TO STDOUT")
-    assert error(found)[0] == "42501"
+    assert not errors(found)
     assert b"secret.example" not in wire.received
 
 
