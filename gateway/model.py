@@ -344,6 +344,14 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Exact:
+    """A statement's text and parameters as they were sent, withheld literals among them: for one look of a reviewer."""
+
+    statement: str = field(repr=False)
+    parameters: tuple[str | None, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class HoldRequest:
     """A worker asks for a person: everything a reviewer needs, and the hash of exactly what will run."""
 
@@ -361,6 +369,8 @@ class HoldRequest:
     expires: Micros
     relations: tuple[str, ...] = ()
     in_transaction: bool = False
+    exact: Exact | None = field(default=None, repr=False)
+    """What was sent, where `statement` and `parameters` withhold something of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ class Supervisor:
             ),
             reactor=reactor,
             results_wait=settings.evidence.results == "durable",
-            sealing=SealingTerms(settings.evidence.recipients),
+            sealing=SealingTerms(settings.evidence.recipients, settings.evidence.literals == "seal"),
         )
         times = HoldTimes(settings.approvals.timeout, settings.approvals.in_transaction_timeout)
         watching = WatchTimes(settings.identity.introspect_every, settings.identity.issuer_grace)

@@ -371,6 +371,8 @@ def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effec
     effects: list[Effect] = []
     for approval in changed:
         former = approvals.get(approval.id)
+        if not approval.open:  # nobody decides about it any more: the gateway keeps nothing that is withheld
+            approval = replace(approval, request=replace(approval.request, exact=None))  # noqa: PLW2901  the same one
         approvals[approval.id] = approval
         effects.append(Changed(former.state if former else None, approval))
     _forget(approvals)

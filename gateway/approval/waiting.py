@@ -29,6 +29,7 @@ from gateway.approval.ledger import (
     Rejected,
     Shut,
     Used,
+    may_decide,
 )
 from gateway.approval.settling import ENDS, Publish, Settling
 from gateway.control.messages import Refusal
@@ -39,6 +40,7 @@ from gateway.model import (
     Clock,
     Decision,
     DecisionKind,
+    Exact,
     HoldRequest,
     OperationHash,
     Outcome,
@@ -47,6 +49,8 @@ from gateway.model import (
 
 REASON = 1_000
 """Characters of a decision's reason at most."""
+SHOWN_EXACT = 150_000
+"""Characters of a statement and its parameters that fit into a frame, however they are escaped."""
 
 
 class Waitable(Protocol):
@@ -63,6 +67,7 @@ class Approvals:
         self._settling = Settling(ledger, control_log, clock, publish)
         self._linger = linger
         self._shut: str | None = None
+        self._revealed: set[ApprovalId] = set()
 
     async def run(self) -> None:
         """Settle decisions and let holds expire, until cancelled. Raises EvidenceFault once the log is broken."""
@@ -195,6 +200,26 @@ class Approvals:
         if found is None:
             raise Refusal("not_found", "no such approval; it may have been decided long ago")
         return found
+
+    def reveal(self, approval: ApprovalId, approver: Approver) -> Exact:
+        """Return what was sent, literals that are withheld included, once, to somebody who may decide about it.
+
+        The caller records the look before it shows anything. Raises Refusal.
+        """
+        found = self.get(approval)
+        exact = found.request.exact
+        if exact is None:
+            raise Refusal("not_found", "nothing of this statement is withheld")
+        if not found.open:
+            raise Refusal("already_decided", "it was decided: what was withheld is in the sealed originals")
+        if (why_not := may_decide(approver, found.request)) is not None:
+            raise Refusal("forbidden", why_not)
+        if len(exact.statement) + sum(len(each or "") for each in exact.parameters) > SHOWN_EXACT:
+            raise Refusal("unavailable", "it is too long to be shown; auditors find it in the sealed originals")
+        if approval in self._revealed:
+            raise Refusal("forbidden", "it was shown once; auditors find it in the sealed originals")
+        self._revealed.add(approval)
+        return exact
 
     async def refuse_left_over(self, left: Iterable[HoldRequest]) -> None:
         """Refuse what a former process left pending (`gateway.approval.restart`); returns once that is on disk."""

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.cli.control import add_place, converse
+from gateway.errors import ConfigurationFault
 
 if TYPE_CHECKING:
     from gateway.control.client import ControlClient
@@ -38,6 +39,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     show = verbs.add_parser("show", help="show one whole", description="Show one held operation, its statement whole.")
     _about_one(show)
     show.add_argument("--json", action="store_true", help="print JSON")
+    show.add_argument("--literals", action="store_true", help="with what is withheld of it: once, and recorded")
+    show.add_argument("--reason", metavar="R", help="why, with --literals; recorded")
     show.set_defaults(run=run_show)
 
     approve = verbs.add_parser(
@@ -76,11 +79,17 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """Print one approval, the statement whole."""
+    """Print one approval, the statement whole; with `--literals`, what is withheld of it too."""
     from gateway.cli.output import print_fields, print_json
+
+    if args.literals and not (args.reason or "").strip():
+        raise ConfigurationFault("--literals needs --reason: the look is recorded")
 
     async def talk(client: ControlClient) -> int:
         found = (await client.call("approvals.get", {"id": args.id})).result
+        if args.literals and isinstance(found, dict):
+            exact = (await client.call("approvals.reveal", {"id": args.id, "reason": args.reason})).result
+            found |= exact if isinstance(exact, dict) else {}
         if args.json or not isinstance(found, dict):
             print_json(found)
         else:

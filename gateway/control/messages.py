@@ -16,6 +16,8 @@ Methods (parameters -> result):
   approvals.list {decided?, after?}       -> [approval, …] pending ones by expiry, or with `decided` the decided ones,
                                              newest first; `statement` is cut to 2,000 characters
   approvals.get {id}                      -> approval with the statement as far as a frame holds it
+  approvals.reveal {id, reason}           -> {id, statement, parameters} as sent, withheld literals included: once, to
+                                             one who may decide about it, and recorded
   approvals.approve {id, hash, reason}    -> approval; `hash` is 8 hex digits of the operation hash or more
   approvals.deny {id, reason, hash?}      -> approval
   approvals.wait {id}                     -> approval, once it is decided

@@ -75,6 +75,7 @@ class Methods:
             "kill_list.remove": ("decide", self._unstrike),
             "approvals.list": ("watch", self._approvals_list),
             "approvals.get": ("watch", self._approvals_get),
+            "approvals.reveal": ("decide", self._approvals_reveal),
             "approvals.wait": ("watch", self._approvals_wait),
             "approvals.approve": ("decide", self._approvals_approve),
             "approvals.deny": ("decide", self._approvals_deny),
@@ -143,6 +144,12 @@ class Methods:
 
     async def _approvals_get(self, _: Operator, params: Params) -> _Answer:
         return card(self._approvals.get(_approval(params)), whole=True), None
+
+    async def _approvals_reveal(self, operator: Operator, params: Params) -> _Answer:
+        approval, reason = _approval(params), clean_reason(_text(params, "reason"))
+        exact = self._approvals.reveal(approval, operator.approver(self._assurance))
+        await self._backend.accessed(operator.name, f"withheld literals of approval {approval}", reason)
+        return {"id": approval, "statement": exact.statement, "parameters": list(exact.parameters)}, None
 
     async def _approvals_wait(self, _: Operator, params: Params) -> _Answer:
         return card(await self._approvals.wait(_approval(params))), None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NewType, Protocol, TypeAlias
 from gateway.approval.operation_hash import Definition
 from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
 from gateway.pgwire.backend import ColumnDescription, Report
+from gateway.policy.literals import ALL, Literals
 
 if TYPE_CHECKING:
     from gateway.masking.carried import Carried
@@ -171,6 +172,8 @@ class Judgement:
     changes_catalog: bool = False
     epoch: int = 0
     """The catalog's epoch that it was judged in."""
+    literals: Literals = ALL
+    """What of its literals and parameters must not be recorded in clear: all, where nobody read it."""
     alarm: str = ""
     """What became an alarm while judging: a parser died, a deadline passed."""
 
@@ -227,6 +230,8 @@ class CopyChunk:
     of: int
     data: bytes
     touches_marks: bool
+    withheld: bool = False
+    """It holds a marked column: it must not be recorded in clear."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,10 @@ class CopyIn:
             if column:
                 self._refuse(operation, column)
                 return
-            note = CopyChunk(x.next_n(), operation.n, content, operation.judgement.touches_marks)
+            judgement = operation.judgement
+            note = CopyChunk(
+                x.next_n(), operation.n, content, judgement.touches_marks, withheld=judgement.literals.data
+            )
             x.actions.append(Record(note))
             x.to_target(raw)
 

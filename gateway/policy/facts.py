@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gateway.policy.catalog import Catalog
+from gateway.policy.literals import ALL, Literals, connecting, is_secret
 from gateway.policy.parse import (
     INLINE_LIMIT,
     NotUnderstoodError,
@@ -80,13 +81,13 @@ def _facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mappi
         return Facts(statement, not_understood="it is too large", wants=(statement,), catalog=catalog)
     tree = tree or parse(statement)
     if state.status == "E" and tree.statements and not _leaves_failed(tree.statements[0]):
-        return Facts(statement, _words_only(tree), failed_transaction=True, catalog=catalog)
+        return Facts(statement, _words_only(tree, statement, catalog), failed_transaction=True, catalog=catalog)
     found: list[StatementFacts] = []
     for raw in tree.statements:
         one = Reader(catalog, state, statement, trees).read(raw)
         if catalog.has_marks and _depends(found, one):
             late = Act("not-judged-together", "a definition, or where marked values were put,")
-            one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True)
+            one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True, literals=ALL)
         found.append(one)
         state = _after(state, one)
     return Facts(statement, tuple(found), catalog=catalog)
@@ -99,12 +100,15 @@ def _leaves_failed(raw: RawStatement) -> bool:
     }  # fmt: skip
 
 
-def _words_only(tree: Tree) -> tuple[StatementFacts, ...]:
-    """Name the statements of a string that the target will refuse: nothing of it runs."""
-    return tuple(
-        StatementFacts(kind_of(raw.node)[0].removesuffix("Stmt").lower(), (), raw.start, raw.end)
-        for raw in tree.statements
-    )
+def _words_only(tree: Tree, text: bytes, catalog: Catalog) -> tuple[StatementFacts, ...]:
+    """Name the statements of a string that the target will refuse: nothing of it runs, and nothing more is read."""
+    found = []
+    for raw in tree.statements:
+        kind = kind_of(raw.node)[0]
+        known = not catalog.has_marks and not is_secret(kind, (), ())
+        withheld = Literals(connecting(text)) if known else ALL
+        found.append(StatementFacts(kind.removesuffix("Stmt").lower(), (), raw.start, raw.end, literals=withheld))
+    return tuple(found)
 
 
 def _depends(earlier: Sequence[StatementFacts], one: StatementFacts) -> bool:

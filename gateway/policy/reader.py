@@ -7,7 +7,7 @@ Queries go to `survey` and `lineage`, wrappers to `wrappers`, statements about t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.masking.carried import Carried
 from gateway.masking.copy_out import CopyOut
@@ -20,6 +20,7 @@ from gateway.policy import session, wrappers
 from gateway.policy.builtins import EFFECTFUL, PRINTING
 from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
+from gateway.policy.literals import Literals, all_of, beside_marks, connecting, is_secret, together
 from gateway.policy.named import relations_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
 from gateway.policy.set_off import set_off
@@ -30,6 +31,7 @@ from gateway.policy.statement import (
     Transaction,
 )
 from gateway.policy.survey import QUERIES, Place, Survey
+from gateway.policy.system import classify_relation
 from gateway.policy.tree import Node, below, child, items, kind_of, strings
 
 _DEFINING = frozenset({"create", "alter", "create-as", "drop", "drop-database"})
@@ -100,8 +102,30 @@ class Reader:
             copy_into=self.copy_into,
             writes=writes,
             carries=carries,
+            literals=self._literals(kind, fields, raw, reaches=bool(reach) or unsure, compares=bool(touched)),
             passes_failed=self.passes_failed,
         )
+
+    def _literals(self, kind: str, fields: Node, raw: RawStatement, *, reaches: bool, compares: bool) -> Literals:
+        found = self.survey
+        acts, calls = {act.what for act in found.acts}, found.functions | found.calls
+        inner = {root for root, _ in self._roots}
+        tables = [name.rpartition(".") for name in found.written]
+        secret = any(classify_relation(schema or None, name) == "password-table" for schema, _, name in tables)
+        named = {name for act in found.acts for name in act.relations} if kind not in QUERIES else set()
+        defined = Touch(self.catalog, [one for name in sorted(named) for one in self.catalog.find(name)])
+        if secret or (defined and not reaches) or any(is_secret(root, acts, calls) for root in {kind, *inner}):
+            return all_of(self.text, raw.start, raw.end)
+        spans = tuple(one for one in connecting(self.text) if raw.start <= one[0] < raw.end)
+        if not reaches:
+            return Literals(spans)
+        written = Touch(self.catalog, found.written.values())
+        touches = (Touch(self.catalog, [*found.read.values(), *found.written.values()]), written)
+        compares = compares or "marked-write" in acts
+        meets = beside_marks(
+            self.text, (raw.start, raw.end), (kind, fields), touches, tuple(found.written.values()), compares=compares
+        )
+        return replace(together([Literals(spans), meets]), data=kind == "CopyStmt" and "marked-write" in acts)
 
     def statement(self, kind: str, fields: Node, place: Place) -> None:
         """Note what a statement does, within the wrappers of `place`."""

@@ -15,6 +15,7 @@ from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.written import CopyInto, Written
 from gateway.policy.catalog import Catalog
+from gateway.policy.literals import ALL, Literals, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ class StatementFacts:
     """What it puts into marked columns and could be a masked value."""
     carries: tuple[Carried, ...] = ()
     """Columns that it fills from marked ones, and that are not marked yet."""
+    literals: Literals = ALL
+    """What of its literals and parameters must not be recorded in clear."""
     passes_failed: bool = False
     """PostgreSQL runs it in a failed transaction too: COMMIT, ROLLBACK, ROLLBACK TO."""
 
@@ -179,6 +182,13 @@ class Facts:
     alarm: str = ""
     """Something that should become an alarm record: a parser died, a deadline passed."""
     catalog: Catalog | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def literals(self) -> Literals:
+        """What of the string's literals and parameters must not be recorded in clear: all, where nobody read it."""
+        if self.not_understood is not None or self.syntax_error is not None:
+            return ALL
+        return together(statement.literals for statement in self.statements)
 
     @property
     def depends_on_state(self) -> bool:

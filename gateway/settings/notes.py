@@ -21,8 +21,10 @@ def notes(settings: Settings) -> Iterator[str]:
             yield "identity.introspection: off; a revoked token is good until it expires, unless an operator strikes it"
     if settings.evidence.originals != "none" and not settings.evidence.recipients:
         yield "evidence.originals: no recipients; originals of masked values are not kept, since nobody could open them"
-    if settings.evidence.literals == "seal":
-        yield "evidence.literals: sealing is not built yet; statements are recorded as sent, literals included"
+    if settings.evidence.literals == "keep":
+        yield "evidence.literals: keep; statements are recorded as sent, values of marked columns in them included"
+    elif not settings.evidence.recipients:
+        yield "evidence.literals: no recipients; what is withheld of statements is kept nowhere"
     if not (settings.evidence.witness or settings.evidence.sink):
         yield "evidence.witness: none is configured; whoever is root here can rewrite the evidence and sign it again"
     if not settings.vault.recovery and _uses_vault(settings):

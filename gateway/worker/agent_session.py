@@ -22,7 +22,7 @@ from gateway.evidence.journal import Recorded, Ticket
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.masking.carried import Carried
-from gateway.model import Clock, Entropy, Json, Outcome, SessionInfo, format_time
+from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, format_time
 from gateway.pgwire.actions import (
     Analyse,
     Answer,
@@ -58,6 +58,7 @@ from gateway.worker.reactor import Leg, Line, Reactor
 from gateway.worker.records import drafts, event
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
+from gateway.worker.withholding import Told, Withholding
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class AgentSession:
         )
         self._holding = make_holding(self)
         self._sealing = SessionSealing(around.sealing, around.entropy)
+        self._withholding = Withholding(seals=around.sealing.literals)
         self._pipeline: Pipeline | None = None
         key = around.entropy.bytes(32 if arrival.protocol_minor >= 2 else 4)
         self.live = LiveSession(info, self.session, target.pid, key, self._cancel, self.cut, self._settle)
@@ -301,8 +303,17 @@ class AgentSession:
 
     def ask(self, action: Hold) -> Asked:
         """See `gateway.pipeline.Stages`."""
-        self.live.current = action.statement.sql[:SHOWN]
-        return self._holding.ask(action)
+        told = self._withholding.told(action.n, action.statement, action.judgement)
+        self.live.current = told.statement.sql[:SHOWN]
+        return self._holding.ask(action, told, self._withholding.reason(action.n, action.judgement))
+
+    def append(self, draft: Draft, told: Told) -> Ticket:
+        """Give the record of a held request its place, with what is sealed beside it."""
+        ticket = None
+        for each in self._sealing.sealed(self.info, draft, told.content):
+            ticket = self._around.log.append(each)
+        assert ticket is not None  # noqa: S101  a draft is always among them
+        return ticket
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """See `gateway.pipeline.Stages`."""
@@ -337,9 +348,9 @@ class AgentSession:
 
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
-        around = self._around
-        ticket = None
-        for draft in drafts(self.info, note, around.entropy, around.limits.payload, self._sealing):
+        around, told = self._around, self._withholding.note(note)
+        note, ticket = told.note, None
+        for draft in drafts(self.info, told, around.entropy, around.limits.payload, self._sealing):
             ticket = around.log.append(draft)
         assert ticket is not None  # noqa: S101  every note has a record
         match note:

@@ -17,6 +17,7 @@ from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
+from gateway.evidence.journal import Ticket
 from gateway.model import (
     ApprovalId,
     Clock,
@@ -24,6 +25,7 @@ from gateway.model import (
     DecisionKind,
     Draft,
     Entropy,
+    Exact,
     HoldRequest,
     Micros,
     OperationHash,
@@ -38,6 +40,7 @@ from gateway.pgwire.backend import Report, report
 from gateway.pgwire.session import Session
 from gateway.pgwire.transcript import show_value
 from gateway.pipeline import Asked, HoldEnds
+from gateway.worker.withholding import Told
 
 _REMIND_SECONDS = 60
 
@@ -62,6 +65,7 @@ class Holding:
         info: SessionInfo,
         log: GroupCommit,
         approvals: Approvals,
+        append: Callable[[Draft, Told], Ticket],
         judge: Callable[[Analyse], Awaitable[Judgement]],
         notify: Callable[[Report], Awaitable[None]],
         why_not: Callable[[], Awaitable[str | None]],
@@ -70,7 +74,7 @@ class Holding:
         entropy: Entropy,
     ) -> None:
         self._session, self._info, self._log, self._approvals = session, info, log, approvals
-        self._judge, self._notify, self._why_not, self._options = judge, notify, why_not, options
+        self._append, self._judge, self._notify, self._why_not, self._options = append, judge, notify, why_not, options
         self._clock, self._entropy = clock, entropy
         self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
 
@@ -78,17 +82,20 @@ class Holding:
         """The session goes on with a new token."""
         self._info = info
 
-    def ask(self, action: Hold) -> Asked:
-        """Give the request its place in the journal, at once, so that records stand in the order of their numbers."""
+    def ask(self, action: Hold, told: Told, shown: Judgement) -> Asked:
+        """Give the request its place in the journal, at once, so that records stand in the order of their numbers.
+
+        `told` is its statement as it may be recorded and shown, `shown` its judgement likewise.
+        """
         principal = self._info.principal
-        request = self._hold_request(action, self._hash(action, action.judgement))
+        request = self._hold_request(told, shown, self._hash(action, action.judgement))
         claimed = self._approvals.claim(request.operation_hash, principal)
         if claimed is not None:
             request = replace(request, approval=claimed.approval)
         elif not self._options.waits:
             known = self._approvals.open_for(request.operation_hash, principal)
             request = replace(request, approval=known or request.approval)
-        ticket = self._log.append(self._request(action, request.approval, request.operation_hash))
+        ticket = self._append(self._request(action.n, told, shown, request), told)
         return Asked(action, request, ticket, claimed)
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
@@ -174,39 +181,41 @@ class Holding:
             )
         )
 
-    def _request(self, action: Hold, approval: ApprovalId, operation: OperationHash) -> Draft:
-        judgement = action.judgement
+    def _request(self, n: int, told: Told, judgement: Judgement, request: HoldRequest) -> Draft:
         return record.request(
             self._info,
-            action.n,
-            action.statement,
+            n,
+            told.statement,
             judgement.verdict,
             judgement.policy_hash,
-            operation_hash=operation,
-            approval=approval,
+            operation_hash=request.operation_hash,
+            approval=request.approval,
             touches_marks=judgement.touches_marks,
             predicate_touch=judgement.predicate_touch,
+            withheld=len(told.values),
         )
 
-    def _hold_request(self, action: Hold, operation: OperationHash) -> HoldRequest:
+    def _hold_request(self, told: Told, judgement: Judgement, operation: OperationHash) -> HoldRequest:
         now = self._clock.now()
         in_transaction = self._session.in_transaction
         timeout = self._options.in_transaction_timeout if in_transaction else self._options.timeout
-        verdict = action.judgement.verdict
+        verdict = judgement.verdict
+        exact = None if told.exact is None else Exact(_text(told.exact), _shown_parameters(told.exact))
         return HoldRequest(
             approval=new_approval_id(self._entropy),
             session=self._info,
             operation_hash=operation,
-            statement=action.statement.sql.decode("utf-8", "replace"),
-            parameters=_shown_parameters(action.statement),
+            statement=_text(told.statement),
+            parameters=_shown_parameters(told.statement),
             operation=verdict.operation,
             rule=verdict.rule,
             reason=verdict.reason,
             reviewers=verdict.reviewers,
             requested=now,
             expires=Micros(min(now + timeout, self._info.principal.expires)),
-            relations=action.judgement.relations,
+            relations=judgement.relations,
             in_transaction=in_transaction,
+            exact=exact,
         )
 
     async def _remind(self, request: HoldRequest) -> None:
@@ -235,6 +244,10 @@ def _behind(judgement: Judgement, prepared: Mapping[str, bytes], cursors: Mappin
     return {f"prepared {name}": sql for name, sql in prepared.items()} | {
         f"cursor {name}": sql for name, sql in cursors.items()
     }
+
+
+def _text(statement: Statement) -> str:
+    return statement.sql.decode("utf-8", "replace")
 
 
 def _shown_parameters(statement: Statement) -> tuple[str | None, ...]:

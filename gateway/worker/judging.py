@@ -37,6 +37,7 @@ from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
+from gateway.policy.literals import ALL, connecting
 from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
@@ -116,7 +117,7 @@ class Judge:
         known = self._known(key, action)
         if known is not None:
             return known
-        shape = shape_of(action.statement.sql)
+        shape = None if connecting(action.statement.sql) else shape_of(action.statement.sql)
         alike = key if shape is None else (shape, *key[1:])
         known = None if shape is None else self._known(alike, action)
         if known is not None:
@@ -243,6 +244,7 @@ class Judge:
             effects=() if denied else _effects(found),
             changes_catalog=found.ddl,
             epoch=catalog.epoch if catalog is not None else 0,
+            literals=found.literals,
             alarm=found.alarm,
         )
 
@@ -261,6 +263,7 @@ def _depends_on_no_literal(judgement: Judgement) -> bool:
         or judgement.depends_on_state
         or judgement.effects
         or judgement.changes_catalog
+        or judgement.literals.any
         or judgement.alarm
     )
 
@@ -280,7 +283,7 @@ def _undecided(found: policy.StatementFacts, names: Names) -> policy.StatementFa
         acts.append(policy.Act("marked-write", "what a changed definition hides"))
     if found.operation == "copy-out" and found.copy_out is None:
         acts.append(policy.Act("copy-out-marked", "what a changed definition hides"))
-    return replace(found, acts=tuple(acts), outputs=None, touches_marks=True)
+    return replace(found, acts=tuple(acts), outputs=None, touches_marks=True, literals=ALL)
 
 
 def _copy_into(found: policy.Facts, pseudonyms: Pseudonyms | None) -> tuple[tuple[int, Scan], ...]:

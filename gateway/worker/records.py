@@ -25,21 +25,23 @@ from gateway.pgwire.actions import (
     Request,
 )
 from gateway.worker.sealing import SessionSealing
+from gateway.worker.withholding import ToldNote
 
 _TEXT = 2000
 """Characters of an event's text at most."""
 
 
 def drafts(
-    session: SessionInfo, note: Note, entropy: Entropy, payload_limit: int, sealing: SessionSealing
+    session: SessionInfo, told: ToldNote, entropy: Entropy, payload_limit: int, sealing: SessionSealing
 ) -> Iterator[Draft]:
     """Yield the records of a note, in order; the note's own record is the last."""
-    match note:
+    match note := told.note:
         case Preparation(n, statement, judgement):
-            touches = judgement.touches_marks
-            yield record.prepare(session, n, statement, judgement.verdict, judgement.policy_hash, touches)
+            verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
+            prepared = record.prepare(session, n, statement, verdict, policy_hash, touches, told.withheld)
+            yield from sealing.sealed(session, prepared, told.content)
         case Request(n, statement, judgement):
-            yield record.request(
+            request = record.request(
                 session,
                 n,
                 statement,
@@ -49,11 +51,15 @@ def drafts(
                 approval=None,
                 touches_marks=judgement.touches_marks,
                 predicate_touch=judgement.predicate_touch,
+                withheld=told.withheld,
             )
+            yield from sealing.sealed(session, request, told.content)
         case Execution(n, of, max_rows):
             yield record.execute(session, n, of, max_rows)
         case CopyChunk(n, of, data, touches_marks):
-            yield record.data(session, n, of, data, payload_limit, touches_marks, salt=entropy.bytes(32))
+            salt, withheld = entropy.bytes(32), note.withheld
+            chunk = record.data(session, n, of, data, payload_limit, touches_marks, salt=salt, withheld=withheld)
+            yield from sealing.sealed(session, chunk, told.content)
         case Originals():
             yield from sealing.rows(session, note)
         case Answer():

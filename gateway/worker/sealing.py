@@ -18,9 +18,10 @@ from gateway.pgwire.actions import Originals
 
 @dataclass(frozen=True, slots=True)
 class SealingTerms:
-    """`[evidence]`: to whom originals are sealed; nobody: they are not kept."""
+    """`[evidence]`: to whom originals are sealed, if to anybody; `literals`: those that meet marks are withheld."""
 
     recipients: tuple[str, ...] = ()
+    literals: bool = True
 
 
 class SessionSealing:
@@ -35,9 +36,12 @@ class SessionSealing:
         """Whether what is to be sealed is kept at all."""
         return bool(self._terms.recipients)
 
-    def sealed(self, session: SessionInfo, draft: Draft, content: bytes) -> Iterator[Draft]:
-        """Yield `draft` with an envelope of `content`, before it the record of the session's key where it is new."""
-        if not self.keeps:
+    def sealed(self, session: SessionInfo, draft: Draft, content: bytes | None) -> Iterator[Draft]:
+        """Yield `draft` with an envelope of `content`, before it the record of the session's key where it is new.
+
+        Without content, or without auditors, it is `draft` as it is.
+        """
+        if content is None or not self.keeps:
             yield draft
             return
         if self._sealer is None:

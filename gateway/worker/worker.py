@@ -193,6 +193,7 @@ class Worker:
             session.info,
             self.around.log,
             self._approvals,
+            session.append,
             session.analyse_again,
             session.notify,
             session.standing.why_not,

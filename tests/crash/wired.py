@@ -208,7 +208,8 @@ class World:
         self.approvals = Approvals(Ledger(), self.logs["control"], CLOCK, self._publish)
         self.around = Surroundings(
             log=self.logs["w1"], live=LiveSessions(), publish=self._publish, clock=CLOCK, entropy=ENTROPY,
-            limits=Limits(), reactor=Reactor(self.logs["w1"]), results_wait=results_wait, sealing=SealingTerms(),
+            limits=Limits(), reactor=Reactor(self.logs["w1"]), results_wait=results_wait,
+            sealing=SealingTerms(literals=False),
         )  # fmt: skip
         self.sessions: list[Seen] = []
         self.violations: list[str] = []
@@ -271,8 +272,8 @@ class World:
 
         def holding(session: AgentSession) -> Holding:
             return Holding(
-                session.session, session.info, self.around.log, self.approvals, session.analyse, session.notify,
-                session.standing.why_not, options, CLOCK, ENTROPY,
+                session.session, session.info, self.around.log, self.approvals, session.append, session.analyse,
+                session.notify, session.standing.why_not, options, CLOCK, ENTROPY,
             )  # fmt: skip
 
         async with AsyncExitStack() as stack:

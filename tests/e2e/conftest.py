@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
+from keeping import Kept, keeping
 from running import RunningGateway, connection_table, running
 from wire_client import Wire, direct, through
 
@@ -69,6 +70,14 @@ def gateway(
     done = found.command("evidence", "verify", str(found.evidence), check=False)
     assert done.returncode == 0, f"after all tests, the evidence does not hold: {done.stdout}{done.stderr}"
     assert "Traceback" not in found.log, found.log
+
+
+@pytest.fixture(scope="session")
+def kept(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """A gateway with a marked table `payments` that keeps originals for two auditors."""
+    make = tmp_path_factory.mktemp
+    with keeping(postgres, make("auditors"), make("kept")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

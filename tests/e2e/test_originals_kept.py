@@ -9,65 +9,14 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyrage
-import pytest
-from running import RunningGateway, connection_table, running
-from wire_client import Wire, bind, prepare, rows, through
+from keeping import Kept
+from wire_client import bind, prepare, rows
 
-from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import FLUSH, SYNC, execute
-
-SCHEMA = """
-CREATE TABLE payments (id int PRIMARY KEY, card text, amount numeric, raw bytea);
-INSERT INTO payments SELECT i, CASE WHEN i % 10 = 0 THEN NULL ELSE 'card-' || i || repeat('x', 40) END, i,
-    decode(md5(i::text), 'hex') FROM generate_series(1, 3000) i;
-"""
-
-
-@dataclass
-class Kept:
-    """A gateway that keeps originals, and two auditors who can open them."""
-
-    gateway: RunningGateway
-    identities: list[Path]
-    token: str
-
-    def wire(self) -> Wire:
-        return through(self.gateway, "payments", self.token)
-
-    def unseal(self, out: Path, *more: str, which: int = 0, check: bool = True) -> dict[str, Any]:
-        done = self.gateway.command(
-            "evidence", "unseal", str(self.gateway.evidence), str(out), "--identity", str(self.identities[which]),
-            "--reason", "a test", "--json", *more, check=check,
-        )  # fmt: skip
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
-
-@pytest.fixture(scope="module")
-def kept(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
-    postgres.create_database("payments")
-    postgres.execute(SCHEMA, "payments")
-    home = tmp_path_factory.mktemp("auditors")
-    identities, recipients = [], []
-    for number in range(2):
-        identity = pyrage.x25519.Identity.generate()
-        path = home / f"auditor-{number}"
-        path.write_text(f"{identity}\n")
-        identities.append(path)
-        recipients.append(str(identity.to_public()))
-    marks = ["public.payments.card", "public.payments.raw"]
-    table = f'[evidence]\nrecipients = ["{recipients[0]}", "{recipients[1]}"]\noriginals = "first:1000"\n'
-    tables = [connection_table("payments", postgres, "payments", mask=marks)]
-    with running(tmp_path_factory.mktemp("kept"), postgres, tables, table) as gateway:
-        yield Kept(gateway, identities, gateway.token())
-    done = gateway.command("evidence", "verify", str(gateway.evidence), check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Traceback" not in gateway.log, gateway.log
 
 
 def session_of(kept: Kept, column: str, text: str) -> str:

@@ -438,9 +438,11 @@ def test_defaults_that_are_not_built_are_said(write) -> None:  # type: ignore[no
     for key in ("identity.development", "approvals.assurance", "evidence.originals", "evidence.literals", "operator"):
         assert any(note.startswith(f"{key}:") for note in said), key
     assert any("sslmode=require" in note for note in said)
-    quiet = '[evidence]\noriginals = "none"\nliterals = "keep"\n'
-    said = list(notes(load(write(HEAD + quiet + CONNECTION), {})))
+    quiet = RECIPIENTS.replace("'all'", "'first:9'")
+    said = list(notes(load(write(quiet + CONNECTION), {})))
     assert not any(note.startswith(("evidence.originals", "evidence.literals")) for note in said)
+    said = list(notes(load(write(HEAD + '[evidence]\nliterals = "keep"\n' + CONNECTION), {})))
+    assert any(note.startswith("evidence.literals: keep") for note in said)
 
 
 RECIPIENTS = HEAD + f"[evidence]\noriginals = 'all'\nrecipients = ['{AUDITORS[0]}', '{AUDITORS[1]}']\n"

@@ -25,6 +25,7 @@ from gateway.model import (
 _KEPT = 1024
 """Forms, and texts of policy, that are kept encoded."""
 
+<<<<<<< HEAD
 
 def _form_of(statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool) -> Form:
     would = None if verdict.would is None else verdict.would._value_
@@ -81,11 +82,23 @@ def _member(value: Json) -> str:
 
 
 def prepare(
-    session: SessionInfo, n: int, statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool
+    session: SessionInfo,
+    n: int,
+    statement: Statement,
+    verdict: Verdict,
+    policy_hash: str,
+    touches_marks: bool,
+    withheld: int = 0,
 ) -> Draft:
-    """Return a Parse of the extended protocol that was not denied: planning runs code, so it is recorded first."""
+    """Return a Parse of the extended protocol that was not denied: planning runs code, so it is recorded first.
+
+    `withheld` of its literals stand in `statement` as `$masked_k`.
+    """
     form = _form_of(statement, verdict, policy_hash, touches_marks)
-    return Draft("prepare", session, n, {}, _judged_payload(statement, verdict), form=form)
+    payload = _judged_payload(statement, verdict)
+    if not withheld:
+        return Draft("prepare", session, n, {}, payload, form=form)
+    return Draft("prepare", session, n, {**form.fields, "withheld": withheld}, payload)
 
 
 def request(
@@ -99,13 +112,19 @@ def request(
     approval: ApprovalId | None,
     touches_marks: bool,
     predicate_touch: tuple[str, ...] = (),
+    withheld: int = 0,
 ) -> Draft:
-    """Return a statement asked for: a Query, a Bind with its parameters, or a Parse that is denied."""
+    """Return a statement asked for: a Query, a Bind with its parameters, or a Parse that is denied.
+
+    `withheld` of its literals and parameters stand in `statement` as `$masked_k`.
+    """
     form = _form_of(statement, verdict, policy_hash, touches_marks)
     payload = _judged_payload(statement, verdict, predicate_touch)
-    if operation_hash is approval is None:
+    if operation_hash is approval is None and not withheld:
         return Draft("request", session, n, {}, payload, form=form)
     fields = dict(form.fields)
+    if withheld:
+        fields["withheld"] = withheld
     if operation_hash is not None:
         fields["oh"] = operation_hash
     if approval is not None:
@@ -122,10 +141,26 @@ _EXECUTED = Form({}, ("of", "max_rows"))
 
 
 def data(
-    session: SessionInfo, n: int, of: int, chunk: bytes, payload_limit: int, touches_marks: bool, *, salt: bytes
+    session: SessionInfo,
+    n: int,
+    of: int,
+    chunk: bytes,
+    payload_limit: int,
+    touches_marks: bool,
+    *,
+    salt: bytes,
+    withheld: bool = False,
 ) -> Draft:
-    """Return one chunk of COPY data from the client: size, digest keyed with `salt`, content up to the limit."""
-    fields: dict[str, Json] = {"of": of, "size": len(chunk), "digest": commitment(salt, chunk)}
+    """Return one chunk of COPY data from the client: size, digest keyed with `salt`, content up to the limit.
+
+    What is `withheld` has no digest either: with the salt beside it, a short chunk could be found by trying.
+    """
+    fields: dict[str, Json] = {"of": of, "size": len(chunk)}
+    if withheld:
+        fields["withheld"] = 1
+        shown: dict[str, Json] = {"content": wire(b"$masked_1"), "truncated": True}
+        return Draft("data", session, n, fields | ({"marks": True} if touches_marks else {}), shown, salt)
+    fields["digest"] = commitment(salt, chunk)
     if touches_marks:
         fields["marks"] = True
     payload: dict[str, Json] = {"content": wire(chunk[:payload_limit]), "truncated": len(chunk) > payload_limit}
