@@ -25,7 +25,6 @@ from gateway.model import (
 _KEPT = 1024
 """Forms, and texts of policy, that are kept encoded."""
 
-<<<<<<< HEAD
 
 def _form_of(statement: Statement, verdict: Verdict, policy_hash: str, touches_marks: bool) -> Form:
     would = None if verdict.would is None else verdict.would._value_
