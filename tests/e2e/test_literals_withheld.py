@@ -80,7 +80,7 @@ def session(kept: Kept, events: list[bytes]) -> str:
         wire.rows("SELECT amount FROM payments WHERE card = 'needle-comment' -- needle-comment")
         wire.rows("SELECT 'needle-returned', 1 FROM payments WHERE card = 'needle-returned' OR id = 1")
         for held in (
-            "UPDATE payments SET card = 'needle-update' WHERE id = 2900",
+            "UPDATE payments SET card = 'needle-update' WHERE id = 2901",
             "INSERT INTO payments (id, card) VALUES (9001, 'needle-insert')",
             "DELETE FROM payments WHERE card = 'needle-held' AND id = 9001",
         ):
@@ -154,7 +154,7 @@ def test_what_is_recorded_tells_what_was_asked_but_not_for_whom(kept: Kept, sess
     assert "ALTER ROLE nobody PASSWORD $masked_1" in texts
     assert "EXECUTE e($masked_1)" in texts
     assert "SELECT amount FROM payments WHERE card = $masked_1 -- $masked_1" in texts
-    assert "UPDATE payments SET card = $masked_1 WHERE id = 2900" in texts
+    assert "UPDATE payments SET card = $masked_1 WHERE id = 2901" in texts
     assert "INSERT INTO payments (id, card) VALUES (9001, $masked_1)" in texts
     bound = [one["parameters"] for one in found if "card = $1 AND id = $2" in one["sql"]]
     assert bound == [["$masked_1", "77"]]
