@@ -1,7 +1,8 @@
 """Runs the archiver beside the gateway: at start, whenever a journal file was closed, and when one may be removed.
 
-Promises one archiver at a time, each in a process of its own at low priority, and a record of each segment in the log
-that it is of. What goes wrong is said and tried again later: archiving never stops traffic.
+Promises one archiver at a time, each in a process of its own at low priority, a record of each segment in the log that
+it is of, and one of what is let go before it goes. What goes wrong is said and tried again later: archiving never
+stops traffic.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import trio
@@ -17,6 +19,7 @@ import trio
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import Log
+from gateway.evidence.retention import Term
 from gateway.evidence.segments import journal_numbers
 
 logger = logging.getLogger(__name__)
@@ -27,16 +30,25 @@ AGAIN = 120.0
 """Seconds after which closed files that are still there are looked at again: they go ten minutes after their record."""
 
 
-async def keep_archiving(evidence: Path, logs: Sequence[Log]) -> None:
-    """Archive what is closed, until cancelled."""
+Witnessed = Callable[[], Mapping[str, int] | None]
+"""By log, how many records were seen outside; None: nobody is configured to look."""
+
+
+async def keep_archiving(
+    evidence: Path, logs: Sequence[Log], terms: Sequence[Term] = (), witnessed: Witnessed = lambda: None
+) -> None:
+    """Archive what is closed, and let go what `terms` give up, until cancelled."""
     seen: list[int] = []
-    last = -AGAIN
+    last = pruned = -AGAIN
     while True:
         numbers = [log.journal.number for log in logs]
         if numbers != seen or (trio.current_time() - last >= AGAIN and _closed(evidence)):
             seen, last = numbers, trio.current_time()
             if _closed(evidence):
                 await archive_once(evidence, logs)
+        if terms and trio.current_time() - pruned >= AGAIN:
+            await prune_once(evidence, logs, terms, witnessed())
+            pruned = trio.current_time()
         await trio.sleep(LOOK)
 
 
@@ -61,3 +73,34 @@ async def archive_once(evidence: Path, logs: Sequence[Log]) -> None:
                 await log.record(record.archive(**told))
     except EvidenceFault as fault:
         logger.error("archiving: %s", fault)  # noqa: TRY400  no traceback for a full disk
+
+
+async def prune_once(
+    evidence: Path, logs: Sequence[Log], terms: Sequence[Term], witnessed: Mapping[str, int] | None
+) -> None:
+    """Record what may go, in the log that it is of, and then remove it."""
+    asked = {"terms": [asdict(term) for term in terms], "witnessed": witnessed}
+    named = {str(log.log): log for log in logs}
+    try:
+        for line in (await _retention(evidence, asked)).splitlines():
+            told = json.loads(line)
+            log = named.get(told["log"])
+            if log is None:
+                continue
+            part = "" if told["part"] == "entries" else f" {told['part']}"
+            records = [f"{told['log']}:{told['first']}-{told['last']}{part}"]
+            files = [(file, digest, "") for file, digest in told["files"]]
+            await log.record(record.erasure(records, told["why"], "gateway", files))
+            await _retention(evidence, {"remove": [file for file, _ in told["files"]]})
+    except EvidenceFault as fault:
+        logger.error("retention: %s", fault)  # noqa: TRY400  no traceback for a full disk
+
+
+async def _retention(evidence: Path, asked: Mapping[str, object]) -> bytes:
+    command = [sys.executable, "-P", "-m", "gateway.evidence.retention", str(evidence)]
+    done = await trio.run_process(
+        command, stdin=json.dumps(asked).encode(), capture_stdout=True, capture_stderr=True, check=False
+    )
+    if done.returncode != 0:
+        raise EvidenceFault(done.stderr.decode(errors="replace").strip()[-1000:])
+    return done.stdout

@@ -103,7 +103,8 @@ class Supervisor:
             keepers = keepers_of(settings, logs.control, DiskStorage())
             self._witnessing = Witnessing(keepers, logs.both, DiskStorage(), self._clock, self._alarm)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(keep_archiving, settings.evidence_dir, logs.both)
+                terms, reached = settings.evidence.retention.terms(), self._witnessing.reached
+                nursery.start_soon(keep_archiving, settings.evidence_dir, logs.both, terms, reached)
                 nursery.start_soon(self._witnessing.run)
                 await self._serve(logs, nursery, tls, on_ready)
                 nursery.cancel_scope.cancel()

@@ -127,6 +127,12 @@ class Witnessing:
         known = [each for (_, name), each in self._standings.items() if name == log.log and each.known]
         return max(known, key=lambda each: each.size, default=None)
 
+    def reached(self) -> dict[str, int] | None:
+        """Return by log how many records were seen outside; None where nobody is configured to look."""
+        if not self._keepers:
+            return None
+        return {log.log: 0 if (seen := self.seen(log)) is None else seen.size for log in self._logs}
+
     def unseen(self, log: Log) -> int:
         """Return how many durable records nobody outside has seen, without the witnesses' own answers at the end."""
         seen = self.seen(log)

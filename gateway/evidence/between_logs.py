@@ -5,7 +5,7 @@ Promises a finding for each quote that is not the approval of exactly what was r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from gateway.evidence.following import Following
@@ -31,14 +31,19 @@ def erased(logs: Iterable[Following]) -> Erasures:
     return found
 
 
-def check_quotes(log: Following, decisions: Decisions) -> None:
-    """Check that what was released is what was approved: the quoted entry itself, its approval and its hash."""
+def check_quotes(log: Following, decisions: Decisions, pruned: Mapping[str, int]) -> None:
+    """Check that what was released is what was approved: the quoted entry itself, its approval and its hash.
+
+    `pruned` says how many records each log has no more at its beginning: what is quoted there is gone with them.
+    """
     for seq, _, entry in log.said.get("quote", ()):
         quote = entry["quote"] if isinstance(entry["quote"], dict) else {}
         number = quote.get("seq")
         place = (str(quote.get("log")), number if isinstance(number, int) else -1)
         chain, decision = decisions.get(place, ("", {}))
-        if not decision:
+        if not decision and 0 <= place[1] < pruned.get(place[0], 0):
+            log.find("note", seq, f"it quotes the decision {place[0]}:{place[1]}, which was pruned")
+        elif not decision:
             log.find("incomplete", seq, f"it quotes the decision {place[0]}:{place[1]}, which is not there")
         elif (
             chain != quote.get("chain")

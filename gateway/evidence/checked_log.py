@@ -26,6 +26,8 @@ class CheckedLog:
         self.signatures = Signatures(directory, self.state.find)
         self.digests: dict[Path, str] = {}
         """BLAKE3 of each file of a segment that is there."""
+        self.first = 0
+        """Sequence number of its first record that is not pruned."""
         self.pruned = 0
         """The last segment that was pruned: the log is followed from its end on; 0: from its beginning."""
 
@@ -37,7 +39,7 @@ class CheckedLog:
         first = self.segments[0] if self.segments else 1
         frontier = read_frontier(self.directory, first - 1)
         if frontier is not None:
-            self.pruned = first - 1
+            self.pruned, self.first = first - 1, frontier.size
             self.state.skip(frontier)
             if frontier.size not in due:
                 what = f"segments up to {first - 1} are missing, and nobody signed how the log stood after them"

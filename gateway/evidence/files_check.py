@@ -38,6 +38,11 @@ def check_segments(log: CheckedLog, erasures: Erasures) -> None:
             find("tampered", seq, f"payload/{path.name} is missing and no erasure says so")
     if log.pruned and not erasures.gone(_name(entries_path(directory, log.pruned))):
         find("incomplete", 0, f"segments up to {log.pruned} are missing, and no record says that they were pruned")
+    elif log.pruned:
+        find("note", 0, f"segments up to {log.pruned} were pruned; {log.first} records before the first one here")
+    for number in log.state.unpaid:
+        if erasures.gone(_name(payload_path(directory, number))):
+            find("note", None, f"payload/{payload_path(directory, number).name} was pruned")
     for before, number in pairwise(log.segments):
         if number != before + 1:
             find("incomplete", None, f"segments between {before} and {number} are missing")
@@ -77,6 +82,8 @@ def _compare(log: CheckedLog, number: int, told: Mapping[str, Json], erasures: E
         if not digest:
             if field != "payload":
                 log.state.find("incomplete", seq, f"{name} is missing")
+        elif erasures.before(_name(path), digest) and erasures.gone(_name(path)):
+            log.state.find("note", seq, f"{name} was to be removed, as an erasure says, and is still there")
         elif erasures.before(_name(path), digest):
             log.state.find("incomplete", seq, f"{name} was to be rewritten, as an erasure says")
         else:

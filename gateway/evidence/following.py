@@ -128,6 +128,7 @@ class Following:
             self.said.setdefault(kind, []).extend(said)
         self.emptied += later.emptied
         self.unpaid += later.unpaid
+        self.sealed.missing += later.sealed.missing
         self.name, self.expected, self.chain, self.tree = later.name, later.expected, later.chain, later.tree
         self.last_ts, self.first_unsigned = later.last_ts, later.first_unsigned or self.first_unsigned
         self.known, self.closed, self._parts = later.known, later.closed, later._parts

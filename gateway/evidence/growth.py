@@ -7,7 +7,7 @@ costs one reference a record and forgets the oldest. What it forgot, `gateway.ev
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from gateway.evidence.proof import consistency_path
@@ -63,3 +63,35 @@ def _root(leaves: Sequence[bytes]) -> bytes:
     for one in leaves:
         tree.add(one)
     return tree.root
+
+
+def roots_after(before: TreeState, entries: Iterable[bytes], ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Return the root over each range of a log whose first records are known by the tree `before` alone.
+
+    `entries` are those that follow; ranges do not overlap. Raises ValueError where a range cannot be had from that.
+    """
+    trees = {one: _begun(before, one) for one in ranges}
+    due = sorted(one for one in ranges if one[1] > before.size)
+    for number, entry in enumerate(entries, before.size):
+        while due and number >= due[0][1]:
+            del due[0]
+        if not due:
+            break
+        if number >= due[0][0]:
+            trees[due[0]].append(entry)
+    for (low, high), tree in trees.items():
+        if tree.size != high - low:
+            raise ValueError(f"the log ends before record {high - 1}")
+    return [trees[one].root for one in ranges]
+
+
+def _begun(before: TreeState, wanted: tuple[int, int]) -> Tree:
+    """Return the tree over what a range has in common with the records that `before` stands for."""
+    low, high = wanted
+    if low >= before.size:
+        return Tree()
+    known = {one: peak for one, peak in whole_subtrees(before).items() if low <= one[0] and one[1] <= high}
+    end = min(high, before.size)
+    if sum(last - first for first, last in known) != end - low:
+        raise ValueError(f"record {low} was pruned, and its tree is known no closer")
+    return Tree(TreeState(end - low, tuple(known.values())))

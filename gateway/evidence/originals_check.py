@@ -70,6 +70,8 @@ class SealedCheck:
         self._directory, self._find = directory, find
         self._named: dict[str, int] = {}
         self._keys: list[tuple[int, str, str]] = []
+        self.missing: list[tuple[int, int]] = []
+        """Files of envelopes that are not there, by number, and the first record that names one of each."""
 
     def named(self, seq: int, entry: Mapping[str, Json]) -> None:
         """Take a record that has an envelope; the parts of one name the same."""
@@ -85,7 +87,7 @@ class SealedCheck:
         path = originals_path(self._directory, number)
         there = index(path) if path.is_file() else {}
         if named and not path.is_file():
-            self._find("tampered", min(named.values()), f"originals/{path.name} is missing and no erasure says so")
+            self.missing.append((number, min(named.values())))
             return
         gone = [seq for digest, seq in named.items() if digest not in there]
         for seq in gone[:_SHOWN]:
@@ -97,7 +99,11 @@ class SealedCheck:
             self._find("note", None, f"originals/{path.name} holds {more} envelopes that no record names: a crash")
 
     def finish(self, erasures: Erasures, numbers: Iterable[int]) -> None:
-        """Check the wrapped keys, and that no file of envelopes stands beside no records (`numbers` have some)."""
+        """Check the wrapped keys, and that files of envelopes are where records are (`numbers`), unless erased."""
+        for number, seq in self.missing:
+            name = f"originals/{originals_path(self._directory, number).name}"
+            if not erasures.gone(f"logs/{self._directory.name}/{name}"):
+                self._find("tampered", seq, f"{name} is missing and no erasure says so")
         for seq, session, digest in self._keys:
             try:
                 path = keyring_path(self._directory, session)

@@ -17,10 +17,14 @@ from gateway.errors import ClientFault, EvidenceFault
 from gateway.evidence.chain import commitment
 from gateway.evidence.checkpoints import sizes
 from gateway.evidence.entry import Malformed, parse, parse_line
+from gateway.evidence.frontier import Frontier, check_signed
+from gateway.evidence.growth import roots_after
 from gateway.evidence.note import Verifier, open_note
-from gateway.evidence.proof import audit_path, root_of, roots
+from gateway.evidence.proof import audit_path, root_of
+from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
+from gateway.evidence.tree import TreeState
 from gateway.model import Json
 
 LIMIT = 4 << 20
@@ -56,10 +60,13 @@ def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Js
     verifier = Verifier.parse((directory / "log.pub").read_text()[:4096])
     checkpoint, steps = open_note(note, verifier), audit_path(seq, size)
     found: list[bytes] = []
+    before = _pruned(storage, directory)
+    if seq < before.size:
+        raise ClientFault(f"record {seq} was pruned; the log begins with {before.size}", "22023")
 
     def entries() -> Iterator[bytes]:
         with duckdb.connect() as database:
-            for at, raw in enumerate(log_lines(database, directory)):
+            for at, raw in enumerate(log_lines(database, directory), before.size):
                 line = parse_line(raw)
                 if at == seq:
                     found.append(raw)
@@ -68,7 +75,7 @@ def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Js
                     return
 
     try:
-        others = roots(entries(), [(step.low, step.high) for step in steps])
+        others = roots_after(before, entries(), [(step.low, step.high) for step in steps])
         line = parse_line(found[0])
         if root_of(line.entry, seq, size, others) != checkpoint.root:
             raise Malformed("the records are not those that were signed")  # noqa: TRY301  one place says where
@@ -85,6 +92,17 @@ def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Js
     if payload and line.payload:
         proof |= {"payload": line.payload.decode(), "salt": line.salt.hex()}
     return proof
+
+
+def _pruned(storage: DiskStorage, directory: Path) -> TreeState:
+    """Return the tree at the end of what was pruned; an empty one where nothing was."""
+    segments, _ = numbers_in(directory)
+    path = frontier_path(directory, segments[0] - 1) if segments else directory / "absent"
+    if not path.exists():
+        return TreeState(0, ())
+    frontier = Frontier.parse(path.read_bytes())
+    check_signed(storage, directory, frontier.tree)
+    return frontier.tree
 
 
 def check_proof(content: bytes, key: str | None = None) -> Proven:

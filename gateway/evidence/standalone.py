@@ -54,7 +54,9 @@ class Log:
         self.peaks: list[bytes] = []  # roots of the tree's whole subtrees, the largest first
         self.open: dict[str, Any] = {}  # session -> its last n, and what later records may belong to
         self.ended: set[str] = set()
-        self.due, self.closed, self.pruned = (1, 0), False, ""
+        self.due, self.closed, self.pruned, self.paid = (1, 0), False, "", True
+        self.first = 0  # records before it were pruned
+        self.unsealed: list[str] = []  # files of sealed originals that are not there
 
     def read(self, kept: bytes) -> str:
         """Follow everything: segments, then the journal files that are not archived."""
@@ -82,6 +84,7 @@ class Log:
         """Begin where pruned segments ended: the tree there must be the one that was signed."""
         self.name, self.size, self.chain, self.time = told["log"], told["size"], bytes.fromhex(told["chain"]), 0.0
         self.peaks, self.pruned = [bytes.fromhex(one) for one in told["peaks"]], file.with_suffix(".parquet").name
+        self.first = self.size
         self.open = {one["sid"]: {"n": one["counts"]["n"], "asked": None} for one in told["open"]}
         must(self.root() == self.signed.get(self.size), "what was pruned is not what was signed")
 
@@ -90,7 +93,8 @@ class Log:
         db, kept, place = duckdb.connect(), self.path / "payload" / file.name, f"{self.path.name}/{file.stem[4:]}"
         quoted = [re.sub(r"([*?[])", r"[\1]", str(one)).replace("'", "''") for one in (file, kept)]
         sql = f"SELECT seq, segment, salt, payload FROM read_parquet('{quoted[1]}')"
-        paid = {seq: fields for seq, *fields in db.execute(sql).fetchall()} if kept.is_file() else {}
+        self.paid = kept.is_file()  # else an erasure must say so
+        paid = {seq: fields for seq, *fields in db.execute(sql).fetchall()} if self.paid else {}
         must(all(segment == place for segment, *_ in paid.values()), f"payload/{file.name} is of another segment")
         names = [name for name, *_ in db.execute(f"DESCRIBE FROM read_parquet('{quoted[0]}')").fetchall()]
         names = ["ts", *(name for name in names if name not in {"segment", "ts", "chain", "entry"})]
@@ -103,6 +107,7 @@ class Log:
             _, salt, payload = paid.pop(seq, (place, "", ""))
             yield [(one or "").encode() for one in (line[0], salt, line[1], payload)]
         must(not paid, f"payload/{file.name} holds payloads of no record")
+        self.paid = True
 
     def checkpoints(self, kept: bytes) -> dict[int, bytes]:
         """Return the roots that the log's key signed, by size, here and in the notes `kept` elsewhere."""
@@ -140,7 +145,7 @@ class Log:
         must(self.chain.hex().encode() == chain, "it does not follow from the record before and its own bytes")
         must((time < self.time) == (e.get("clk") == "back"), "its time and what it says of the clock do not agree")
         if "pc" in e and not payload:
-            self.again["emptied"].append(e)
+            self.again["emptied"] += [e] if self.paid else []
         elif "pc" in e or payload:
             must(blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() == e["pc"], "its payload is another")
             must(len(payload) == e["plen"], "its payload has another length")
@@ -195,10 +200,14 @@ class Log:
         while length := int.from_bytes(content[at : at + 4], "big"):
             there.add(blake3(content[at + 4 : at + 4 + length]).hexdigest())
             at += 4 + length
-        for e in self.again.pop("sc", ()):
+        sealed = self.again.pop("sc", [])
+        self.unsealed += [file.name] if sealed and not file.is_file() else []
+        for e in sealed if file.is_file() else ():
             must(e["sc"] in there, f"the sealed original of record {e['seq']} was changed or is missing")
 
-    def finish(self, erased: set[str], changed: list[tuple[str, str, str]], decisions: dict[Any, Any]) -> str:
+    def finish(
+        self, erased: set[str], changed: list[tuple[str, str, str]], decisions: dict[Any, Any], begins: dict[str, int]
+    ) -> str:
         """Check the end, quotes, and what lies beside the records, now that all erasures and decisions are known."""
         must(self.due[0] == 1, "the last record's parts are missing")
         must(not self.again["gap"], "records were given up")
@@ -220,6 +229,8 @@ class Log:
         for e in self.again["quote"]:
             quote = e["quote"] if isinstance(e["quote"], dict) else {}
             said = decisions.get((quote.get("log"), quote.get("seq")), {})
+            if not said and 0 <= quote.get("seq", -1) < begins.get(quote.get("log", ""), 0):
+                continue  # pruned, with the beginning of that log
             must(
                 said.get("chain") == quote.get("chain") and said.get("decision") == "approved",
                 f"{e['seq']} is unapproved",
@@ -235,6 +246,8 @@ class Log:
         made, there = {e["segment"]: e for e in self.again["archive"]}, [one.stem for one in self.segments]
         gone = [file for file, _, new in changed if not new]
         must(not self.pruned or f"logs/{self.path.name}/entries/{self.pruned}" in gone, f"{self.pruned} is gone")
+        for name in self.unsealed:
+            must(f"logs/{self.path.name}/originals/{name}" in gone, f"originals/{name} is missing")
         for name in sorted({*there, *(one for one in made if one >= min(there, default=one))}):
             must(name in there or (self.path / f"journal/{name[4:]}.tsv").is_file(), f"segment {name} is missing")
             must(name in made or (self.path / f"journal/{name[4:]}.tsv").is_file(), f"no record says what made {name}")
@@ -243,7 +256,8 @@ class Log:
             for field, place in places.items() if name in made and name in there else ():
                 file, due = place.format(name), made[name].get(field, "")
                 for changed_file, old, new in changed:
-                    due = new if changed_file == f"logs/{self.path.name}/{file}" and old == due else due
+                    if changed_file == f"logs/{self.path.name}/{file}" and old == due:
+                        due = new or (old if (self.path / file).is_file() else "")  # or not yet removed
                 must(digest(self.path / file) == due, f"{file} is not the file that was recorded, or erased since")
 
 
@@ -264,7 +278,8 @@ def main(evidence: Path, kept: bytes = b"") -> int:
     erased, changed = {one for e in erasures for one in e["records"]}, [one for e in erasures for one in e["files"]]
     changed = [(one["file"], one["old"], one["new"]) for one in changed]
     decisions = {(log.name, e["seq"]): e for log in logs for e in log.again["decision"]}
-    wrong += [tell(log, log.finish, erased, changed, decisions) for log in logs if not any(wrong)]
+    begins = {log.name: log.first for log in logs}
+    wrong += [tell(log, log.finish, erased, changed, decisions, begins) for log in logs if not any(wrong)]
     print("\n".join(filter(None, wrong)) or "intact")
     return 1 if any(wrong) else 0
 

@@ -103,13 +103,14 @@ class _Check:
         """Check what lies beside the records, and what one log says of another."""
         decisions = gathered(log.state for log in self._logs)
         erasures = erased(log.state for log in self._logs)
+        pruned = {log.state.name: log.first for log in self._logs}
         for log in self._logs:
             check_gaps(log.state)
             check_segments(log, erasures)
             check_originals(log, erasures)
             check_torn(log.directory, log.state)
             log.finish()
-            check_quotes(log.state, decisions)
+            check_quotes(log.state, decisions, pruned)
         report = Report()
         for log in self._logs:
             state, signatures = log.state, log.signatures

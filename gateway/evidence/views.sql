@@ -356,10 +356,36 @@ CREATE VIEW gaps AS
 WITH {base},
 neighbours AS (
     SELECT log, seq, coalesce(lag(seq) OVER (PARTITION BY log ORDER BY seq), -1) AS before FROM entries
+),
+-- What was erased by range: `LOG:FIRST-LAST`, and which part of it where that is not all.
+pruned AS (
+    SELECT DISTINCT
+        regexp_extract(what, '^(.*):[0-9]+-[0-9]+( [a-z]+)?$', 1) AS log,
+        CAST(regexp_extract(what, ':([0-9]+)-[0-9]+( [a-z]+)?$', 1) AS BIGINT) AS from_seq,
+        CAST(regexp_extract(what, '-([0-9]+)( [a-z]+)?$', 1) AS BIGINT) AS to_seq,
+        trim(regexp_extract(what, '-[0-9]+( [a-z]+)?$', 1)) AS part,
+        basis
+    FROM (
+        SELECT
+            unnest(json_extract_string(entry, '$.records[*]')) AS what,
+            json_extract_string(entry, '$.basis') AS basis
+        FROM entries
+        WHERE kind = 'erasure'
+    )
+    WHERE regexp_matches(what, ':[0-9]{1,15}-[0-9]{1,15}( [a-z]+)?$')
 )
 SELECT log, e_from AS from_seq, e_to AS to_seq, e_why AS why FROM entries WHERE kind = 'gap'
 UNION ALL
-SELECT log, before + 1, seq - 1, 'missing' FROM neighbours WHERE seq > before + 1
+SELECT
+    neighbours.log,
+    before + 1,
+    seq - 1,
+    coalesce((SELECT 'pruned: ' || min(basis) FROM pruned
+              WHERE pruned.log = neighbours.log AND part = '' AND from_seq <= before + 1 AND to_seq >= seq - 1), 'missing')
+FROM neighbours
+WHERE seq > before + 1
+UNION ALL
+SELECT log, from_seq, to_seq, part || ' pruned: ' || basis FROM pruned WHERE part <> ''
 UNION ALL
 SELECT coalesce(e.log, place), e.seq, e.seq, 'a line that is not whole: being written, torn by a crash, or changed'
 FROM lines

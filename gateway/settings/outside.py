@@ -1,4 +1,4 @@
-"""`[[evidence.witness]]`, `[[evidence.sink]]`: who outside this host sees how the logs grow.
+"""`[[evidence.witness]]`, `[[evidence.sink]]`, `[evidence.retention]`: who outside sees how the logs grow, what may go.
 
 Tables of the file, as those of `gateway.settings.tables`.
 """
@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, model_validator
 
 from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.entry import Malformed
-from gateway.settings.values import SECOND, PositiveDuration, Table, text, wrong
+from gateway.evidence.retention import Part, Term
+from gateway.settings.values import SECOND, PositiveDuration, Size, Table, text, wrong
 
 _PLAIN = re.compile(r"[!-~]{1,500}")
 
@@ -57,3 +58,23 @@ class SinkTable(Table):
         if (self.file is None) == (self.directory is None):
             raise wrong("file", "name either a file that is appended to or a directory")
         return self
+
+
+class RetentionTable(Table):
+    """`[evidence.retention]`: how long archived evidence is kept; what is not named is kept for good."""
+
+    entries_age: PositiveDuration | None = None
+    entries_size: Size | None = None
+    payloads_age: PositiveDuration | None = None
+    payloads_size: Size | None = None
+    originals_age: PositiveDuration | None = None
+    originals_size: Size | None = None
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return what is limited."""
+        parts: tuple[tuple[Part, int | None, int | None], ...] = (
+            ("entries", self.entries_age, self.entries_size),
+            ("payloads", self.payloads_age, self.payloads_size),
+            ("originals", self.originals_age, self.originals_size),
+        )
+        return tuple(Term(part, age, size) for part, age, size in parts if age is not None or size is not None)

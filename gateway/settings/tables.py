@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from gateway import model
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
-from gateway.settings.outside import SinkTable, WitnessTable
+from gateway.settings.outside import RetentionTable, SinkTable, WitnessTable
 from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
 from gateway.settings.units import Endpoint, parse_name
@@ -169,6 +169,7 @@ class EvidenceTable(Table):
     recipients: Annotated[tuple[str, ...], AfterValidator(auditors)] = ()
     witness: tuple[WitnessTable, ...] = ()
     sink: tuple[SinkTable, ...] = ()
+    retention: RetentionTable = RetentionTable()
 
     @model_validator(mode="after")
     def _keepers_differ(self) -> EvidenceTable:

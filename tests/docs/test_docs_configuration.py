@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[vault]": tables.VaultTable,
     "[[evidence.witness]]": outside.WitnessTable,
     "[[evidence.sink]]": outside.SinkTable,
+    "[evidence.retention]": outside.RetentionTable,
     "[limits]": tables.LimitsTable,
     "[[operator]]": tables.OperatorTable,
     "[[connection]]": tables.ConnectionTable,
