@@ -13,7 +13,7 @@ from score.canaries import pieces
 from score.corpus import Case, read_corpus, read_schema
 from score.playing import Played, plain, play
 from score.speed import Speed, measure
-from score.wire import Mode, PlayFault
+from score.wire import Answer, Mode, PlayFault
 from score.world import World, world
 
 HINDERED = 0.02
@@ -45,8 +45,8 @@ def _score(stage: World, *, speed: bool, verbose: bool) -> int:
     print(f"{len(hostile)} hostile and {len(ordinary)} ordinary cases on PostgreSQL "
           f"{'.'.join(map(str, stage.server.binaries.version))}")  # fmt: skip
     attacks = play(stage, hostile, Mode, needles)
-    approved = play(stage, hostile, (Mode.SIMPLE, Mode.BINARY), needles, "relaxed")
-    works = play(stage, ordinary, (Mode.SIMPLE, Mode.BINARY), needles)
+    approved = play(stage, hostile, (Mode.SIMPLE, Mode.BINARY), needles, "relaxed", undone=True)
+    works = play(stage, ordinary, (Mode.SIMPLE, Mode.BINARY), needles, undone=True)
     changed = _changed(stage, ordinary, works)
     leaks = [one for one in (*attacks, *approved, *works) if one.leak]
     mild = [one for one in attacks if one.too_mild]
@@ -71,11 +71,16 @@ def _changed(stage: World, cases: Sequence[Case], played: Sequence[Played]) -> l
     for mode in (Mode.SIMPLE, Mode.BINARY):
         once, twice = plain(stage, cases, mode), plain(stage, cases, mode)
         for one, first, second in zip((p for p in played if p.mode is mode), once, twice, strict=True):
-            rows = [answer.rows for answer in first]
+            rows = _rows(first)
             unmasked = one.verdict is not None and one.verdict.value == "allow"
-            if unmasked and rows == [a.rows for a in second] and rows != [a.rows for a in one.answers]:
+            if unmasked and rows == _rows(second) and rows != _rows(one.answers):
                 found.append(one)
     return found
+
+
+def _rows(answers: Sequence[Answer]) -> list[list[bytes]]:
+    """Return the rows of each answer; their order is nobody's promise."""
+    return [sorted(answer.rows) for answer in answers]
 
 
 def _show(what: str, found: Sequence[Played], goal: int | None) -> None:

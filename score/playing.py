@@ -48,19 +48,28 @@ class Played:
 
 
 def play(
-    world: World, cases: Sequence[Case], modes: Iterable[Mode], needles: frozenset[bytes], connection: str = DATABASE
+    world: World,
+    cases: Sequence[Case],
+    modes: Iterable[Mode],
+    needles: frozenset[bytes],
+    connection: str = DATABASE,
+    *,
+    undone: bool = False,
 ) -> list[Played]:
-    """Play every case in every mode on one session each; raise PlayFault where a session breaks off."""
+    """Play every case in every mode on one session each; raise PlayFault where a session breaks off.
+
+    `undone`: each within a transaction that is rolled back, where it can be.
+    """
     found: list[Played] = []
     run = secrets.token_hex(4)
     for mode in modes:
         with world.through(connection) as wire:
             for place, case in enumerate(cases):
-                wire.play(_MARKER.format(run, place), Mode.SIMPLE)
                 try:
-                    answers = _steps(wire, case, mode, undone=connection != DATABASE)
+                    wire.play(_MARKER.format(run, place), Mode.SIMPLE)
+                    answers = _steps(wire, case, mode, undone=undone)
                 except (PlayFault, OSError) as fault:
-                    raise PlayFault(f"{case.name} ({mode}): {fault}") from fault
+                    raise PlayFault(f"{case.name} ({mode}): {fault}; the gateway's log ends {world.log()}") from fault
                 seen = b"\n".join(answer.raw for answer in answers)
                 leak = leaked(seen, needles, "\n".join(case.steps))
                 found.append(Played(case, mode, connection, answers, leak=leak))
@@ -105,8 +114,8 @@ def _groups(rows: Iterable[dict[str, Any]], run: str) -> list[list[dict[str, Any
 
 
 def plain(world: World, cases: Sequence[Case], mode: Mode) -> list[tuple[Answer, ...]]:
-    """Play cases on the server itself; what is written stays within each case where it can."""
+    """Play cases on the server itself, each within a transaction that is rolled back, where it can be."""
     found: list[tuple[Answer, ...]] = []
     with world.direct() as wire:
-        found += [_steps(wire, case, mode, undone=False) for case in cases]
+        found += [_steps(wire, case, mode, undone=True) for case in cases]
     return found

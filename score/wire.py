@@ -128,9 +128,9 @@ class Wire:
         return self
 
 
-def direct(port: int, user: str, database: str, secret: str) -> Wire:
-    """Return a session with the server itself."""
-    return Wire(_connect(port)).log_in({"user": user, "database": database}, secret)
+def direct(port: int, user: str, database: str, secret: str, settings: Mapping[str, str]) -> Wire:
+    """Return a session with the server itself, begun with `settings`."""
+    return Wire(_connect(port)).log_in({"user": user, "database": database, **settings}, secret)
 
 
 def through(port: int, root: Path, connection: str, token: str) -> Wire:

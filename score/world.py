@@ -24,6 +24,8 @@ from score.wire import PlayFault, Wire, direct, through
 
 DATABASE = "corpus"
 CONNECTIONS = ("corpus", "relaxed")
+_PINS = {"search_path": "public", "client_encoding": "UTF8", "application_name": "score"}
+"""What the gateway asks of its target, so that both sides answer alike."""
 _RELAXED = tuple(rule.name for rule in STANDARD if rule.action is VerdictKind.APPROVE)
 
 
@@ -39,7 +41,7 @@ class World:
 
     def direct(self) -> Wire:
         """Return a session with the server itself."""
-        return direct(self.server.port, self.server.user, DATABASE, self.server.password)
+        return direct(self.server.port, self.server.user, DATABASE, self.server.password, _PINS)
 
     def through(self, connection: str = DATABASE) -> Wire:
         """Return an agent's session."""
@@ -52,6 +54,10 @@ class World:
             DATABASE, address, self.server.user, f"file:{self.home / 'password'}", ("any",),
             marks=self.schema.marks, functions=FUNCTIONS, settings=SETTINGS,
         )  # fmt: skip
+
+    def log(self) -> str:
+        """Return the end of what the gateway logged."""
+        return (self.home / "log").read_text()[-2000:]
 
     def recorded(self) -> list[dict[str, Any]]:
         """Return what the gateway recorded: session, statement, verdict and rule, in order."""

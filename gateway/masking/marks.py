@@ -36,7 +36,7 @@ def bind(catalog: Catalog, connection: Connection, previous: Catalog | None = No
     """Bind `connection.marks` to `catalog`; `previous` is the catalog bound before, whose marks are kept by number."""
     flows, bound, unmatched = _bound(catalog, connection.marks, previous.bound if previous is not None else ())
     known = replace(catalog, bound=frozenset(bound), has_marks=bool(connection.marks),
-                    listed=frozenset(connection.functions),
+                    listed=frozenset(connection.functions), database=connection.target.database,
                     temporary=frozenset(n for schema, n in catalog.by_name if schema.startswith("pg_temp_")),
                     function_names=frozenset(n for _, n in (*catalog.functions, *catalog.extension_functions)),
                     )  # fmt: skip

@@ -115,6 +115,8 @@ class Catalog:
     """Relation oid -> marked columns that reading it can lead to; filled by `bind`."""
     bound: frozenset[tuple[int, int, str]] = frozenset()
     """(relation oid, column number, mark) as `bind` found them: a mark follows its column through renames."""
+    database: str = ""
+    """The database's own name, as `database.schema.relation` has it; set by `bind`."""
     descended: frozenset[tuple[int, int, str]] = frozenset()
     """As `bound`, in the children of what is marked: a child keeps its marks when it is detached."""
     carried: tuple[Carried, ...] = ()

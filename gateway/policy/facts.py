@@ -90,7 +90,8 @@ def _facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mappi
             one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True, literals=ALL)
         found.append(one)
         state = _after(state, one)
-    return Facts(statement, tuple(found), catalog=catalog)
+    alarm = next((one.alarm for one in found if one.alarm), "")
+    return Facts(statement, tuple(found), alarm=alarm, catalog=catalog)
 
 
 def _leaves_failed(raw: RawStatement) -> bool:

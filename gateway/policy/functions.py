@@ -26,6 +26,9 @@ REACHING_EXTENSIONS = words(
 )
 """Extensions whose functions reach files, servers or sessions, read raw storage, or run a query given as text."""
 
+SERIALS = words("serial serial2 serial4 serial8 bigserial smallserial")
+"""Words that the grammar of CREATE TABLE takes for types: an integer and a sequence."""
+
 _REACHING = re.compile(
     r"(pg_read_|pg_ls_|pg_stat_file|pg_current_logfile|pg_hba_|pg_ident_|pg_show_all_file|pg_file_|lo_|loread|lowrite|dblink"
     r"|pg_terminate_|pg_cancel_|pg_export_|pg_log_|pg_reload_|pg_rotate_|pg_promote|pg_stat_get_activity|pg_stat_get_backend"
@@ -101,6 +104,12 @@ def type_call(names: tuple[str, ...], catalog: Catalog) -> Call | None:
     """
     name = names[-1]
     if len(names) == 1 and name.removeprefix("_").lower() in TYPES:
+        return None
+    if (
+        len(names) == 1
+        and name in SERIALS
+        and not any((schema, name) in catalog.types for schema in catalog.search_path)
+    ):
         return None
     if len(names) > 1 and names[-2] in {"pg_catalog", "information_schema"}:
         return None

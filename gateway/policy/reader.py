@@ -14,6 +14,7 @@ from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.lineage import outputs
 from gateway.masking.moves import carried
+from gateway.masking.second import joined
 from gateway.masking.touch import Touch, predicates, set_columns
 from gateway.masking.written import CopyInto, Written, written
 from gateway.policy import session, wrappers
@@ -58,6 +59,7 @@ class Reader:
     depends_on_state: bool = False
     columns: tuple[Output, ...] | None = ()
     opaque_output: bool = False
+    alarm: str = ""
     copy_out: CopyOut | None = None
     copy_into: CopyInto | None = None
     _raw: RawStatement | None = None
@@ -104,6 +106,7 @@ class Reader:
             carries=carries,
             literals=self._literals(kind, fields, raw, reaches=bool(reach) or unsure, compares=bool(touched)),
             passes_failed=self.passes_failed,
+            alarm=self.alarm,
         )
 
     def _literals(self, kind: str, fields: Node, raw: RawStatement, *, reaches: bool, compares: bool) -> Literals:
@@ -180,6 +183,9 @@ class Reader:
     def _flows(self, kind: str, fields: Node) -> frozenset[str]:
         if kind in QUERIES and not self.opaque_output:
             self.result(kind, fields)
+            if self.columns is not None:
+                text = self.slice().decode("utf-8", "replace")
+                self.columns, self.alarm = joined(self.columns, text, self.catalog, self.reach)
         relations = (*self.survey.read.values(), *self.survey.written.values())
         touch = Touch(self.catalog, relations)
         self._marked_writes(touch)

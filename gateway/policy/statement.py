@@ -162,6 +162,8 @@ class StatementFacts:
     """What of its literals and parameters must not be recorded in clear."""
     passes_failed: bool = False
     """PostgreSQL runs it in a failed transaction too: COMMIT, ROLLBACK, ROLLBACK TO."""
+    alarm: str = ""
+    """The two readers differ about its columns."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ class Survey:
     def relation(self, fields: Node) -> tuple[str, Relation | None]:
         """Resolve a RangeVar; return its full name (as written where it is not in the catalog) and its entry."""
         schema, name = fields.get("schemaname"), str(fields.get("relname", ""))
-        if "catalogname" in fields:
+        if fields.get("catalogname", self.catalog.database) != self.catalog.database:
             raise NotUnderstoodError("it names a relation in another database")
         found = self.catalog.resolve(schema, name)
         if found is None and schema in {None, "pg_catalog"} and classify_relation(schema, name) is not None:

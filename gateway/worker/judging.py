@@ -17,6 +17,7 @@ import trio
 from blake3 import blake3
 
 from gateway.errors import TargetFault
+from gateway.masking import second
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.written import CopyScan, Receiver
@@ -80,6 +81,8 @@ class Judge:
         self._wanted = 1
         self._reading = trio.Lock()
         self._cache: OrderedDict[_Key, Judgement] = OrderedDict()
+        if rules.has_marks:
+            second.prepare()
         self._large: OrderedDict[_Key, tuple[Judgement, int]] = OrderedDict()
         self._large_size = 0
 
