@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from score.world import World, world
 HINDERED = 0.02
 """Share of ordinary statements that may be hindered."""
 _SHOWN = 40
+_PASSING = re.compile(r"pg_settings|_size\b")
+"""Settings that the gateway's session has otherwise, and sizes, which grow while cases are played."""
 
 
 def main() -> int:
@@ -73,7 +76,7 @@ def _changed(stage: World, cases: Sequence[Case], played: Sequence[Played]) -> l
         for one, first, second in zip((p for p in played if p.mode is mode), once, twice, strict=True):
             rows = _rows(first)
             unmasked = one.verdict is not None and one.verdict.value == "allow"
-            if unmasked and rows == _rows(second) and rows != _rows(one.answers):
+            if unmasked and not _PASSING.search(one.case.sql) and rows == _rows(second) and rows != _rows(one.answers):
                 found.append(one)
     return found
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.policy.catalog import Relation
+from gateway.policy.tautology import always
 from gateway.policy.tree import Node, below, child, constant_text, items, kind_of, string, strings
 
 _DEPTH = 200
@@ -29,7 +30,7 @@ class Target:
 
 def restricts(where: object, target: Target) -> bool:
     """Say whether `where` (a node or None) restricts the rows of `target`."""
-    return _holds(where, target, negated=False, depth=0)
+    return _holds(where, target, negated=False, depth=0) and not always(where, target.relation)
 
 
 def _holds(node: object, target: Target, *, negated: bool, depth: int) -> bool:
@@ -89,7 +90,7 @@ def _comparison(fields: Node, target: Target) -> bool:
         return False
     kind = fields.get("kind")
     text = _plain(left, target)
-    others = items(kind_of(right)[1].get("items")) if kind_of(right)[0] == "List" else (right,)
+    others = _compared(right)
     if left is not None and any(_plain(other, target) == text for other in others):
         return False
     if kind in {"AEXPR_LIKE", "AEXPR_ILIKE", "AEXPR_SIMILAR"} or _operator(fields) in {"~", "~*", "~~", "~~*"}:
@@ -97,6 +98,15 @@ def _comparison(fields: Node, target: Target) -> bool:
     if kind == "AEXPR_OP" and any(_drifts(left, other, target) or _drifts(other, left, target) for other in others):
         return False
     return not (_operator(fields) in {"=", "<=", ">="} and _same_in_twin(left, right, target))
+
+
+def _compared(right: object) -> Sequence[object]:
+    """Return what stands on the right of a comparison: each of `IN (…)` and `= ANY (ARRAY[…])`."""
+    kind, fields = kind_of(right)
+    while kind == "TypeCast":
+        kind, fields = kind_of(fields.get("arg"))
+    listed = {"List": "items", "A_ArrayExpr": "elements"}.get(kind)
+    return items(fields.get(listed)) if listed is not None else (right,)
 
 
 def _matches_all(pattern: object) -> bool:
