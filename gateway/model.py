@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, StrEnum
 from functools import lru_cache
-from typing import NewType, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import NamedTuple, NewType, Protocol, TypeAlias
 
 SessionId = NewType("SessionId", str)
 """Names one agent session; unique across restarts."""
@@ -395,8 +396,7 @@ class Alike(Protocol):
         """The names of those that are not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A record before the journal gives it its place.
 
     `fields` holds what the kind needs beyond the session's own fields; built only by `gateway.evidence.record`.
@@ -410,9 +410,12 @@ class Draft:
     kind: str
     session: SessionInfo | None = None
     n: int | None = None
-    fields: Mapping[str, Json] = field(default_factory=dict)
+    fields: Mapping[str, Json] = MappingProxyType({})
     payload: Mapping[str, Json] | bytes | None = None
     salt: bytes | None = None
     form: Alike | None = None
     seal: Callable[[LogName, int], Sealed] | None = None
-    wrapped: bytes | None = field(default=None, repr=False)
+    wrapped: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"<Draft {self.kind} n={self.n}>"

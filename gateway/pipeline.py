@@ -12,7 +12,6 @@ all sessions, and sees to it that one sync serves all that are ready; what must 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -146,25 +145,28 @@ class Pipeline:
 
     def perform(self, actions: Iterable[Action]) -> None:
         """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
-        queue = deque(actions)
-        while queue:
-            match queue.popleft():
-                case SendToClient(data):
-                    self._client.put(self._ticket, data)
-                case SendToTarget(data):
-                    self._target.put(self._ticket, data)
-                case Record() as action:
-                    self._record(action)
-                case Analyse(token) as action:
-                    judgement = self._stages.judge(action)
-                    if judgement is None:
-                        self._start(self._analyse, action)
-                    else:
-                        queue.extend(self._session.resume(token, judgement))
-                case action:
-                    self._carry_out(action)
+        queue = list(actions)
+        for action in queue:  # which grows as questions are answered
+            if isinstance(action, Record):
+                self._record(action)
+            elif isinstance(action, SendToTarget):
+                self._target.put(self._ticket, action.data)
+            elif isinstance(action, SendToClient):
+                self._client.put(self._ticket, action.data)
+            elif isinstance(action, Analyse):
+                queue += self._judge(action)
+            else:
+                self._carry_out(action)
         self._ready()
         self._wake()
+
+    def _judge(self, action: Analyse) -> Iterable[Action]:
+        """Judge at once where that is possible, else in a task; returns what the judgement leads to."""
+        judgement = self._stages.judge(action)
+        if judgement is not None:
+            return self._session.resume(action.token, judgement)
+        self._start(self._analyse, action)
+        return ()
 
     def _record(self, action: Record) -> None:
         """What follows leaves only once this is on disk; what is queued, too, where results have to be."""

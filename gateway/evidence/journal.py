@@ -261,27 +261,24 @@ class Journal:
         self, draft: Draft, form: Alike, session: SessionInfo, salt: bytes, payload: bytes, now: Micros
     ) -> Ticket:
         """Append a record whose form is known: the same bytes, in a fraction of the time."""
-        templates = self._session(session).templates
-        key = (form, draft.kind, bool(payload))
-        ready = templates.get(key)
+        known = self._known.get(session.id)
+        if known is None or known.session is not session:
+            known = self._session(session)
+        key = (form, draft.kind, not payload)
+        ready = known.templates.get(key)
         if ready is None:
-            if len(templates) >= _FORMS:
-                templates.clear()
-            ready = templates[key] = self._template(form, session, draft.kind, bool(payload))
-        filled: dict[str, Json] = {
-            **draft.fields,
-            "seq": self._seq,
-            "n": draft.n,
-            "ts": format_time(now),
-            "mono": self._clock.monotonic(),
-        }
+            if len(known.templates) >= _FORMS:
+                known.templates.clear()
+            ready = known.templates[key] = self._template(form, session, draft.kind, bool(payload))
+        seq = self._seq
+        filled = {**draft.fields, "seq": seq, "n": draft.n, "ts": format_time(now), "mono": self._clock.monotonic()}
         if payload:
             filled["plen"] = len(payload)
             filled["pc"] = commitment(salt, payload)
         chain = self._add((ready % filled).encode(), salt, payload, now)
         self._last_ts = now
-        self.substance = self._seq
-        return Ticket(self.log, self._seq - 1, chain, self.opening)
+        self.substance = seq + 1
+        return Ticket(self.log, seq, chain, self.opening)
 
     def _template(self, form: Alike, session: SessionInfo, kind: str, has_payload: bool) -> str:
         fixed = {**form.fields, **self._session(session).fields, "v": VERSION, "log": self.log, "kind": kind}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, NewType, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
 
 from gateway.approval.operation_hash import Definition
 from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
@@ -195,8 +195,7 @@ class Names:
 # --- notes: what is to be recorded ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Preparation:
+class Preparation(NamedTuple):
     """A Parse is about to be forwarded."""
 
     n: int
@@ -204,8 +203,7 @@ class Preparation:
     judgement: Judgement
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A statement is about to be forwarded (Query, Bind), or was denied."""
 
     n: int
@@ -213,8 +211,7 @@ class Request:
     judgement: Judgement
 
 
-@dataclass(frozen=True, slots=True)
-class Execution:
+class Execution(NamedTuple):
     """An Execute of the portal that request `of` made is about to be forwarded."""
 
     n: int
@@ -270,8 +267,7 @@ class Originals:
     columns: tuple[OriginalColumn, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """How request `of` ended, and what the agent was sent; `digest` is keyed with `salt` over all its wire bytes."""
 
     n: int
@@ -328,8 +324,7 @@ class SendToTarget:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A note for the journal; `wait`: what follows leaves only once it is durable."""
 
     note: Note

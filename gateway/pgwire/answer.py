@@ -51,7 +51,7 @@ class Collector:
         """Add a line to the transcript, or note that it no longer fits."""
         if self.truncated:
             return
-        size = len(text.encode("utf-8", "replace")) + 1
+        size = (len(text) if text.isascii() else len(text.encode("utf-8", "replace"))) + 1
         if self._text_size + size > self.limit:
             self.truncated = True
             return
@@ -106,9 +106,12 @@ class Collector:
 
     def answer(self, next_n: Callable[[], int], of: int, outcome: Outcome, now: int, *, touches_marks: bool) -> Answer:
         """Build the note of how it ended; `now` is monotonic microseconds. Its masked columns are numbered first."""
-        masked = tuple(
-            MaskedColumn(next_n(), *key, count, self._sealed.get(key, 0)) for key, count in self._masked.items()
-        )
+        masked: tuple[MaskedColumn, ...] = ()
+        if self._masked:
+            masked = tuple(
+                MaskedColumn(next_n(), *key, count, self._sealed.get(key, 0)) for key, count in self._masked.items()
+            )
+        text = "".join([line + "\n" for line in self._lines])
         return Answer(
             n=next_n(),
             of=of,
@@ -119,7 +122,7 @@ class Collector:
             size=self.size,
             duration_us=max(0, now - self.started),
             masked=masked,
-            text="".join(line + "\n" for line in self._lines).encode("utf-8", "replace").decode(),
+            text=text if text.isascii() else text.encode("utf-8", "replace").decode(),
             truncated=self.truncated,
             digest=self._hasher.hexdigest(),
             salt=self.salt,

@@ -7,9 +7,12 @@ Source: PostgreSQL 18, "Message Formats" (backend messages) and "Error and Notic
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from gateway.errors import ClientFault
 from gateway.pgwire.framing import INT16, INT32, UINT16, UINT32, BodyReader, cstring, message
 
 AUTHENTICATION_OK = message(b"R", INT32.pack(0))
@@ -30,7 +33,20 @@ class ColumnDescription:
 
 
 def decode_row_description(body: bytes) -> tuple[ColumnDescription, ...]:
-    """Decode a RowDescription body."""
+    """Decode a RowDescription body; the same few come over and over."""
+    return _known_description(body) if len(body) <= _SHORT else _describe(body)
+
+
+_SHORT = 1024
+"""Bytes of a RowDescription that is kept decoded, at most."""
+
+
+@lru_cache(maxsize=512)
+def _known_description(body: bytes) -> tuple[ColumnDescription, ...]:
+    return _describe(body)
+
+
+def _describe(body: bytes) -> tuple[ColumnDescription, ...]:
     reader = BodyReader(body)
     columns = []
     for _ in range(reader.uint16()):
@@ -62,9 +78,22 @@ def decode_parameter_description(body: bytes) -> tuple[int, ...]:
 
 def decode_data_row(body: bytes) -> list[bytes | None]:
     """Decode a DataRow body into its values; None is NULL."""
-    reader = BodyReader(body)
-    values = [reader.value() for _ in range(reader.uint16())]
-    reader.end()
+    values: list[bytes | None] = []
+    position, end = 2, len(body)
+    try:
+        for _ in range(UINT16.unpack_from(body)[0]):
+            (length,) = INT32.unpack_from(body, position)
+            start = position + 4
+            position = start + length if length >= 0 else start
+            values.append(body[start:position] if length >= 0 else None)
+            if length < -1 or position > end:
+                break
+    except struct.error:
+        position = end + 1
+    if position > end:
+        raise ClientFault("message is shorter than its fields")
+    if position < end:
+        raise ClientFault("message is longer than its fields, or has an invalid value length")
     return values
 
 

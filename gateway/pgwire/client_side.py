@@ -12,22 +12,20 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from gateway.errors import ClientFault, OurBug
-from gateway.model import Parameter, Statement, Verdict, VerdictKind, WireProtocol
+from gateway.model import Statement, Verdict, VerdictKind, WireProtocol
 from gateway.pgwire.actions import (
-    Execution,
     Judgement,
     Names,
-    Preparation,
-    Record,
     Stricter,
     Token,
 )
 from gateway.pgwire.admitting import Admitting
-from gateway.pgwire.backend import ColumnDescription, ready_for_query, report
+from gateway.pgwire.backend import ready_for_query, report
 from gateway.pgwire.copy_in import CopyIn
-from gateway.pgwire.copy_out import ask, ask_first
+from gateway.pgwire.copy_out import ask_first
 from gateway.pgwire.exchange import Exchange
-from gateway.pgwire.flight import Await, Expected, Operation, Preparing
+from gateway.pgwire.flight import Await, Expected, Operation
+from gateway.pgwire.forwarding import Forwarding
 from gateway.pgwire.framing import Message, MessageReader
 from gateway.pgwire.frontend import (
     SYNC,
@@ -37,10 +35,9 @@ from gateway.pgwire.frontend import (
     Named,
     Parse,
     decode_query,
-    describe,
-    format_at,
 )
 from gateway.pgwire.judging import Judging
+from gateway.pgwire.quick import Quick
 from gateway.pgwire.refusing import Refusing
 from gateway.pgwire.renewal import RenewalSide, Wire
 from gateway.pgwire.steps import Steps, Wait
@@ -56,6 +53,8 @@ class ClientSide:
         self._judging = judging = Judging(exchange, refusing)
         self._admitting = Admitting(exchange, judging, refusing)
         self._copy = CopyIn(exchange, self.reader)
+        self._forwarding = Forwarding(exchange)
+        self._quick = Quick(exchange, judging, refusing, self._forwarding).takes
         self._renewals = RenewalSide(
             exchange, Wire(refusing.settle, refusing.abort, refusing.deny, judging.next_token, Wait.ANSWER)
         )
@@ -79,6 +78,14 @@ class ClientSide:
         """The question asked last."""
         return self._judging.token
 
+    def at_once(self, found: Message) -> bool:
+        """Handle a message if that needs no waiting; False: nothing was done, `run` must have it."""
+        x = self._x
+        if x.skip_until_sync or len(x.flight) >= x.limits.flight or self._renewals.concerns(found):
+            return False
+        quick = self._quick.get(found.kind)
+        return quick is not None and quick(found)
+
     def run(self) -> Steps:
         """Handle messages until the session is closed."""
         x = self._x
@@ -94,7 +101,7 @@ class ClientSide:
                 yield from self._refusing.settle()
             if x.skip_until_sync and found.kind != b"S":
                 continue
-            if (yield from self._renewals.takes(found)):
+            if self._renewals.concerns(found) and (yield from self._renewals.takes(found)):
                 continue
             handler = self._handlers.get(found.kind)
             if handler is None:
@@ -116,9 +123,7 @@ class ClientSide:
         operation = x.operation(admitted.n, statement, admitted.judgement)
         if not (yield from ask_first(x, operation)):
             return
-        x.to_target(found.encode())
-        x.segment_dirty = False
-        x.flight.push(Expected(Await.QUERY, operation))
+        self._forwarding.query(found, operation)
         while admitted.judgement.copy_in:
             yield Wait.COPY
             if x.copy_in is not operation:
@@ -158,13 +163,7 @@ class ClientSide:
             if not parse.name:  # PostgreSQL forgets the former unnamed statement before it reads the new one
                 x.names.forget(b"")
             return
-        n = x.next_n()
-        x.actions.append(Record(Preparation(n, statement, judgement)))
-        if judgement.touches_marks:
-            x.tainted = True
-        self._forward(found.encode())
-        preparing = Preparing(n, parse.name, statement, parse.types, judgement, x.collector())
-        x.flight.push(Expected(Await.PARSE, preparing=preparing, name=parse.name))
+        self._forwarding.parse(found, parse, statement, judgement)
 
     def _bind(self, found: Message) -> Steps:
         x = self._x
@@ -175,51 +174,29 @@ class ClientSide:
             yield from self._refusing.settle()
             if x.skip_until_sync:
                 return
-        parsing = x.flight.newest(Await.PARSE, bind.statement)
-        pending = parsing.preparing if parsing is not None else None
-        known = x.names.prepared.get(bind.statement)
-        if pending is not None:
-            sql, types = pending.statement.sql, pending.types
-            columns: tuple[ColumnDescription, ...] = ()
-        elif known is not None:
-            sql, types, columns = known.sql, known.types, known.columns
-        else:
+        bound = self._forwarding.bound(bind)
+        if bound is None:
             name = bind.statement.decode("utf-8", "replace")
             what = f'prepared statement "{name}"' if name else "unnamed prepared statement"
             yield from self._refusing.fail(report("ERROR", "26000", f"{what} does not exist"))
             return
-        parameters = tuple(
-            Parameter(types[index] if index < len(types) else 0, bind.format_of(index), value)
-            for index, value in enumerate(bind.values)
-        )
-        name = bind.statement.decode("utf-8", "replace")
-        statement = Statement(sql, WireProtocol.EXTENDED, parameters, name)
         if bind.portal and self._refusing.is_full():
-            yield from self._refusing.too_many(statement)
+            yield from self._refusing.too_many(bound.statement)
             return
-        admitted = yield from self._admitting.admit(statement)
-        if admitted is None:
-            return
-        operation = x.operation(admitted.n, statement, admitted.judgement, bind.portal)
-        if admitted.judgement.depends_on_state:
-            operation.names = x.view(x.status.decode())
-        if columns and len(bind.result_formats) in (0, 1, len(columns)):
-            operation.columns = tuple(
-                replace(column, format=format_at(bind.result_formats, index)) for index, column in enumerate(columns)
-            )
-        self._forward(found.encode())
-        x.flight.push(Expected(Await.BIND, operation, name=bind.portal))
+        admitted = yield from self._admitting.admit(bound.statement)
+        if admitted is not None:
+            self._forwarding.bind(found, bind, bound, admitted)
 
     def _execute(self, found: Message) -> Steps:
         x = self._x
         wanted = Execute.decode(found.body)
         if (yield from self._refusing.ambiguous(wanted.portal)):
             return
-        if self._x.flight.is_uncertain(Await.BIND, wanted.portal) or self._portal(wanted.portal) is None:
+        if self._x.flight.is_uncertain(Await.BIND, wanted.portal) or self._forwarding.portal(wanted.portal) is None:
             yield from self._refusing.settle()
             if x.skip_until_sync:
                 return
-        operation = self._portal(wanted.portal)
+        operation = self._forwarding.portal(wanted.portal)
         if operation is None and wanted.portal in x.names.cursors:
             operation = yield from self._cursor(wanted)
             if operation is None:
@@ -231,13 +208,8 @@ class ClientSide:
         elif not (yield from self._still_runs(operation)):
             return
         else:
-            x.actions.append(Record(Execution(x.next_n(), operation.n, wanted.max_rows)))
-        if operation.judgement.planner is not None:
-            self._forward(describe(b"P", wanted.portal))
-            x.flight.push(Expected(Await.DESCRIBE, operation, target=b"P", name=wanted.portal, hidden=True))
-        ask(x, operation)
-        self._forward(found.encode())
-        x.flight.push(Expected(Await.EXECUTE, operation, name=wanted.portal))
+            self._forwarding.execution(operation, wanted)
+        self._forwarding.execute(found, wanted, operation)
         if operation.judgement.copy_in:
             yield Wait.COPY
             if x.copy_in is operation:
@@ -299,8 +271,7 @@ class ClientSide:
 
     def _just_bound(self, operation: Operation) -> bool:
         """Whether nothing but its Bind and Describe was forwarded since the portal was judged."""
-        sent = [entry for entry in self._x.flight if entry.kind is not Await.DESCRIBE]
-        return bool(sent) and sent[-1].operation is operation and sent[-1].kind is Await.BIND
+        return self._x.flight.last is operation
 
     def _cursor(self, wanted: Execute) -> Generator[Wait, object, Operation | None]:
         """Execute of a cursor that DECLARE made: it is a FETCH, and judged as one."""
@@ -321,15 +292,13 @@ class ClientSide:
             yield from self._refusing.settle()
             if self._x.skip_until_sync:
                 return
-        operation = self._portal(wanted.name) if wanted.target == b"P" else None
-        self._forward(found.encode())
-        self._x.flight.push(Expected(Await.DESCRIBE, operation, target=wanted.target, name=wanted.name))
+        self._forwarding.describe(found, wanted)
 
     def _close(self, found: Message) -> Steps:
         wanted = Named.decode(found.body)
         if (yield from self._refusing.ambiguous(wanted.name)):
             return
-        self._forward(found.encode())
+        self._forwarding.raw(found.encode())
         self._x.flight.push(Expected(Await.CLOSE, target=wanted.target, name=wanted.name))
 
     def _flush(self, found: Message) -> Steps:
@@ -353,15 +322,6 @@ class ClientSide:
         yield from ()
 
     # --- small pieces --------------------------------------------------------------------------------------------
-
-    def _forward(self, raw: bytes) -> None:
-        self._x.segment_dirty = True
-        self._x.to_target(raw)
-
-    def _portal(self, name: bytes) -> Operation | None:
-        """Find a portal, the newest Bind on its way first."""
-        entry = self._x.flight.newest(Await.BIND, name)
-        return entry.operation if entry is not None else self._x.names.portals.get(name)
 
 
 def _moved(operation: Operation, names: Names) -> bool:

@@ -94,7 +94,8 @@ class CopyOutSide:
 
 
 def _known(operation: Operation) -> CopyOut | None:
-    return next((known for index, known in operation.judgement.copies if index == operation.index), None)
+    copies = operation.judgement.copies
+    return next((known for index, known in copies if index == operation.index), None) if copies else None
 
 
 def _columns(operation: Operation, known: CopyOut, width: int, wire: int) -> tuple[ColumnDescription, ...]:

@@ -7,7 +7,7 @@ records and builds the note that ends an operation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gateway.model import Entropy, Outcome, Statement
 from gateway.pgwire.actions import (
@@ -49,6 +49,8 @@ class Exchange:
     """ParameterStatus values that must never change."""
     marked: bool = False
     """Some column of the connection is marked: what others put into notifications may hold its values."""
+    judge: Callable[[Statement, Names], Judgement | None] | None = None
+    """Policy, at once and without a question; None of both kinds: ask by `Analyse`."""
     actions: list[Action] = field(default_factory=list)
     flight: Flight = field(default_factory=Flight)
     names: NameTable = field(default_factory=NameTable)
@@ -69,10 +71,14 @@ class Exchange:
     """Nothing more is taken from the client: the session is about to be cut."""
     held: Held | None = None
     closed: bool = False
-    counts: Counts = field(default_factory=Counts)
     last: Operation | None = None
     """The operation that answered last: a failing commit at Sync is its error."""
     _n: int = 0
+    _counted: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    _to_client: list[bytes] = field(default_factory=list)
+    _to_target: list[bytes] = field(default_factory=list)
+    _ending: str | None = None
+    _told: bool = False
 
     @property
     def in_flight(self) -> int | None:
@@ -90,12 +96,26 @@ class Exchange:
         return self._n
 
     def to_client(self, data: bytes) -> None:
-        """Send to the agent; neighbours are joined by the driver."""
-        self.actions.append(SendToClient(data))
+        """Send to the agent, behind all that is to be recorded in this turn."""
+        self._to_client.append(data)
 
     def to_target(self, data: bytes) -> None:
-        """Send to the target."""
-        self.actions.append(SendToTarget(data))
+        """Send to the target, behind all that is to be recorded in this turn."""
+        self._to_target.append(data)
+
+    def take(self) -> list[Action]:
+        """Return what is to be done, and begin anew: notes and questions in their order, then what is sent."""
+        actions, self.actions = self.actions, []
+        if self._to_target:
+            actions.append(SendToTarget(b"".join(self._to_target)))
+            self._to_target = []
+        if self._to_client:
+            actions.append(SendToClient(b"".join(self._to_client)))
+            self._to_client = []
+        if self._ending is not None and not self._told:
+            self._told = True
+            actions.append(Close(self._ending))
+        return actions
 
     def alarm(self, alarm: str, detail: str) -> None:
         """Record an alarm."""
@@ -107,7 +127,7 @@ class Exchange:
             self.closed = True
             if self.redefined:
                 self.actions.append(CatalogChanged())
-            self.actions.append(Close(reason))
+            self._ending = reason
 
     def collector(self) -> Collector:
         """Start collecting an answer."""
@@ -124,8 +144,10 @@ class Exchange:
 
     def committed(self) -> None:
         """No transaction is open: definitions changed in it are what the catalog shows now, whatever the outcome."""
+        if not self.redefined:
+            return
         pending = (entry.operation for entry in self.flight)
-        if self.redefined and not any(each is not None and each.judgement.changes_catalog for each in pending):
+        if not any(each is not None and each.judgement.changes_catalog for each in pending):
             self.redefined = False
             self.actions.append(CatalogChanged())
 
@@ -135,14 +157,16 @@ class Exchange:
 
     def count(self, *, statements: int = 0, denied: int = 0, held: int = 0, rows: int = 0) -> None:
         """Add to the session's counts."""
-        old = self.counts
-        self.counts = replace(
-            old,
-            statements=old.statements + statements,
-            denied=old.denied + denied,
-            held=old.held + held,
-            rows=old.rows + rows,
-        )
+        counted = self._counted
+        counted[0] += statements
+        counted[1] += denied
+        counted[2] += held
+        counted[3] += rows
+
+    @property
+    def counts(self) -> Counts:
+        """What the session did so far."""
+        return Counts(*self._counted)
 
     def end(self, operation: Operation, outcome: Outcome) -> None:
         """Record how an operation ended, once."""

@@ -21,6 +21,8 @@ from gateway.pgwire.backend import ColumnDescription, Report
 class Await(Enum):
     """Which message of ours the target is to answer."""
 
+    __hash__ = object.__hash__  # Enum's own is a call in Python for each look into a dictionary
+
     QUERY = auto()
     PARSE = auto()
     BIND = auto()
@@ -111,6 +113,7 @@ class Flight:
     _pushed: int = 0
     _synced: int = 0
     """Place of the newest Sync."""
+    _bound: Expected | None = None
     _named: dict[tuple[Await, bytes], deque[Expected]] = field(default_factory=dict)
     """Each Parse and Bind on its way, by name."""
 
@@ -128,9 +131,17 @@ class Flight:
         """The entry that the next answer belongs to."""
         return self.entries[0] if self.entries else None
 
+    @property
+    def last(self) -> Operation | None:
+        """The operation whose Bind was forwarded last, where nothing but Describes followed and it is not answered."""
+        bound = self._bound
+        return bound.operation if bound is not None and self.entries and self.entries[0].place <= bound.place else None
+
     def push(self, entry: Expected) -> None:
         """Expect one more answer."""
         self._pushed += 1
+        if entry.kind is not Await.DESCRIBE:
+            self._bound = entry if entry.kind is Await.BIND else None
         entry.place = self._pushed
         self.entries.append(entry)
         self._count(entry, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import ClientFault
 
@@ -22,8 +22,7 @@ UINT32 = struct.Struct("!I")
 HEADER_SIZE = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One protocol message: `kind` is the type byte, `body` what follows the length."""
 
     kind: bytes
@@ -52,15 +51,19 @@ class MessageReader:
     __slots__ = ("_buffer", "_limit", "_position")
 
     def __init__(self, limit: int) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._position = 0
         self._limit = limit
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Append received bytes."""
-        if self._position:
-            del self._buffer[: self._position]
-            self._position = 0
+        position, self._position = self._position, 0
+        if position == len(self._buffer):  # nothing is held: what came is looked at where it is
+            self._buffer = data if isinstance(data, bytes) else bytes(data)
+            return
+        if not isinstance(self._buffer, bytearray):
+            self._buffer = bytearray(self._buffer)
+        del self._buffer[:position]
         self._buffer += data
 
     @property
@@ -81,14 +84,19 @@ class MessageReader:
 
     def next(self) -> Message | None:
         """Return the next whole message, or None until more is fed."""
-        header = self.peek()
-        if header is None or self.pending < HEADER_SIZE + header[1]:
+        buffer, position = self._buffer, self._position
+        held = len(buffer) - position
+        if held < HEADER_SIZE:
             return None
-        start = self._position + HEADER_SIZE
-        end = start + header[1]
-        body = bytes(memoryview(self._buffer)[start:end])
+        kind, length = HEADER.unpack_from(buffer, position)
+        if not 4 <= length <= self._limit + 4:
+            self.peek()  # says what is wrong
+        if held <= length:
+            return None
+        start, end = position + HEADER_SIZE, position + 1 + length
+        body = buffer[start:end] if isinstance(buffer, bytes) else bytes(memoryview(buffer)[start:end])
         self._position = end
-        return Message(header[0], body)
+        return Message(kind, body)
 
     @property
     def ready(self) -> bool:
@@ -148,6 +156,11 @@ class BodyReader:
     def uint16(self) -> int:
         """Return an unsigned 16-bit integer; counts are read so, since PostgreSQL 18 and libpq count to 65,535."""
         return int(UINT16.unpack(self.take(2))[0])
+
+    def uint16s(self) -> tuple[int, ...]:
+        """Return as many unsigned 16-bit integers as the first of them says."""
+        count = self.uint16()
+        return struct.unpack(f"!{count}H", self.take(2 * count)) if count else ()
 
     def int32(self) -> int:
         """Return a signed 32-bit integer."""

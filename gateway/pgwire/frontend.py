@@ -7,7 +7,7 @@ Source: PostgreSQL 18, "Message Formats", frontend messages.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import ClientFault
 from gateway.pgwire.framing import INT16, INT32, UINT32, BodyReader, cstring, message
@@ -24,8 +24,7 @@ TERMINATE = message(b"X")
 COPY_FAIL = message(b"f", b"the session is being ended\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Parse:
+class Parse(NamedTuple):
     """Prepare a statement under a name ("" is the unnamed one)."""
 
     name: bytes
@@ -47,8 +46,7 @@ class Parse:
         return message(b"P", cstring(self.name) + cstring(self.sql) + INT16.pack(len(self.types)) + types)
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(NamedTuple):
     """Make a portal of a prepared statement and values; formats are 0 (text) and 1 (binary)."""
 
     portal: bytes
@@ -62,13 +60,13 @@ class Bind:
         """Decode a Bind body."""
         reader = BodyReader(body)
         portal, statement = reader.cstring(), reader.cstring()
-        formats = tuple(reader.uint16() for _ in range(reader.uint16()))
-        values = tuple(reader.value() for _ in range(reader.uint16()))
-        results = tuple(reader.uint16() for _ in range(reader.uint16()))
+        formats = reader.uint16s()
+        values = tuple([reader.value() for _ in range(reader.uint16())])
+        results = reader.uint16s()
         reader.end()
         if len(formats) not in (0, 1, len(values)):
             raise ClientFault(f"bind message has {len(formats)} parameter formats but {len(values)} parameters")
-        if any(code > 1 for code in (*formats, *results)):
+        if max(formats, default=0) > 1 or max(results, default=0) > 1:
             raise ClientFault("unsupported format code", "22023")
         return cls(portal, statement, formats, values, results)
 
@@ -84,8 +82,7 @@ def format_at(formats: tuple[int, ...], index: int) -> int:
     return formats[0] if len(formats) == 1 else formats[index]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """Describe and Close: `target` is `S` for a prepared statement, `P` for a portal."""
 
     target: bytes
@@ -102,8 +99,7 @@ class Named:
         return cls(target, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(NamedTuple):
     """Run a portal for at most `max_rows` rows (0: all)."""
 
     portal: bytes

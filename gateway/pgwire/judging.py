@@ -22,6 +22,19 @@ class Judging:
         self._x, self._refusing = exchange, refusing
         self.token = Token(0)
 
+    def at_once(self, statement: Statement) -> Judgement | None:
+        """Return the judgement where it can be had now and will hold; None: `judge` has to wait for something."""
+        x = self._x
+        if x.judge is None:
+            return None
+        quiet = not x.flight
+        judgement = x.judge(statement, x.view(self._status(exact=quiet and not x.segment_dirty)))
+        if judgement is None or judgement.alarm:
+            return None
+        if quiet or not (judgement.depends_on_state or judgement.verdict.kind is VerdictKind.DENY):
+            return judgement
+        return None
+
     def judge(self, statement: Statement) -> Generator[Wait, object, Judgement | None]:
         """Ask for a judgement. None: an earlier message of the pipeline failed meanwhile, nothing is to be done."""
         x = self._x
@@ -41,16 +54,20 @@ class Judging:
     def analyse(self, statement: Statement, *, exact: bool) -> Generator[Wait, object, Judgement]:
         """Ask once. `exact`: the transaction status is known; else a failed one is not assumed to be one still."""
         x = self._x
-        status = x.status.decode()
-        if status == "E" and not exact:
-            status = "T"
-        x.actions.append(Analyse(self.next_token(), statement, x.view(status)))
-        answer = yield Wait.ANSWER
+        names = x.view(self._status(exact=exact))
+        answer: object = None if x.judge is None else x.judge(statement, names)
+        if answer is None:
+            x.actions.append(Analyse(self.next_token(), statement, names))
+            answer = yield Wait.ANSWER
         if not isinstance(answer, Judgement):
             raise OurBug("an analysis was answered by something else")
         if answer.alarm:
             x.alarm("analysis", answer.alarm)
         return answer
+
+    def _status(self, *, exact: bool) -> str:
+        status = self._x.status.decode()
+        return "T" if status == "E" and not exact else status
 
     def next_token(self) -> Token:
         """Return the token of a new question."""

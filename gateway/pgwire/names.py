@@ -13,6 +13,7 @@ from gateway.pgwire.actions import Closed, Deallocated, Declared, Judgement, Nam
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.flight import Operation
 
+_NONE: frozenset[int] = frozenset()
 _PARAMETER, _TYPE, _COLUMN = 100, 36, 200
 """Bytes in memory beside the agent's own, roughly."""
 
@@ -48,12 +49,14 @@ class NameTable:
 
     def view(self, status: str, *, redefined: bool = False) -> Names:
         """Return what a judgement may see, detached from later changes."""
-        cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
-        for name, operation in self.portals.items():
-            cursors[name.decode("utf-8", "replace")] = operation.statement.sql
+        cursors: dict[str, bytes] = {}
+        if self.cursors or self.portals:
+            cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
+            for name, operation in self.portals.items():
+                cursors[name.decode("utf-8", "replace")] = operation.statement.sql
         if self._shown is None:
             self._shown = {name.decode("utf-8", "replace"): known.sql for name, known in self.prepared.items()}
-        return Names(self._shown, cursors, status, redefined, frozenset(self.epochs.values()))
+        return Names(self._shown, cursors, status, redefined, frozenset(self.epochs.values()) if self.epochs else _NONE)
 
     @property
     def count(self) -> int:
@@ -66,9 +69,10 @@ class NameTable:
 
     def forget(self, name: bytes) -> None:
         """A prepared statement is gone, if there was one."""
-        self._shown = None
         known = self.prepared.pop(name, None)
-        self.size -= known.size if known is not None else 0
+        if known is not None:
+            self._shown = None
+            self.size -= known.size
 
     def described(self, name: bytes, columns: tuple[ColumnDescription, ...]) -> None:
         """A Describe of a prepared statement was answered."""
@@ -135,6 +139,7 @@ class NameTable:
 
     def _prepare(self, name: bytes, known: Known) -> None:
         self.forget(name)
+        self._shown = None
         self.prepared[name] = known
         self.size += known.size
 
@@ -143,9 +148,10 @@ class NameTable:
 
     def transaction_ended(self) -> list[Operation]:
         """No transaction is open: portals and most cursors are gone. Returns the portals' operations."""
-        for name in [name for name, cursor in self.cursors.items() if not cursor.hold]:
-            self.undeclared(name)
-        return self._without_portals()
+        if self.cursors:
+            for name in [name for name, cursor in self.cursors.items() if not cursor.hold]:
+                self.undeclared(name)
+        return self._without_portals() if self.portals else []
 
 
 def _size(operation: Operation) -> int:

@@ -17,7 +17,7 @@ from gateway.pgwire.flight import Await, Expected
 from gateway.pgwire.frontend import FLUSH, SYNC, execute
 from gateway.pgwire.steps import Steps, Wait
 
-_LONGEST_NAME = 63
+LONGEST_NAME = 63
 """Bytes by which PostgreSQL tells names apart (NAMEDATALEN - 1): what is longer could stand for another's text here."""
 
 
@@ -70,10 +70,10 @@ class Refusing:
 
     def ambiguous(self, *names: bytes) -> Generator[Wait, object, bool]:
         """Refuse a name that PostgreSQL would cut: two of them are one there and two here."""
-        if all(len(name) <= _LONGEST_NAME for name in names):
+        if all(len(name) <= LONGEST_NAME for name in names):
             return False
         self._x.alarm("long-name", f"a name of {max(map(len, names))} bytes was refused")
-        words = f"a prepared statement's or portal's name is longer than {_LONGEST_NAME} bytes"
+        words = f"a prepared statement's or portal's name is longer than {LONGEST_NAME} bytes"
         yield from self.fail(report("ERROR", "42622", words))
         return True
 

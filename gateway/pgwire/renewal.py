@@ -107,6 +107,12 @@ class RenewalSide:
             b"C": self._close,
         }
 
+    def concerns(self, found: Message) -> bool:
+        """Say at once whether `found` may be about a renewal or end what is kept of one; else leave `takes` out."""
+        if self._prepared or self._portals:
+            return True
+        return found.kind in b"QP" and b"renew" in found.body.lower()
+
     def takes(self, found: Message) -> Steps:
         """Handle `found` where it is about a renewal; returns whether it was."""
         if found.kind == b"S":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gateway.errors import ClientFault, OurBug, TargetFault
-from gateway.model import Entropy, Outcome
+from gateway.model import Entropy, Outcome, Statement
 from gateway.pgwire.actions import (
     Action,
     Cancellation,
@@ -20,6 +20,7 @@ from gateway.pgwire.actions import (
     Granted,
     Judgement,
     Limits,
+    Names,
     Record,
     Refused,
     Renewed,
@@ -38,7 +39,8 @@ class Session:
     """One agent's session with its target; `monotonic` returns microseconds.
 
     `pinned` are ParameterStatus values that must not change; where they do, the session ends. `marked`: the connection
-    has marked columns, so that no notification's payload passes.
+    has marked columns, so that no notification's payload passes. `judge` is pure and answers at once what it can: other
+    statements, or all where it is None, are asked about by `Analyse`.
     """
 
     def __init__(
@@ -49,8 +51,9 @@ class Session:
         pinned: Mapping[str, str],
         *,
         marked: bool = False,
+        judge: Callable[[Statement, Names], Judgement | None] | None = None,
     ) -> None:
-        self._x = Exchange(limits, entropy, monotonic, pinned, marked)
+        self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
         self._steps = self._client.run()
@@ -204,20 +207,25 @@ class Session:
         return self._wait in (Wait.MESSAGE, Wait.COPY_MESSAGE) and not (self.rests or x.cancelling or x.stopping)
 
     def _advance(self) -> None:
-        while not self._x.closed:
+        x, client, steps = self._x, self._client, self._steps
+        while not x.closed:
+            if self._wait is Wait.MESSAGE:
+                found = None if self._left <= 0 or x.cancelling or x.stopping else client.reader.next()
+                if found is None:
+                    return
+                self._left -= 1
+                if not client.at_once(found):
+                    self._wait = steps.send(found)
+                continue
             ready, value = self._look()
             if not ready:
                 return
-            self._wait = self._steps.send(value)
+            self._wait = steps.send(value)
 
     def _look(self) -> tuple[bool, object]:
         """Return whether what the client side waits for is there, and what to send in."""
         x = self._x
         match self._wait:
-            case Wait.MESSAGE:
-                found = self._client.reader.next() if self._takes and self._left > 0 else None
-                self._left -= found is not None
-                return found is not None, found
             case Wait.QUIET | Wait.TURN:
                 stopped = x.stopping and self._wait is Wait.TURN
                 return not (x.flight or x.cancelling or stopped), None
@@ -249,5 +257,4 @@ class Session:
             self._x.close(reason)
 
     def _take(self) -> list[Action]:
-        actions, self._x.actions = self._x.actions, []
-        return actions
+        return self._x.take()

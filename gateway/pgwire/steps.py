@@ -10,6 +10,8 @@ from typing import TypeAlias
 class Wait(Enum):
     """What the client side waits for."""
 
+    __hash__ = object.__hash__
+
     MESSAGE = auto()
     """A whole message; it is sent in."""
     QUIET = auto()

@@ -8,6 +8,7 @@ without being collected.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 from gateway.errors import TargetFault
 from gateway.masking.rows import mask_row, masks_anything
@@ -28,6 +29,9 @@ from gateway.pgwire.framing import BodyReader
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.scrub import moved, notification, raised_inside, scrub
 
+_ROWS = frozenset((ord("D"), ord("d")))
+_KINDS = [bytes((kind,)) for kind in range(256)]
+_ACKNOWLEDGES = {b"1": Await.PARSE, b"2": Await.BIND, b"3": Await.CLOSE, b"t": Await.DESCRIBE}
 _LENGTH = struct.Struct("!I")
 _DATA_ROW, _COPY_DATA = ord("D"), ord("d")
 _STREAM_FROM = 64 << 10
@@ -46,6 +50,18 @@ class TargetSide:
         """Bytes that are still to come of COPY data too large to be kept whole."""
         self._originals = OriginalsSide(exchange)
         self._copy_out = CopyOutSide(exchange, self._originals)
+        self._handlers: dict[bytes, Callable[[Expected | None, bytes, bytes, bytes], None]] = {
+            b"T": self._described,
+            b"n": self._described,
+            b"C": self._completed,
+            b"I": self._completed,
+            b"s": self._completed,
+            b"Z": self._ready,
+            b"1": self._acknowledged,
+            b"2": self._acknowledged,
+            b"3": self._acknowledged,
+            b"t": self._acknowledged,
+        }
 
     @property
     def streaming(self) -> bool:
@@ -80,7 +96,7 @@ class TargetSide:
             if length < 4:
                 raise TargetFault("the target sent an invalid message length")
             stop = position + 1 + length
-            streams = (kind in (_DATA_ROW, _COPY_DATA)) and self._passes(kind)
+            streams = kind in _ROWS and self._passes(kind)
             if stop > end:
                 if streams and length > _STREAM_FROM:
                     self._run(data, run, end)
@@ -97,8 +113,9 @@ class TargetSide:
             if streams:
                 self._note_row(kind, data, position + 5, stop)
             else:
-                self._run(data, run, position)
-                self._handle(bytes((kind,)), data[position + 5 : stop], data[position:stop])
+                if run < position:
+                    self._run(data, run, position)
+                self._handle(_KINDS[kind], data[position + 5 : stop], data[position:stop])
                 run = stop
             position = stop
         self._run(data, run, position)
@@ -131,9 +148,11 @@ class TargetSide:
 
     def _operation(self) -> Operation:
         head = self._x.flight.head
-        if head is None or head.operation is None or head.kind not in (Await.QUERY, Await.EXECUTE):
-            raise TargetFault("the target sent rows that nobody asked for")
-        return head.operation
+        if head is not None and (head.kind is Await.QUERY or head.kind is Await.EXECUTE):
+            operation = head.operation
+            if operation is not None:
+                return operation
+        raise TargetFault("the target sent rows that nobody asked for")
 
     def _passes(self, kind: int) -> bool:
         operation = self._operation()
@@ -163,19 +182,15 @@ class TargetSide:
         head = x.flight.head
         if kind not in (b"D", b"d"):
             self._originals.flush()
+        handle = self._handlers.get(kind)
+        if handle is not None:
+            handle(head, kind, body, raw)
+            return
         match kind:
             case b"D":
                 self._masked_row(body)
             case b"d":
                 self._copy_out.data(self._operation(), body)
-            case b"T" | b"n":
-                self._described(head, kind, body, raw)
-            case b"C" | b"I" | b"s":
-                self._completed(head, kind, body, raw)
-            case b"Z":
-                self._ready(head, body, raw)
-            case b"1" | b"2" | b"3" | b"t":
-                self._acknowledged(head, kind, body, raw)
             case b"E":
                 self._failed(head, Report.decode(body))
             case b"N":
@@ -245,8 +260,7 @@ class TargetSide:
 
     def _acknowledged(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
-        wanted = {b"1": Await.PARSE, b"2": Await.BIND, b"3": Await.CLOSE, b"t": Await.DESCRIBE}[kind]
-        if head is None or head.kind is not wanted:
+        if head is None or head.kind is not _ACKNOWLEDGES[kind]:
             raise TargetFault("the target acknowledged what nobody sent")
         if kind == b"t":
             x.names.takes(head.name, decode_parameter_description(body))
@@ -282,11 +296,7 @@ class TargetSide:
             collector.suspended(operation.seen)
         elif kind == b"C":
             collector.completed(BodyReader(body).cstring(), operation.seen)
-            for index, effect in operation.judgement.effects:
-                if index == operation.index:
-                    for gone in x.names.apply(effect, operation.judgement):
-                        if gone is not operation:
-                            x.end(gone, Outcome.OK)
+            self._take_effect(operation)
         operation.seen = 0
         if x.copy_in is operation:
             x.copy_in = None
@@ -300,7 +310,15 @@ class TargetSide:
                 x.end(operation, Outcome.OK)
         x.to_client(raw)
 
-    def _ready(self, head: Expected | None, body: bytes, raw: bytes) -> None:
+    def _take_effect(self, operation: Operation) -> None:
+        x = self._x
+        for index, effect in operation.judgement.effects:
+            if index == operation.index:
+                for gone in x.names.apply(effect, operation.judgement):
+                    if gone is not operation:
+                        x.end(gone, Outcome.OK)
+
+    def _ready(self, head: Expected | None, _kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
         if head is None or head.kind not in (Await.QUERY, Await.SYNC) or body not in (b"I", b"T", b"E"):
             raise TargetFault("the target is ready for a query that nobody sent")

@@ -7,6 +7,7 @@ only: the digest beside it covers the exact bytes.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from uuid import UUID
@@ -14,6 +15,8 @@ from uuid import UUID
 from gateway.pgwire.backend import ColumnDescription
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+_SPECIAL = re.compile(r"[\\\t\n\r]")
 
 
 def _number(code: str) -> Callable[[bytes], str]:
@@ -69,7 +72,7 @@ def show_value(value: bytes | None, type_oid: int, wire_format: int) -> str:
     if value is None:
         return "\\N"
     shown = (_text if wire_format == 0 else _BINARY.get(type_oid, _hex))(value)
-    return shown if shown == _hex(value) else shown.translate(_ESCAPES)
+    return shown if _SPECIAL.search(shown) is None or shown == _hex(value) else shown.translate(_ESCAPES)
 
 
 def show_row(values: Sequence[bytes | None], columns: Sequence[ColumnDescription]) -> str:

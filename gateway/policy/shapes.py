@@ -1,10 +1,11 @@
-"""When two texts that differ in literals alone get the same verdict, so that the second need not be parsed.
+"""When two texts that differ in whole numbers alone get the same verdict, so that the second need not be parsed.
 
-Promises to say so only of one SELECT in a small alphabet (no comments, no dollars, no backslashes, no other quotes),
-every literal of which is a short whole number or a plain string that a column is compared with: `column = 5`,
-`'a' < column`, `column IN (1, 2)`, `column BETWEEN 1 AND 9`. Nowhere else may a literal stand: as a position, a count,
-a function's argument or a type's length it has a meaning of its own. Texts of one shape have one tree but for the
-values of those literals, since PostgreSQL's lexer cuts both at the same places. Pure.
+Promises to say so only of one SELECT in a small alphabet (no quotes of any kind, no comments, no dollars, no
+backslashes), every constant of which is a short whole number that a column is compared with: `column = 5`,
+`5 < column`, `column IN (1, 2)`, `column BETWEEN 1 AND 9`. Nowhere else may a number stand: as a position, a count, a
+function's argument or a type's length it has a meaning of its own; and strings never have a shape, since what they say
+may matter (a password, the name of a relation). Texts of one shape have one tree but for the values of those numbers,
+since PostgreSQL's lexer cuts both at the same places. Pure.
 """
 
 from __future__ import annotations
@@ -17,30 +18,25 @@ from gateway.policy.tree import Node, items, kind_of, strings
 LONGEST = 2000
 """Bytes of a text that may have a shape."""
 
-_LITERAL = re.compile(rb"(?<![\w.$])[0-9]{1,9}(?![\w.$])|(?<![\w$&'])'[\w .,:@/+-]*'(?!')", re.ASCII)
+_NUMBER = re.compile(rb"(?<![\w.$])[0-9]{1,9}(?![\w.$])", re.ASCII)
 _SKELETON = re.compile(
-    rb"(?: [A-Za-z_][A-Za-z0-9_]*+ (?!') | 0 (?![\w.$]) | '' (?!') | [ \n\t] | [(),;.=<>*] )++", re.ASCII | re.VERBOSE
+    rb"(?: [A-Za-z_][A-Za-z0-9_]*+ | 0 (?![\w.$]) | [ \n\t] | [(),;.=<>*] )++", re.ASCII | re.VERBOSE
 )
 """Possessive: a text that does not fit is given up at once, and not cut into words in every way there is."""
 _COMPARISONS = frozenset({"=", "<", ">", "<=", ">=", "<>"})
-_NUMBER, _STRING = b"0", b"''"
 
 
 def shape_of(sql: bytes) -> bytes | None:
-    """Return the text without the values of its literals, distinct from every text; None: it has none, or no shape."""
-    if len(sql) > LONGEST:
+    """Return the text without the values of its numbers, distinct from every text; None: it has none, or no shape."""
+    if len(sql) > LONGEST or b"'" in sql:
         return None
-    shape, count = _LITERAL.subn(_blank, sql)
+    shape, count = _NUMBER.subn(b"0", sql)
     return b"\0" + shape if count else None
-
-
-def _blank(found: re.Match[bytes]) -> bytes:
-    return _STRING if found[0].startswith(b"'") else _NUMBER
 
 
 def stands_for_all(sql: bytes) -> bool:
     """Say whether every text with the shape of `sql` reads as `sql` does but for what columns are compared with."""
-    shape, count = _LITERAL.subn(_blank, sql)
+    shape, count = _NUMBER.subn(b"0", sql)
     if len(sql) > LONGEST or _SKELETON.fullmatch(shape) is None:
         return False
     try:

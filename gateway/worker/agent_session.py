@@ -22,20 +22,23 @@ from gateway.evidence.journal import Recorded, Ticket
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.masking.carried import Carried
-from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, format_time
+from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Statement, format_time
 from gateway.pgwire.actions import (
     Analyse,
     Answer,
+    Execution,
     Granted,
     Hold,
     Judgement,
     Limits,
+    Names,
     Note,
     Refused,
     Renew,
     Renewed,
     Request,
     Source,
+    Token,
 )
 from gateway.pgwire.backend import (
     AUTHENTICATION_OK,
@@ -55,13 +58,14 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import SHOWN, LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.reactor import Leg, Line, Reactor
-from gateway.worker.records import drafts, event
+from gateway.worker.records import drafts, event, requested
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
-from gateway.worker.withholding import Told, Withholding
+from gateway.worker.withholding import Told, ToldNote, Withholding
 
 logger = logging.getLogger(__name__)
 
+_NO_QUESTION = Token(0)
 _CANCEL_SECONDS = 5.0
 _GOODBYE_SECONDS = 5.0
 _EVIDENCE_WORDS = "hoop: the record cannot be written"
@@ -107,7 +111,9 @@ class AgentSession:
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.standing, self._renew = standing, renew
         self.info = info
-        self.session = Session(around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked)
+        self.session = Session(
+            around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked, judge=self._judge_now
+        )
         journal = around.log.journal
         self._client_out = Outbox(journal, self._to_client, arrival.stream.push)
         self._target_out = Outbox(journal, self._to_target, target.stream.push)
@@ -284,6 +290,9 @@ class AgentSession:
 
     # --- stages --------------------------------------------------------------------------------------------------
 
+    def _judge_now(self, statement: Statement, names: Names) -> Judgement | None:
+        return self._judge.judge(Analyse(_NO_QUESTION, statement, names), self.info.principal)
+
     def judge(self, action: Analyse) -> Judgement | None:
         """See `gateway.pipeline.Stages`."""
         return self._judge.judge(action, self.info.principal)
@@ -348,20 +357,32 @@ class AgentSession:
 
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
-        around, told = self._around, self._withholding.note(note)
-        note, ticket = told.note, None
-        for draft in drafts(self.info, told, around.entropy, around.limits.payload, self._sealing):
-            ticket = around.log.append(draft)
-        assert ticket is not None  # noqa: S101  every note has a record
-        match note:
-            case Request(n, statement, judgement):
-                self.live.current = statement.sql[:SHOWN]
-                self._mark(judgement, n)
-            case Answer():
-                self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
+        around = self._around
+        if isinstance(note, Execution):
+            return around.log.append(record.execute(self.info, note.n, note.of, note.max_rows))
+        told = self._withholding.note(note)
+        note = told.note
+        if isinstance(note, Request) and told.content is None:
+            ticket = around.log.append(requested(self.info, note))
+        else:
+            ticket = self._record_all(told)
+        if isinstance(note, Request):
+            self.live.current = note.statement.sql[:SHOWN]
+            self._mark(note.judgement, note.n)
+        elif isinstance(note, Answer):
+            self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
         shown = event(self.info, note, ticket, around.clock.now())
         if shown is not None:
             around.publish("record", shown)
+        return ticket
+
+    def _record_all(self, told: ToldNote) -> Ticket:
+        """Record a note that may have several records; the last is its own."""
+        around = self._around
+        ticket = None
+        for draft in drafts(self.info, told, around.entropy, around.limits.payload, self._sealing):
+            ticket = around.log.append(draft)
+        assert ticket is not None  # noqa: S101  every note has a record
         return ticket
 
     async def cancel_target(self) -> None:

@@ -38,7 +38,7 @@ from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import facts
-from gateway.policy.literals import ALL, connecting
+from gateway.policy.literals import ALL, NONE, connecting
 from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
@@ -253,22 +253,16 @@ class Judge:
 
 
 def _depends_on_no_literal(judgement: Judgement) -> bool:
-    """Say whether it is that of a plain reading statement far from marks: the shape of its text decides on it."""
-    return not (
-        judgement.verdict.kind is not VerdictKind.ALLOW
-        or judgement.touches_marks
-        or judgement.marks_in_reach
-        or judgement.predicate_touch
-        or judgement.definitions
-        or judgement.writes
-        or judgement.copy_in
-        or judgement.copy_out
-        or judgement.depends_on_state
-        or judgement.effects
-        or judgement.changes_catalog
-        or judgement.literals.any
-        or judgement.alarm
+    """Say whether it is that of a plain statement far from marks, with nothing to it that a literal could change."""
+    plain = Judgement(
+        judgement.verdict,
+        judgement.policy_hash,
+        relations=judgement.relations,
+        planner=judgement.planner,
+        epoch=judgement.epoch,
+        literals=NONE,
     )
+    return judgement.verdict.kind is VerdictKind.ALLOW and judgement == plain
 
 
 def _state(action: Analyse) -> policy.SessionState:

@@ -40,20 +40,8 @@ def drafts(
             verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
             prepared = record.prepare(session, n, statement, verdict, policy_hash, touches, told.withheld)
             yield from sealing.sealed(session, prepared, told.content)
-        case Request(n, statement, judgement):
-            request = record.request(
-                session,
-                n,
-                statement,
-                judgement.verdict,
-                judgement.policy_hash,
-                operation_hash=None,
-                approval=None,
-                touches_marks=judgement.touches_marks,
-                predicate_touch=judgement.predicate_touch,
-                withheld=told.withheld,
-            )
-            yield from sealing.sealed(session, request, told.content)
+        case Request():
+            yield from sealing.sealed(session, requested(session, note, told.withheld), told.content)
         case Execution(n, of, max_rows):
             yield record.execute(session, n, of, max_rows)
         case CopyChunk(n, of, data, touches_marks):
@@ -79,6 +67,23 @@ def drafts(
             yield record.cancel(session, n, of, forwarded)
         case Alarm(n, alarm, detail):
             yield record.alarm(session, n, alarm, detail)
+
+
+def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
+    """Return the record of a request, `withheld` of whose literals are not in it."""
+    judgement = note.judgement
+    return record.request(
+        session,
+        note.n,
+        note.statement,
+        judgement.verdict,
+        judgement.policy_hash,
+        operation_hash=None,
+        approval=None,
+        touches_marks=judgement.touches_marks,
+        predicate_touch=judgement.predicate_touch,
+        withheld=withheld,
+    )
 
 
 def _result(session: SessionInfo, note: Answer) -> Draft:

@@ -7,7 +7,7 @@ sealed, and so kept, where no auditors are configured. One for each session; the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.evidence import record
 from gateway.evidence.originals_content import Column, encode_rows
@@ -47,7 +47,7 @@ class SessionSealing:
         if self._sealer is None:
             self._sealer = Sealer(session.id, self._terms.recipients, self._entropy)
             yield record.key(session, self._sealer.digest, self._sealer.wrapped)
-        yield replace(draft, seal=self._sealer.seal(content))
+        yield draft._replace(seal=self._sealer.seal(content))
 
     def rows(self, session: SessionInfo, note: Originals) -> Iterator[Draft]:
         """Yield the records of a stretch of masked rows."""

@@ -142,7 +142,7 @@ class Withholding:
                 told = self.told(n, statement, judgement)
                 if told.exact is None:
                     return ToldNote(note)
-                shown = replace(note, statement=told.statement, judgement=self.reason(n, judgement))
+                shown = note._replace(statement=told.statement, judgement=self.reason(n, judgement))
                 return ToldNote(shown, told.content, len(told.values))
             case CopyChunk() if note.withheld and self._seals:
                 content = encode_told("data", {"of": note.of, "content": wire(note.data)})
@@ -161,7 +161,7 @@ class Withholding:
         text, message = self._clean(note.text, values, shortest), note.message
         if message is not None:
             message = self._clean(message, values, shortest)
-        return note if (text, message) == (note.text, note.message) else replace(note, text=text, message=message)
+        return note if (text, message) == (note.text, note.message) else note._replace(text=text, message=message)
 
     def _clean(self, text: str, values: tuple[str, ...], shortest: int) -> str:
         text = _scrubbed(text, values, shortest)

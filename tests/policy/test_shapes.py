@@ -29,18 +29,19 @@ WHO = Principal("issuer", "agent", "jti", Micros(0))
 
 @pytest.mark.parametrize("sql", [
     "SELECT abalance FROM pgbench_accounts WHERE aid = 54321;",
-    "select a from t where b in (1, 2) and c between 3 and 4 and d = 'x y' or 5 < e",
-    "SELECT t.a, u.b FROM t JOIN u ON t.id = u.id\nWHERE u.id <> 7 AND t.name >= 'a.b@c-d/e:f+g,h'",
+    "select a from t where b in (1, 2) and c between 3 and 4 or 5 < e",
+    "SELECT t.a, u.b FROM t JOIN u ON t.id = u.id\nWHERE u.id <> 7 AND t.name >= 8",
     "select count(*) from orders where id = 007",
-    "select a from t where b = '' and c = 0",
+    "select a from t where c = 0",
 ])  # fmt: skip
 def test_texts_that_stand_for_all_of_their_shape(sql: str) -> None:
     assert stands_for_all(sql.encode())
-    other = re.sub(r"'[^']*'|\b[0-9]+\b", lambda found: "'zz'" if found[0][0] == "'" else "123456789", sql)
+    other = re.sub(r"\b[0-9]+\b", "123456789", sql)
     assert shape_of(sql.encode()) == shape_of(other.encode()) is not None
 
 
 @pytest.mark.parametrize("sql", [
+    "select a from t where b = 'x'", "select a from t where b = '' and c = 0", "select a from t where b = 'x 5 y'",
     "select 1", "select a, 1 from t where b = 2", "select a from t order by 1", "select a from t group by 1",
     "select a from t where b = 5 limit 10", "select a from t where b = 5 offset 1", "select a from t where 1 = 1",
     "select a from t where b = 5 fetch first 3 rows only", "select a from t where 1", "select distinct on (1) a from t",
@@ -75,7 +76,6 @@ def test_a_text_that_has_no_shape_is_given_up_at_once() -> None:
 
 def test_no_text_is_the_shape_of_another() -> None:
     assert shape_of(b"select a from t where b = 0") != b"select a from t where b = 0"
-    assert shape_of(b"select a from t where b = 0") != shape_of(b"select a from t where b = ''")
     assert shape_of(b"select a from t where b0 = 1") != shape_of(b"select a from t where b1 = 1")
     assert shape_of(b"select a from t") is None
 
@@ -90,7 +90,7 @@ NUMBERS = st.one_of(
     st.sampled_from(["007", "0x1", "1.5", "-1", "1_0"]),
 )
 WORDS = st.one_of(
-    st.sampled_from(["", "a", "users", "email", "standard", "t", "1", "pg_authid", "it''s", "a' or 'a' = 'a", "x\\", "/*", "--", "$$"]),
+    st.sampled_from(["", "a", "users", "email", "standard", "t", "1", "pg_authid", "it''s", "a' or 'a' = 'a", "x\\", "password=x", "password: x", "a://u:p@h", "/*", "--", "$$"]),
     st.text("ab1 _.,:-@'\\", max_size=6),
 ).map(lambda word: f"'{word}'")  # fmt: skip
 LITERALS = NUMBERS | WORDS

@@ -159,13 +159,11 @@ def test_every_step_of_the_extended_protocol_is_recorded_before_it_is_forwarded(
     assert drive.order == [
         "Analyse",
         "Record Preparation",
-        "SendToTarget",
         "Analyse",
+        "SendToTarget",  # Parse
         "Record Request",
-        "SendToTarget",
         "Record Execution",
-        "SendToTarget",
-        "SendToTarget",
+        "SendToTarget",  # Bind, Execute, Sync
     ]
     (request,) = [note for note in drive.notes if isinstance(note, Request)]
     assert request.statement.sql == b"select $1"
@@ -358,7 +356,7 @@ def test_copy_data_is_recorded_before_it_is_forwarded() -> None:
     assert drive.to_target == query(b"copy t from stdin")
     drive.order.clear()
     drive.target(COPY_IN)
-    assert drive.order == ["SendToClient", "Record CopyChunk", "SendToTarget"]
+    assert drive.order == ["Record CopyChunk", "SendToTarget", "SendToClient"]
     drive.client(message(b"c"), query(b"select 1"))
     assert kinds(drive.sent_to_target()) == "Qddc"
     drive.target(complete(b"COPY 2"), READY)
