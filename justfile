@@ -43,6 +43,10 @@ bench *arguments:
 score *arguments:
     {{ python }} -m score {{ arguments }}
 
+# PostgreSQL's own regression SQL, from Debian's source package, through the facts: verdicts, what is not understood.
+regression *arguments:
+    {{ python }} -m score.regression {{ arguments }}
+
 # The whole product on embedded parts.
 demo *arguments:
     .venv/bin/hoop-gateway demo {{ arguments }}
