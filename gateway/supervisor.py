@@ -20,7 +20,7 @@ import trio
 from gateway import __version__
 from gateway.approval.ledger import Ledger
 from gateway.approval.waiting import Approvals
-from gateway.archiving import keep_archiving
+from gateway.archiving import archive_once, keep_archiving
 from gateway.authority import Authority
 from gateway.control.events import Events
 from gateway.control.messages import Refusal
@@ -331,6 +331,22 @@ class Supervisor:
     async def accessed(self, by: str, what: str, reason: str) -> int:
         """See `gateway.control.methods.ControlBackend`."""
         return (await self._logs.control.record(record.access(by, what, reason))).ticket.seq
+
+    async def archived(self, log: str) -> None:
+        """See `gateway.control.methods.ControlBackend`."""
+        logs = (self._logs.control, self._logs.worker)
+        meant = next((each for each in logs if each.log == log), None)
+        if meant is None:
+            raise Refusal("not_found", "this gateway writes no such log")
+        await meant.now.rotate()
+        await archive_once(self._settings.evidence_dir, logs)
+
+    async def erased(self, records: list[str], basis: str, by: str, files: list[tuple[str, str, str]]) -> int:
+        """See `gateway.control.methods.ControlBackend`."""
+        log = self._logs.control
+        recorded = await log.record(record.erasure(records, basis, by, files))
+        await trio.to_thread.run_sync(log.journal.checkpoint)
+        return recorded.ticket.seq
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """See `gateway.control.methods.ControlBackend`."""

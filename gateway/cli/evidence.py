@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli import evidence_originals
+from gateway.cli import evidence_erasure, evidence_originals
 from gateway.cli.output import print_rows, visible
 from gateway.cli.progress import Progress
 from gateway.errors import ConfigurationFault, EvidenceFault
@@ -57,6 +57,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.set_defaults(run=_check_proof)
 
     evidence_originals.register(commands)
+    evidence_erasure.register(commands)
 
     views = commands.add_parser("views", help="write evidence.duckdb anew, after the directory was moved or copied")
     views.add_argument("directory", type=Path, metavar="DIR")

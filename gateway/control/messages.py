@@ -22,6 +22,8 @@ Methods (parameters -> result):
   approvals.deny {id, reason, hash?}      -> approval
   approvals.wait {id}                     -> approval, once it is decided
   evidence.access {what, reason}          -> {seq} of the record in the control log, once it is durable; for auditors
+  evidence.archive {log}                  -> {log, archived}: closes the log's journal file and archives it; for admins
+  evidence.erased {records, basis, files} -> {seq} of the signed record that must stand before an erasure; for admins
   replay.sessions {limit?, before?}       -> one page of recorded sessions
   replay.transcript {session_id, after_seq?, limit?} -> one page: {items, next_after}
 A list that did not fit into one answer carries `next` beside `result`; pass it back as `after`.

@@ -52,6 +52,12 @@ class ControlBackend(Protocol):
     async def accessed(self, by: str, what: str, reason: str) -> int:
         """Record that originals or evidence are about to be opened; returns the record's number, once it is on disk."""
 
+    async def archived(self, log: str) -> None:
+        """Close the journal file of a log and archive it. Raises Refusal `not_found` for no log of this gateway."""
+
+    async def erased(self, records: list[str], basis: str, by: str, files: list[tuple[str, str, str]]) -> int:
+        """Record an erasure that is about to be carried out, signed; returns the record's number."""
+
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """Return one page of recorded sessions."""
 
@@ -80,6 +86,8 @@ class Methods:
             "approvals.approve": ("decide", self._approvals_approve),
             "approvals.deny": ("decide", self._approvals_deny),
             "evidence.access": ("audit", self._evidence_access),
+            "evidence.archive": ("admin", self._evidence_archive),
+            "evidence.erased": ("admin", self._evidence_erased),
             "replay.sessions": ("watch", self._replay_sessions),
             "replay.transcript": ("watch", self._replay_transcript),
         }
@@ -174,6 +182,20 @@ class Methods:
     async def _evidence_access(self, operator: Operator, params: Params) -> _Answer:
         what, reason = _text(params, "what"), clean_reason(_text(params, "reason"))
         return {"seq": await self._backend.accessed(operator.name, what, reason)}, None
+
+    async def _evidence_archive(self, _: Operator, params: Params) -> _Answer:
+        log = _text(params, "log")
+        await self._backend.archived(log)
+        return {"log": log, "archived": True}, None
+
+    async def _evidence_erased(self, operator: Operator, params: Params) -> _Answer:
+        records, listed, basis = params.get("records"), params.get("files"), clean_reason(_text(params, "basis"))
+        files = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+        if not isinstance(records, list) or not records or not files:
+            raise Refusal("bad_request", "records and files: what is erased must be named")
+        told = [(_text(one, "file"), _text(one, "old"), str(one.get("new", ""))) for one in files]
+        seq = await self._backend.erased([str(one)[:200] for one in records], basis, operator.name, told)
+        return {"seq": seq}, None
 
     async def _replay_sessions(self, _: Operator, params: Params) -> _Answer:
         return await self._backend.replay_sessions(_limit(params), _optional_text(params, "before")), None

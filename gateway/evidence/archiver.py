@@ -42,7 +42,7 @@ from gateway.model import Clock, LogName
 KEPT = 600_000_000
 """Microseconds that a journal file stays after its segment was recorded: longer than a reader holds a list of files."""
 MEMORY = "1GB"
-_PAYLOADS = 8192
+PAYLOADS = 8192
 """Payloads read together: whoever asks for one session's reads an eighth of a segment's."""
 
 
@@ -121,7 +121,7 @@ def _archive_file(database: duckdb.DuckDBPyConnection, directory: Path, number: 
     database.execute(
         f"COPY (SELECT '{segment}' AS segment, CAST(json_extract_string(entry, '$.seq') AS BIGINT) AS seq,"  # noqa: S608
         f" salt, payload FROM {source} AND (salt IS NOT NULL OR payload IS NOT NULL))"
-        f" TO {quoted(str(new_payload))} {form[:-1]}, ROW_GROUP_SIZE {_PAYLOADS})"
+        f" TO {quoted(str(new_payload))} {form[:-1]}, ROW_GROUP_SIZE {PAYLOADS})"
     )
     for new in (new_entries, new_payload):
         new.chmod(0o600)

@@ -124,6 +124,22 @@ class GroupCommit:
         """Append `draft` and wait until it is on disk."""
         return await self.durable(self.append(draft))
 
+    async def rotate(self) -> None:
+        """Close the journal file, so that it can be archived. Raises `EvidenceFault`."""
+        while self._flushing:
+            await self._flushed.wait()
+        self._flushing = True
+        try:
+            batch = self.journal.take()
+            with trio.CancelScope(shield=True):  # as in `_lead`
+                await trio.to_thread.run_sync(self.journal.rotate, batch)
+        finally:
+            self._flushing = False
+            self._flushed.set()
+            self._flushed = trio.Event()
+            if self.journal.broken is not None:
+                self.broke.set()
+
     async def run(self) -> None:
         """Flush what nobody waits for, and write checkpoints, until cancelled; returns once the journal is broken."""
         async with trio.open_nursery() as nursery:

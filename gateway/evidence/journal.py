@@ -382,6 +382,21 @@ class Journal:
         if (batch := self.take()) is not None:
             self.commit(batch)
 
+    def rotate(self, batch: Batch | None = None) -> None:
+        """Commit `batch` and close the file, so that it can be archived; nothing is done with an empty one.
+
+        It may run in a thread, as `commit`. Raises `EvidenceFault`.
+        """
+        if batch is not None:
+            self.commit(batch)
+        self._must_work()
+        try:
+            if self._records:
+                self._rotate()
+        except OSError as fault:
+            self.broken = f"the record cannot be written: {fault.strerror or type(fault).__name__}"
+            raise EvidenceFault(self.broken) from fault
+
     def redeem(self, ticket: Ticket) -> Recorded:
         """Exchange a durable ticket for `Recorded`.
 
