@@ -7,12 +7,12 @@ whatever stands after a `Record` that must be durable may leave the process only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
 
 from gateway.approval.operation_hash import Definition
-from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict
+from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict, VerdictKind
 from gateway.pgwire.backend import ColumnDescription, Report
 from gateway.policy.literals import ALL, Literals
 
@@ -138,6 +138,64 @@ class Closed:
 NameEffect: TypeAlias = Prepared | Declared | Deallocated | Closed
 
 
+COUNTED = "counted"
+"""Stands in the reason of a bound's verdict for what the count is to say."""
+
+
+class Meter(Protocol):
+    """Counts what passes, over all sessions of a subject, under the rules that limit it."""
+
+    def take(self, rows: int, size: int) -> Verdict | None:
+        """Count rows and bytes that are about to pass; where they may not, count nothing and return the refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Statement `index` of the string may change `rows` rows; over that, `verdict` says what it is."""
+
+    index: int
+    rows: int
+    verdict: Verdict
+    relations: tuple[int, ...] = ()
+    """Where no command tag counts them: the relations (oids) whose statistics do."""
+
+    def refusal(self, changed: int | None) -> Verdict:
+        """Return the refusal of a statement that changed so many rows; None: that cannot be counted."""
+        what = "the rows it changed cannot be counted" if changed is None else f"it changed {changed} rows"
+        said = self.verdict.reason.rstrip(".").removesuffix(f": {COUNTED}")
+        reason = f"{said}: {what}, and {self.rows} is the most that restricts."
+        return replace(self.verdict, kind=VerdictKind.DENY, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What is counted while an operation runs and before it may be committed."""
+
+    bounds: tuple[Bound, ...] = ()
+    """By command tag."""
+    counts: tuple[Bound, ...] = ()
+    """By the target's statistics."""
+    meter: Meter | None = None
+    wraps: bool = False
+    """Outside a transaction a simple query must run inside one of the gateway's."""
+    writes: bool = False
+    """It changes rows that the meter counts."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether what it changes is counted."""
+        return bool(self.bounds or self.counts or self.writes)
+
+    def in_parts(self) -> Verdict:
+        """Return the refusal of a portal whose rows are asked for in parts."""
+        for bound in (*self.bounds, *self.counts):
+            said = bound.verdict.reason.rstrip(".").removesuffix(f": {COUNTED}")
+            reason = f"{said}: fetched in parts, the rows it changes cannot be counted."
+            return replace(bound.verdict, kind=VerdictKind.DENY, reason=reason, hint="Fetch all its rows at once.")
+        reason = "Fetched in parts, the rows it changes cannot be counted."
+        return Verdict(VerdictKind.DENY, "gateway/in-parts", reason, "write", hint="Fetch all its rows at once.")
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What the wire must know of a judged statement."""
@@ -170,6 +228,7 @@ class Judgement:
     effects: tuple[tuple[int, NameEffect], ...] = ()
     """What succeeds with statement `index` of the string: (index, effect)."""
     changes_catalog: bool = False
+    guard: Guard | None = None
     epoch: int = 0
     """The catalog's epoch that it was judged in."""
     literals: Literals = ALL

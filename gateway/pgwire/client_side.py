@@ -36,6 +36,7 @@ from gateway.pgwire.frontend import (
     Parse,
     decode_query,
 )
+from gateway.pgwire.guarding import Guarding
 from gateway.pgwire.judging import Judging
 from gateway.pgwire.quick import Quick
 from gateway.pgwire.refusing import Refusing
@@ -55,6 +56,7 @@ class ClientSide:
         self._copy = CopyIn(exchange, self.reader)
         self._forwarding = Forwarding(exchange)
         self._quick = Quick(exchange, judging, refusing, self._forwarding).takes
+        self._guarding = Guarding(exchange, refusing, self._copy, self._forwarding)
         self._renewals = RenewalSide(
             exchange, Wire(refusing.settle, refusing.abort, refusing.deny, judging.next_token, Wait.ANSWER)
         )
@@ -122,6 +124,9 @@ class ClientSide:
             return
         operation = x.operation(admitted.n, statement, admitted.judgement)
         if not (yield from ask_first(x, operation)):
+            return
+        if admitted.judgement.guard is not None:
+            yield from self._guarding.query(admitted.judgement.guard, found, operation)
             return
         self._forwarding.query(found, operation)
         while admitted.judgement.copy_in:
@@ -209,6 +214,9 @@ class ClientSide:
             return
         else:
             self._forwarding.execution(operation, wanted)
+        if operation.judgement.guard is not None:
+            yield from self._guarding.execute(operation.judgement.guard, found, wanted, operation)
+            return
         self._forwarding.execute(found, wanted, operation)
         if operation.judgement.copy_in:
             yield Wait.COPY

@@ -71,6 +71,8 @@ class Exchange:
     """Nothing more is taken from the client: the session is about to be cut."""
     held: Held | None = None
     closed: bool = False
+    counted: int | None = None
+    """What the target last said when it was asked how many rows a transaction changed."""
     last: Operation | None = None
     """The operation that answered last: a failing commit at Sync is its error."""
     _n: int = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gateway.masking.copying import Copier
-from gateway.model import Statement
+from gateway.model import Statement, Verdict
 from gateway.pgwire.actions import Judgement, Names, Plan
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.backend import ColumnDescription, Report
@@ -32,6 +32,8 @@ class Await(Enum):
     SYNC = auto()
     ABORT = auto()
     """The gateway's own Execute of a portal that does not exist; answered by 34000 and never shown."""
+    OWN = auto()
+    """A statement of the gateway's around a guarded operation (`name`: its text, or what is counted); never shown."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,10 @@ class Operation:
     """RowDescription named marked columns where the statement read clean."""
     failed: bool = False
     ended: bool = False
+    stopped: Verdict | None = None
+    """Why a guard stopped it: nothing more of its answer leaves, the refusal stands in its place."""
+    withheld: bytes = b""
+    """Its last CommandComplete, until a guard lets it go."""
 
 
 @dataclass(slots=True)

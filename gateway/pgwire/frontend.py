@@ -70,9 +70,20 @@ class Bind(NamedTuple):
             raise ClientFault("unsupported format code", "22023")
         return cls(portal, statement, formats, values, results)
 
+    def encode(self) -> bytes:
+        """Encode as a whole message."""
+        body = cstring(self.portal) + cstring(self.statement) + _codes(self.formats) + INT16.pack(len(self.values))
+        for value in self.values:
+            body += INT32.pack(-1) if value is None else INT32.pack(len(value)) + value
+        return message(b"B", body + _codes(self.result_formats))
+
     def format_of(self, index: int) -> int:
         """Return the format of parameter `index` (from 0): none given means text, one given means all."""
         return format_at(self.formats, index)
+
+
+def _codes(formats: tuple[int, ...]) -> bytes:
+    return INT16.pack(len(formats)) + b"".join(INT16.pack(code) for code in formats)
 
 
 def format_at(formats: tuple[int, ...], index: int) -> int:
@@ -97,6 +108,10 @@ class Named(NamedTuple):
         if target not in (b"S", b"P"):
             raise ClientFault(f"invalid subtype {target[0]} of a DESCRIBE or CLOSE message")
         return cls(target, name)
+
+    def encode(self, kind: bytes) -> bytes:
+        """Encode as a whole message: `kind` is `D` for Describe, `C` for Close."""
+        return message(kind, self.target + cstring(self.name))
 
 
 class Execute(NamedTuple):

@@ -78,7 +78,7 @@ class Quick:
         if operation is None:
             return False
         judgement = operation.judgement
-        if judgement.copy_in or judgement.depends_on_state:
+        if judgement.copy_in or judgement.depends_on_state or judgement.guard is not None:
             return False
         if judgement.planner is not None and x.flight.last is not operation:
             return False
@@ -108,7 +108,7 @@ class Quick:
         """Note a statement that is allowed and asks for nothing else; None: there is more to it."""
         x = self._x
         judgement = self._judge(statement)
-        if judgement is None or judgement.copy_in or judgement.copies or judgement.effects:
+        if judgement is None or judgement.copy_in or judgement.copies or judgement.effects or judgement.guard:
             return None
         kind = judgement.verdict.kind
         if kind is not VerdictKind.ALLOW and kind is not VerdictKind.MASK:

@@ -36,7 +36,7 @@ class Refusing:
         n = x.next_n()
         x.count(statements=1, denied=1)
         x.actions.append(Record(Request(n, statement, judgement)))
-        yield from self.refuse(n, statement, judgement, Outcome.DENIED, _denial(judgement.verdict))
+        yield from self.refuse(n, statement, judgement, Outcome.DENIED, denial(judgement.verdict))
 
     def too_long(self, statement: Statement) -> Steps:
         """Deny a statement that is longer than the limit; its beginning is recorded."""
@@ -126,8 +126,8 @@ class Refusing:
         yield Wait.TURN
 
 
-def _denial(verdict: Verdict) -> Report:
-    """The error of a denied statement (INTERFACE.md), or PostgreSQL's own words for a syntax error."""
+def denial(verdict: Verdict) -> Report:
+    """Return the error of a denied statement (INTERFACE.md), or PostgreSQL's own words for a syntax error."""
     if verdict.sqlstate != "42501":
         return report("ERROR", verdict.sqlstate, verdict.reason, position=verdict.position)
     if verdict.rule.endswith("/masked-value"):

@@ -26,6 +26,7 @@ from gateway.pgwire.copy_out import CopyOutSide, offset
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
+from gateway.pgwire.guarded import GuardedSide
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.scrub import moved, notification, raised_inside, scrub
 
@@ -49,6 +50,7 @@ class TargetSide:
         self._copying = 0
         """Bytes that are still to come of COPY data too large to be kept whole."""
         self._originals = OriginalsSide(exchange)
+        self._guarded = GuardedSide(exchange)
         self._copy_out = CopyOutSide(exchange, self._originals)
         self._handlers: dict[bytes, Callable[[Expected | None, bytes, bytes, bytes], None]] = {
             b"T": self._described,
@@ -155,15 +157,18 @@ class TargetSide:
         raise TargetFault("the target sent rows that nobody asked for")
 
     def _passes(self, kind: int) -> bool:
+        head = self._x.flight.head
+        if head is not None and head.kind is Await.OWN:
+            return False
         operation = self._operation()
         if kind == _COPY_DATA:
             if not operation.copying_out:
                 raise TargetFault("the target sent COPY data outside COPY")
-            return operation.copier is None
+            return operation.copier is None and operation.judgement.guard is None
         judgement = operation.judgement
         if judgement.planner is not None and not operation.described:
             raise TargetFault("the target sent rows before it described them")
-        return operation.plan is None
+        return operation.plan is None and judgement.guard is None
 
     def _note_row(self, kind: int, data: bytes, start: int, stop: int) -> None:
         operation = self._operation()
@@ -182,6 +187,10 @@ class TargetSide:
         head = x.flight.head
         if kind not in (b"D", b"d"):
             self._originals.flush()
+        operation = head.operation if head is not None else None
+        guarded = operation is not None and operation.judgement.guard is not None
+        if guarded and self._is_taken(kind, body, raw):
+            return
         handle = self._handlers.get(kind)
         if handle is not None:
             handle(head, kind, body, raw)
@@ -203,6 +212,30 @@ class TargetSide:
                 self._copy(kind, body, raw)
             case _:
                 raise TargetFault(f"the target sent a message of type {kind!r} that does not belong here")
+
+    def _is_taken(self, kind: bytes, body: bytes, raw: bytes) -> bool:
+        """Whether a guard took the message, or let a row pass that needs no change."""
+        head = self._x.flight.head
+        operation = head.operation if head is not None else None
+        if head is None or operation is None:
+            return False
+        if head.kind is Await.OWN and kind in b"123CD":
+            self._guarded.own(head, kind, body)
+            return True
+        if head.kind not in (Await.QUERY, Await.EXECUTE):
+            return False
+        if self._guarded.swallows(operation, kind, raw):
+            return True
+        if operation.withheld and kind in b"TDdGHE":  # not the last of the string: it may go
+            operation.collector.sent(operation.withheld)
+            self._x.to_client(operation.withheld)
+            operation.withheld = b""
+        unchanged = operation.plan is None if kind == b"D" else operation.copier is None
+        if kind not in b"Dd" or not unchanged:
+            return False
+        self._note_row(kind[0], raw, 5, len(raw))
+        self._run(raw, 0, len(raw))
+        return True
 
     def _masked_row(self, body: bytes) -> None:
         operation = self._operation()
@@ -291,7 +324,10 @@ class TargetSide:
         x = self._x
         operation = self._operation()
         collector = operation.collector
-        collector.sent(raw)
+        self._guarded.completed(operation, kind, body)
+        held_back = operation.judgement.guard is not None and kind != b"s"
+        if not held_back:
+            collector.sent(raw)
         if kind == b"s":
             collector.suspended(operation.seen)
         elif kind == b"C":
@@ -306,8 +342,13 @@ class TargetSide:
             operation.columns, operation.plan, operation.described = (), None, False
         else:
             x.flight.pop()
-            if kind != b"s":
+            if kind != b"s" and not held_back:
                 x.end(operation, Outcome.OK)
+        if operation.stopped is not None:
+            return
+        if held_back:
+            collector.sent(operation.withheld)
+            raw, operation.withheld = operation.withheld, raw
         x.to_client(raw)
 
     def _take_effect(self, operation: Operation) -> None:
@@ -320,12 +361,14 @@ class TargetSide:
 
     def _ready(self, head: Expected | None, _kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
-        if head is None or head.kind not in (Await.QUERY, Await.SYNC) or body not in (b"I", b"T", b"E"):
+        if head is None or head.kind not in (Await.QUERY, Await.SYNC, Await.OWN) or body not in (b"I", b"T", b"E"):
             raise TargetFault("the target is ready for a query that nobody sent")
         x.flight.pop()
         x.status = body
-        if head.operation is not None:
-            x.end(head.operation, Outcome.ERROR if head.operation.failed else Outcome.OK)
+        guarded = head.operation is not None and head.operation.judgement.guard is not None
+        if head.operation is not None and head.kind is Await.QUERY:
+            if not guarded:
+                x.end(head.operation, Outcome.ERROR if head.operation.failed else Outcome.OK)
             self._portal_replaced(b"")
             x.names.forget(b"")
         if body == b"I":
@@ -336,7 +379,7 @@ class TargetSide:
             for operation in x.names.transaction_ended():
                 x.end(operation, Outcome.OK)
             x.committed()
-        if not head.hidden:
+        if not (head.hidden or guarded):
             x.to_client(raw)
 
     def _failed(self, head: Expected | None, error: Report) -> None:
@@ -348,6 +391,8 @@ class TargetSide:
             x.flight.pop()
             return
         operation = head.operation if head is not None else None
+        if head is not None and not fatal and self._guarded.failed(head):
+            return
         preparing = head.preparing if head is not None else None
         judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
         touches = x.tainted or (judgement is not None and judgement.touches_marks)
@@ -359,6 +404,9 @@ class TargetSide:
             shown = operation.refusal
         raw = shown.encode(b"E")
         x.copy_in = None
+        if head is not None and head.kind is Await.OWN and not fatal:
+            x.to_client(self._guarded.own_failed(head, shown))
+            return
         if head is not None:
             self._attribute_failure(head, shown, raw)
         x.to_client(raw)

@@ -178,6 +178,8 @@ def _verdict(rule: Rule, act: Act, operation: str) -> Verdict:
     target = act.target or ("no relation" if act.what == "select" else "it")
     reason = rule.says.format(act=act.what, target=target)
     sqlstate = _SQLSTATE.get(act.what, "42501")
+    if act.because:
+        reason = f"{reason.rstrip('.')}: {act.because}."
     if act.within and sqlstate == "42501":  # the others are PostgreSQL's own words
         reason = f"{reason.rstrip('.')} (inside {', '.join(act.within)})."
     return Verdict(rule.action, rule.name, reason, operation, rule.hint, sqlstate=sqlstate, where=rule.where)

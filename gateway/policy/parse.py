@@ -72,6 +72,19 @@ def parse(sql: bytes) -> Tree:
     return tree_of(raw, len(sql))
 
 
+def fingerprint(sql: bytes) -> str:
+    """Return what tells statements of one shape from others, whatever their constants; empty where there is none.
+
+    For texts that `parse` may read in this process.
+    """
+    if len(sql) > INLINE_LIMIT:
+        return ""
+    try:
+        return str(pgparse.fingerprint(check_text(sql)))
+    except Exception:  # noqa: BLE001  whatever a binding raises means: no shape
+        return ""
+
+
 def tree_of(raw: object, length: int) -> Tree:
     """Build a `Tree` from the parser's answer for a text of `length` bytes; refuse what is not of its shape."""
     return Tree(tuple(_statements(raw, length)))

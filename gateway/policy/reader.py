@@ -60,6 +60,7 @@ class Reader:
     columns: tuple[Output, ...] | None = ()
     opaque_output: bool = False
     alarm: str = ""
+    analyses: bool = False
     copy_out: CopyOut | None = None
     copy_into: CopyInto | None = None
     _raw: RawStatement | None = None
@@ -98,6 +99,7 @@ class Reader:
             predicate_touch=tuple(sorted(touched)),
             outputs=self.columns,
             depends_on_state=self.depends_on_state,
+            analyses=self.analyses,
             sets_off=set_off(found.written.values(), self.catalog),
             ddl=any(act.what in _DEFINING or act.what in _OPAQUE for act in found.acts),
             copy_out=self.copy_out,

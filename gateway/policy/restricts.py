@@ -1,8 +1,8 @@
 """Does a write's WHERE restrict the rows it changes? By text: constants, tautologies and self-comparisons do not.
 
 Errs towards "no": a condition restricts only if, in every way it may hold, some column of the target is compared with
-something else. How many rows that leaves is a question for the planner, not for this module. Pure, without recursion
-deeper than `_DEPTH`.
+something else. How many rows that leaves is a question for the planner, except where a unique key proves it
+(`most_rows`). Pure, without recursion deeper than `_DEPTH`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
-from gateway.policy.catalog import Relation
+from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.tautology import always
 from gateway.policy.tree import Node, below, child, constant_text, items, kind_of, string, strings
 
@@ -26,11 +27,81 @@ class Target:
     relation: Relation | None = None
     twins: frozenset[str] = frozenset()
     """Aliases under which the same relation is joined to itself."""
+    joined: bool = False
+    """Other relations are joined to it: a bare name may be a column of theirs."""
 
 
 def restricts(where: object, target: Target) -> bool:
     """Say whether `where` (a node or None) restricts the rows of `target`."""
     return _holds(where, target, negated=False, depth=0) and not always(where, target.relation)
+
+
+def most_rows(where: object, target: Target, catalog: Catalog) -> int | None:
+    """Return how many rows of `target` can meet `where` at most, by its unique keys; None: these do not tell.
+
+    Counts what is compared with constants and parameters: anything else could differ from row to row.
+    """
+    relation = target.relation
+    if kind_of(where)[0] == "CurrentOfExpr":
+        return 1
+    if relation is None or not relation.keys or relation.name in catalog.temporary or _has_own_equality(catalog):
+        return None
+    if relation.kind not in {"r", "p"} or (relation.children and relation.kind != "p"):
+        return None
+    choices = _choices(where, target, relation)
+    counts = [
+        prod(choices[number] for number in key) for key in relation.keys if key and all(n in choices for n in key)
+    ]
+    return min(counts, default=None)
+
+
+def _choices(where: object, target: Target, relation: Relation) -> dict[int, int]:
+    """Return how many values each column may have, where all of `where` must hold and a part of it says so."""
+    numbers = {column.name: column.number for column in relation.columns}
+    found: dict[int, int] = {}
+    stack = [where]
+    while stack:
+        kind, fields = kind_of(stack.pop())
+        if kind == "BoolExpr" and fields.get("boolop") == "AND_EXPR":
+            stack.extend(items(fields.get("args")))
+        if kind != "A_Expr" or strings(fields.get("name")) != ("=",):
+            continue
+        left, right = fields.get("lexpr"), fields.get("rexpr")
+        if fields.get("kind") == "AEXPR_OP":
+            sides = [(left, (right,)), (right, (left,))]
+        elif fields.get("kind") == "AEXPR_IN":
+            sides = [(left, tuple(items(kind_of(right)[1].get("items"))))]
+        else:
+            continue
+        for column, values in sides:
+            name = _column_of(column, target)
+            if name in numbers and values and all(_is_constant(value) for value in values):
+                number = numbers[name]
+                found[number] = min(found.get(number, len(values)), len(values))
+    return found
+
+
+def _column_of(node: object, target: Target) -> str:
+    """Return the name of a column that can be nobody's but the target's; else nothing."""
+    kind, fields = kind_of(node)
+    names = strings(fields.get("fields")) if kind == "ColumnRef" else ()
+    if not names or len(names) != len(items(fields.get("fields"))):
+        return ""
+    if len(names) == 1:
+        return names[0] if not target.joined else ""
+    return names[-1] if len(names) == 2 and names[0] in target.names else ""
+
+
+def _is_constant(node: object) -> bool:
+    kind, fields = kind_of(node)
+    while kind == "TypeCast":
+        kind, fields = kind_of(fields.get("arg"))
+    return kind in {"A_Const", "ParamRef"}
+
+
+def _has_own_equality(catalog: Catalog) -> bool:
+    """Say whether somebody made an operator `=`, which need not be equality."""
+    return any(name == "=" and not extension for (_, name), extension in catalog.operators.items())
 
 
 def _holds(node: object, target: Target, *, negated: bool, depth: int) -> bool:

@@ -97,7 +97,8 @@ class Act:
     `what` is a word of `gateway.policy.presets`; `target` what it is done to (`public.users`, a function, a setting);
     `within` the wrappers around it, outermost first (`explain`, `prepare`, `cte`); `value` a setting's new value, None
     where it is not a constant. `relations` are those that it is done to, by full name, as written where the catalog
-    does not show them; `ANY` where it may reach others that are not named (CASCADE, a schema).
+    does not show them; `ANY` where it may reach others that are not named (CASCADE, a schema). `most` is how many rows
+    it changes at most, where a key proves it. `because` is what is said of it beside its rule.
     """
 
     what: str
@@ -105,6 +106,8 @@ class Act:
     within: tuple[str, ...] = ()
     value: str | None = None
     relations: tuple[str, ...] = ()
+    most: int | None = None
+    because: str = ""
 
     def __str__(self) -> str:
         inside = f" inside {', '.join(self.within)}" if self.within else ""
@@ -149,6 +152,8 @@ class StatementFacts:
     depends_on_state: bool = False
     sets_off: tuple[str, ...] = ()
     """What runs with its writes and is not in its text: triggers, rules, foreign keys' actions, defaults that call."""
+    analyses: bool = False
+    """EXPLAIN ANALYZE: it runs what it explains, and its tag does not count the rows."""
     ddl: bool = False
     copy_out: CopyOut | None = None
     """COPY … TO on a connection with marks, whose data can be masked."""

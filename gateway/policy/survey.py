@@ -14,7 +14,7 @@ from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.functions import Call, classify, field_call, operator_call, type_call
 from gateway.policy.named import created_name
 from gateway.policy.parse import NotUnderstoodError
-from gateway.policy.restricts import Target, restricts
+from gateway.policy.restricts import Target, most_rows, restricts
 from gateway.policy.statement import Act
 from gateway.policy.system import classify_relation
 from gateway.policy.tree import LEAVES, Node, child, children, constant_text, items, kind_of, string, strings
@@ -118,10 +118,16 @@ class Survey:
                 self.act(_SEQUENCE_FUNCTION, f"pg_catalog.{name}", place)
 
     def act(
-        self, what: str, target: str, place: Place, value: str | None = None, relations: tuple[str, ...] = ()
+        self,
+        what: str,
+        target: str,
+        place: Place,
+        value: str | None = None,
+        relations: tuple[str, ...] = (),
+        most: int | None = None,
     ) -> None:
         """Note an act, once."""
-        self.acts.setdefault(Act(what, target, place.within, value, relations))
+        self.acts.setdefault(Act(what, target, place.within, value, relations, most))
 
     def call(self, call: Call, place: Place) -> None:
         """Note the call of a function."""
@@ -161,14 +167,14 @@ class Survey:
                 if classify_relation(reached.schema, reached.name) == "password-table":
                     self.act("password-table", f"{reached.schema}.{reached.name}", place.inside(f"view {name}"))
 
-    def writes(self, what: str, fields: Node, place: Place) -> tuple[str, Relation | None]:
-        """Note that a relation is written by `what`; return its name and entry."""
+    def writes(self, what: str, fields: Node, place: Place, most: int | None = None) -> tuple[str, Relation | None]:
+        """Note that a relation is written by `what`, `most` rows of it; return its name and entry."""
         name, found = self.relation(fields)
         self.written[name] = found
         schema, _, bare = name.rpartition(".")
         if classify_relation(schema or None, bare) is not None:
             self.act("catalog-write", name, place, relations=(name,))
-        self.act(what, name, place, relations=(name,))
+        self.act(what, name, place, relations=(name,), most=most)
         if found is not None and found.has_rules:
             self.act("rewrite-rule", name, place, relations=(name,))
         return name, found
@@ -230,7 +236,7 @@ class Survey:
         name, _ = self.writes("insert", fields.get("relation", {}), inner)
         _, conflict = child(fields, "onConflictClause")
         if conflict.get("action") == "ONCONFLICT_UPDATE":
-            self.act("update", name, inner.inside("on conflict"), relations=(name,))
+            self.act("update", name, inner.inside("on conflict"), relations=(name,), most=0)
         return steps + self._rest(fields, inner, "relation", "withClause")
 
     def update(self, fields: Node, place: Place) -> list[Step]:
@@ -348,12 +354,14 @@ class Survey:
         for kind, other in ((kind_of(item)) for item in items(others)):
             if kind == "RangeVar" and other.get("relname") == relation.get("relname"):
                 twins.add(str(other.get("alias", {}).get("aliasname") or other.get("relname")))
-        return Target(names, found, frozenset(twins))
+        return Target(names, found, frozenset(twins), joined=bool(items(others)))
 
     def _restricted(self, what: str, fields: Node, place: Place, joined: str) -> list[Step]:
         inner, steps = self._with(fields, place)
-        narrow = restricts(fields.get("whereClause"), self._target(fields, fields.get(joined)))
-        name, found = self.writes(what if narrow else f"{what}-all", fields.get("relation", {}), inner)
+        where, target = fields.get("whereClause"), self._target(fields, fields.get(joined))
+        narrow = restricts(where, target)
+        most = most_rows(where, target, self.catalog) if narrow else None
+        name, found = self.writes(what if narrow else f"{what}-all", fields.get("relation", {}), inner, most)
         self.read.setdefault(name, found)
         return steps + self._rest(fields, inner, "relation", "withClause")
 

@@ -19,7 +19,7 @@ from gateway.policy.named import created_name
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
 from gateway.policy.statement import Declared, Prepared
 from gateway.policy.survey import QUERIES, Place
-from gateway.policy.tree import Node, child, items, kind_of, strings
+from gateway.policy.tree import Node, child, flag, items, kind_of, strings
 
 if TYPE_CHECKING:
     from gateway.policy.reader import Reader
@@ -41,6 +41,9 @@ def explain(reader: Reader, fields: Node, place: Place) -> None:
     """EXPLAIN: what it contains; its own result is a plan."""
     reader.operation = "explain"
     reader.survey.act("explain", "", place)
+    # of several options of one name PostgreSQL takes the last: any that switches it on counts
+    analyses = any(flag([option], "analyze") for option in items(fields.get("options")))
+    reader.analyses = reader.analyses or analyses
     reader.statement(*child(fields, "query"), place.inside("explain"))
     # a plan shows the statement's own constants and estimates; code that nobody knows may fold values into it
     reader.columns = (Output("QUERY PLAN"),) if not reader.survey.unknown else None

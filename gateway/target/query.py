@@ -6,14 +6,16 @@ on, and that a session whose answer was not read to its end is never used again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
 
 from gateway.errors import ClientFault, TargetFault
+from gateway.model import Parameter
 from gateway.pgwire.backend import ColumnDescription, Report, decode_data_row, decode_row_description
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
-from gateway.pgwire.frontend import TERMINATE, query
+from gateway.pgwire.frontend import SYNC, TERMINATE, Bind, Parse, execute, query
 from gateway.target.connect import TargetSession
 from gateway.target.login import clean
 
@@ -56,11 +58,25 @@ class QueryClient:
 
         Raises QueryFailed for the first error; TargetFault where the target is gone or breaks the protocol.
         """
+        return await self._ask(query(sql.encode()))
+
+    async def run_one(self, sql: bytes, parameters: Sequence[Parameter] = ()) -> Result:
+        """Run exactly one statement, with parameters as an agent bound them; text results, columns not described.
+
+        By the extended protocol, in which no text can hold a second statement. Raises as `run`.
+        """
+        types = tuple(each.type_oid for each in parameters)
+        formats, values = tuple(each.format for each in parameters), tuple(each.value for each in parameters)
+        bind = Bind(b"", b"", formats, values, ())
+        results = await self._ask(Parse(b"", sql, types).encode() + bind.encode() + execute(b"") + SYNC)
+        return results[-1] if results else Result((), (), "")
+
+    async def _ask(self, messages: bytes) -> tuple[Result, ...]:
         if not self.usable:
             raise TargetFault("the session was cut off in the middle of an answer")
         self.usable = False
         try:
-            await self._session.stream.send_all(query(sql.encode()))
+            await self._session.stream.send_all(messages)
             results, failure = await self._answers()
         except ClientFault as fault:  # the wire module's word for malformed bytes; here they are the target's
             raise TargetFault(f"the target does not speak the PostgreSQL protocol: {fault}") from None
@@ -109,7 +125,7 @@ class QueryClient:
                         raise QueryFailed(failure)
                 case b"G":
                     await self._session.stream.send_all(message(b"f", cstring(b"no data here")))
-                case b"N" | b"S" | b"A" | b"I" | b"H" | b"d" | b"c":
+                case b"N" | b"S" | b"A" | b"I" | b"H" | b"d" | b"c" | b"1" | b"2":
                     pass
                 case kind:
                     raise ClientFault(f"unexpected message {kind!r} in an answer")

@@ -18,6 +18,7 @@ from gateway.model import Clock, Connection, Json
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import RuleSet, compile_rules
 from gateway.target.catalog import CatalogReader
+from gateway.target.estimate import Estimator
 from gateway.target.watch import EVERY, STALE, CatalogWatch
 from gateway.worker.closing import UNMATCHED, UNWATCHED, Closing
 from gateway.worker.judging import Judge
@@ -43,7 +44,10 @@ class Desk:
     ) -> None:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
-        self.judge = Judge(self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name))
+        self._estimator = Estimator(connection)
+        self.judge = Judge(
+            self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name), self._estimator
+        )
         self.unmatched: tuple[str, ...] = ()
         self._alarm, self._marks_moved = alarm, marks_moved
         self._identity = ""
@@ -88,8 +92,9 @@ class Desk:
         self._marks_moved()
 
     async def close(self) -> None:
-        """Close the catalog's own session with the target."""
+        """Close the connection's own sessions with the target."""
         await self._reader.aclose()
+        await self._estimator.aclose()
 
     def describe(self) -> dict[str, Json]:
         """Return how the catalog is watched, as `status` shows it."""

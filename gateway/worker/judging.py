@@ -21,13 +21,14 @@ from gateway.masking import second
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.written import CopyScan, Receiver
-from gateway.model import Clock, Principal, VerdictKind
+from gateway.model import Clock, Principal, Verdict, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import (
     Analyse,
     Closed,
     Deallocated,
     Declared,
+    Guard,
     Judgement,
     NameEffect,
     Names,
@@ -44,6 +45,7 @@ from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
 from gateway.worker.closing import Closing, closed
 from gateway.worker.definitions import behind
+from gateway.worker.weighing import Estimates, must_weigh, weigh
 
 CACHED = 4096
 """Verdicts kept for each connection."""
@@ -62,7 +64,8 @@ time."""
 class Judge:
     """Judges statements of one connection. `read_catalog` reads the target's catalog, marks bound to it.
 
-    `closing` says what is refused at this moment whatever the rules say.
+    `closing` says what is refused at this moment whatever the rules say; `estimates` asks the target's planner. Without
+    it writes are judged by their text alone.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Judge:
         clock: Clock,
         closing: Callable[[], Closing | None] = lambda: None,
         pseudonyms: Pseudonyms | None = None,
+        estimates: Estimates | None = None,
     ) -> None:
         self.rules = rules
+        self._estimates = estimates
         self._pseudonyms = pseudonyms
         self._read_catalog, self._clock, self._closing = read_catalog, clock, closing
         self._catalog: Catalog | None = None
@@ -126,7 +131,7 @@ class Judge:
         if known is not None:
             return known
         found = facts(action.statement.sql, _state(action), self._catalog)
-        if found.wants:
+        if found.wants or (self._estimates is not None and must_weigh(found, self._verdict_of(context))):
             return None
         judgement = self._judgement(found, action, context)
         shared = shape is not None and _depends_on_no_literal(judgement) and stands_for_all(action.statement.sql)
@@ -150,8 +155,14 @@ class Judge:
         if known is not None:
             return known
         found = await understand(action.statement.sql, _state(action), catalog)
+        if self._estimates is not None and must_weigh(found, self._verdict_of(context)):
+            weighed = await weigh(found, action, self._verdict_of(context), self._estimates)
+            return self._judgement(weighed.found, action, context, guard=weighed.guard)
         judgement = self._judgement(found, action, context)
         return self._keep(key, judgement, action) if self._catalog is catalog and self.fresh else judgement
+
+    def _verdict_of(self, context: Context) -> Callable[[policy.Facts], Verdict]:
+        return lambda found: decide(found, self.rules, context)
 
     def _key(self, action: Analyse, context: Context) -> _Key:
         sql = action.statement.sql
@@ -192,6 +203,8 @@ class Judge:
         return judgement
 
     def _forget(self) -> None:
+        if self._estimates is not None:
+            self._estimates.forget()
         self._cache.clear()
         self._large.clear()
         self._large_size = 0
@@ -212,7 +225,12 @@ class Judge:
         return not self.rules.has_marks or not (names.redefined or names.epochs - {catalog.epoch})
 
     def _judgement(
-        self, found: policy.Facts, action: Analyse, context: Context, closing: Closing | None = None
+        self,
+        found: policy.Facts,
+        action: Analyse,
+        context: Context,
+        closing: Closing | None = None,
+        guard: Guard | None = None,
     ) -> Judgement:
         catalog = found.catalog
         if catalog is not None and not self._certain(action, catalog):
@@ -246,6 +264,7 @@ class Judge:
             depends_on_state=found.depends_on_state,
             effects=() if denied else _effects(found),
             changes_catalog=found.ddl,
+            guard=None if denied else guard,
             epoch=catalog.epoch if catalog is not None else 0,
             literals=found.literals,
             alarm=found.alarm,
