@@ -28,6 +28,7 @@ COMMANDS = (
     "status",
     "sessions",
     "approvals",
+    "login",
     "evidence",
     "witness",
     "secret",

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import trio
 
-from gateway.errors import ConfigurationFault
+from gateway.errors import ConfigurationFault, IssuerFault
 from gateway.identity.admission import Admission
-from gateway.identity.claims import Logout
+from gateway.identity.claims import Logout, refused
 from gateway.identity.development import DevelopmentIssuer
+from gateway.identity.development_clients import secret_file
+from gateway.identity.device_login import Confirmed, DeviceCode, DeviceLogin
 from gateway.identity.http_server import Listener, serve_http
 from gateway.identity.introspection import Introspection
 from gateway.identity.issuer import ClientCredentials, Issuer, is_loopback, keys_of, realm_address
@@ -37,6 +39,11 @@ logger = logging.getLogger(__name__)
 def kill_list_file(state_dir: Path) -> Path:
     """Return where a gateway keeps its kill list."""
     return state_dir / "kill-list.json"
+
+
+def agents_file(state_dir: Path) -> Path:
+    """Return where a gateway remembers the subjects that connected as agents."""
+    return state_dir / "agents-seen.jsonl"
 
 
 def development_issuer(settings: Settings, clock: Clock, entropy: Entropy) -> DevelopmentIssuer:
@@ -76,6 +83,38 @@ def remote_issuer(settings: Settings) -> Issuer:
     return Issuer(identity.issuer, ClientCredentials(identity.client_id, lambda: fetch(reference).reveal()))
 
 
+class PeopleDoor:
+    """Where operators log in: the device flow, and whether they still stand (`gateway.control.logins.Door`)."""
+
+    def __init__(
+        self, login: DeviceLogin, ask: Callable[[str], Awaitable[Mapping[str, object]]] | None, kill_list: KillList
+    ) -> None:
+        self._login, self._ask, self._kill_list = login, ask, kill_list
+
+    async def start(self) -> DeviceCode:
+        """Return a code for a person to confirm. Raises `IssuerFault`."""
+        return await self._login.start()
+
+    async def confirmed(self, code: DeviceCode) -> Confirmed:
+        """Wait for the person. Raises `LoginRefused` and `IssuerFault`."""
+        found = await self._login.confirmed(code)
+        if self._kill_list.struck(found.person.principal()) is not None:
+            raise refused("the subject was revoked", tell=True)
+        return found
+
+    async def stands(self, confirmed: Confirmed) -> str | None:
+        """Say why the login is no longer good, None where it is: asked of the kill list and the issuer, now."""
+        if self._kill_list.struck(confirmed.person.principal()) is not None:
+            return "it was revoked"
+        if self._ask is None:
+            return None
+        try:
+            answer = await self._ask(confirmed.token)
+        except IssuerFault as fault:
+            return f"the issuer could not be asked ({fault})"
+        return None if answer.get("active") is True else "the issuer says that it is no longer active"
+
+
 class Authority:
     """The identity side of one gateway. Raises `ConfigurationFault` where it cannot be had."""
 
@@ -103,6 +142,24 @@ class Authority:
         introspection = Introspection(self._ask, clock) if identity.introspection == "required" else None
         use, bound = TokenUse(identity.reuse, clock), identity.binding == "required"
         self.admission = Admission(self._verifier, introspection, self.kill_list, use, bound_only=bound)
+        self._people = self._people_issuer(settings)
+        self.door: PeopleDoor | None = None
+        if self._people is not None:
+            ask = self._ask if introspection is not None else None
+            self.door = PeopleDoor(DeviceLogin(self._people, self._verifier), ask, self.kill_list)
+
+    def _people_issuer(self, settings: Settings) -> Issuer | None:
+        """Return whom people log in at: the configured issuer, or the built-in one, asked over its own address."""
+        identity = settings.identity
+        if self._development is None:
+            if self._remote is not None and self._remote.client_id is None:
+                return Issuer(self.issuer_url, client_id=identity.client_id)
+            return self._remote
+        if not self._development.lets_people_in(identity.client_id):
+            return None
+        path = secret_file(settings.gateway.state_dir, identity.client_id)
+        secret = lambda: path.read_bytes().removesuffix(b"\n")  # noqa: E731  fetched anew each time, as any secret
+        return Issuer(self.issuer_url, ClientCredentials(identity.client_id, secret))
 
     async def _ask(self, token: str) -> Mapping[str, object]:
         """Ask about a token; the built-in issuer is in this very process."""
@@ -131,9 +188,10 @@ class Authority:
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            if self._remote is not None:
-                with trio.CancelScope(shield=True), trio.move_on_after(1):
-                    await self._remote.aclose()
+            with trio.CancelScope(shield=True), trio.move_on_after(1):
+                for issuer in {self._remote, self._people} - {None}:
+                    assert issuer is not None  # noqa: S101  for the type checker
+                    await issuer.aclose()
 
     async def _logout_listeners(self) -> list[Listener]:
         place, postgres = self._settings.identity.logout_listen, self._settings.postgres

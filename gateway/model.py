@@ -195,6 +195,10 @@ class ConnectionRule:
     subjects: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     reviewers: tuple[str, ...] = ()
+    approvals: int = 1
+    """How many of the reviewers must approve; 0: one for each entry of `reviewers`."""
+    session: bool = False
+    """`approve-session`: a reviewer may let the agent through for a period."""
     replaces: str | None = None
     """The line of the preset that it stands for where it matches."""
     accept_risk: str | None = None
@@ -293,6 +297,18 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Approvals that a held operation needs: by `count` different people, each among `reviewers` (empty: anyone)."""
+
+    reviewers: tuple[str, ...] = ()
+    count: int = 1
+
+    def __str__(self) -> str:
+        people = ", ".join(self.reviewers) or "anyone who may decide"
+        return people if self.count == 1 else f"{self.count} of {people}"
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What policy decided of a statement, by which rule, and the fact that matched, in one sentence."""
 
@@ -311,6 +327,10 @@ class Verdict:
     """Character position of a syntax error, from 1."""
     where: str = ""
     """Where `rule` is written: a preset, or file and key."""
+    asks: tuple[Ask, ...] = ()
+    """Whose approvals are needed, all of them, each by another person; empty: one, by any of `reviewers`."""
+    sessions: tuple[str, ...] = ()
+    """Rules with `action = "approve-session"`, where no other rule holds it: a grant for these lets it through."""
 
 
 class DecisionKind(Enum):
@@ -342,6 +362,10 @@ class Decision:
     assurance: str | None = None
     reason: str = ""
     quote: Quote | None = None
+    receipt: str | None = None
+    """SHA-256 of the receipt, lower-case hex."""
+    granted: bool = False
+    """It is leave for a period, given with another operation of the same agent's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +396,17 @@ class HoldRequest:
     in_transaction: bool = False
     exact: Exact | None = field(default=None, repr=False)
     """What was sent, where `statement` and `parameters` withhold something of it."""
+    asks: tuple[Ask, ...] = ()
+    """As of the verdict; `asked` is never empty."""
+    policy: str = ""
+    """Hash of the policy by which it was held."""
+    sessions: tuple[str, ...] = ()
+    """As of the verdict: what a reviewer may grant for a period."""
+
+    @property
+    def asked(self) -> tuple[Ask, ...]:
+        """Whose approvals are needed."""
+        return self.asks or (Ask(self.reviewers),)
 
 
 @dataclass(frozen=True, slots=True)

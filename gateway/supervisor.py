@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import ssl
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,22 +20,25 @@ import trio
 
 from gateway import __version__
 from gateway.approval.ledger import Ledger
+from gateway.approval.people import Approver
 from gateway.approval.waiting import Approvals
 from gateway.archiving import archive_once, keep_archiving
-from gateway.authority import Authority
+from gateway.authority import Authority, agents_file
+from gateway.control.deciding import Deciding
 from gateway.control.events import Events
+from gateway.control.logins import Logins
 from gateway.control.messages import Refusal
-from gateway.control.operators import Operator
 from gateway.control.server import ControlServer, make_socket_directory
 from gateway.doors import open_doors
 from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.identity.agents_seen import AgentsSeen
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.tls import server_context
 from gateway.logs import Logs, configuration, open_logs
-from gateway.model import Clock, Entropy, Json, Micros, SessionId, format_time
+from gateway.model import Clock, Entropy, Json, Micros, Principal, SessionId, format_time
 from gateway.notify.opening import notifier_of
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
@@ -96,6 +100,7 @@ class Supervisor:
         tls = server_context(postgres.tls_cert, postgres.tls_key, postgres.client_ca)
         self._authority = Authority(settings, self._clock, self._entropy)
         self._keeping = Keeping(settings.gateway.state_dir, self._entropy)
+        self._agents = AgentsSeen.load(agents_file(settings.gateway.state_dir), self._recorded_agents)
         make_socket_directory(settings.gateway.control_socket)
         accept_loss = self._accept_loss
         with open_logs(settings, self._clock, self._entropy, accept_loss=accept_loss) as logs:
@@ -123,18 +128,32 @@ class Supervisor:
         if notifier is not None:
             nursery.start_soon(notifier.run)
         publish = events.publish if notifier is None else notifier.beside(events.publish)
-        approvals = Approvals(Ledger(), logs.control, self._clock, publish, linger=settings.approvals.linger)
+        approvals = Approvals(
+            Ledger(),
+            logs.control,
+            self._clock,
+            publish,
+            linger=settings.approvals.linger,
+            objection=self._objection,
+        )
         self._approvals = approvals
         nursery.start_soon(logs.control.run, self._control_resumed)
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(logs.left)
+        self._logins = Logins(
+            self._authority.door,
+            settings.operators(),
+            self._clock,
+            logs.control.record,
+            why_none="people cannot log in here: the development issuer's realm has no client for it",
+        )
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
         reactor = self._reactor = Reactor(logs.worker.now)
         nursery.start_soon(reactor.run)
         worker = self._worker_of = self._worker(logs, approvals, events, reactor)
         nursery.start_soon(logs.worker.run, self._worker_resumed)
         nursery.start_soon(worker.watch)
-        control = self._control(approvals, events)
+        control = self._control(approvals, events, worker)
         await nursery.start(control.serve)
         try:
             async with trio.open_nursery() as sessions:
@@ -211,12 +230,31 @@ class Supervisor:
             self._alarm,
             self._keeping,
             self._marks_moved,
+            self._agents.add,
         )
 
-    def _control(self, approvals: Approvals, events: Events) -> ControlServer:
+    def _objection(self, approver: Approver) -> str | None:
+        """Say why an approval that somebody gave is worth nothing any more."""
+        if approver.subject is None:
+            return None
+        if approver.subject in self._agents:
+            return f"{approver.name}, who approved it, connected as an agent"
+        person = Principal(self._authority.issuer_url, approver.subject, "", Micros(0))
+        struck = self._authority.kill_list.struck(person)
+        return None if struck is None else f"{approver.name}, who approved it, was revoked"
+
+    def _control(self, approvals: Approvals, events: Events, worker: Worker) -> ControlServer:
         settings = self._settings
-        operators = tuple(
-            Operator(each.name, each.uid, each.subject, each.groups, tuple(each.roles)) for each in settings.operator
+        deciding = Deciding(
+            approvals,
+            self._logins,
+            self._clock,
+            self._entropy,
+            gateway=settings.gateway.name,
+            assurance=settings.assurance,
+            grant_limit=settings.approvals.grant_limit,
+            policy=lambda connection: worker.desks[connection].rules.hash,
+            was_agent=self._agents.__contains__,
         )
         return ControlServer(
             settings.gateway.control_socket,
@@ -225,9 +263,10 @@ class Supervisor:
             events,
             gateway=settings.gateway.name,
             version=__version__,
-            operators=operators,
+            operators=settings.operators(),
             development=settings.identity.development,
-            assurance=settings.assurance,
+            logins=self._logins,
+            deciding=deciding,
             clock=self._clock,
         )
 
@@ -297,6 +336,7 @@ class Supervisor:
             self._authority.kill_list.strike(strike)
         except KillListFault as fault:
             faults.append(fault)
+        self._logins.strike(lambda person: strike.meets(person.principal()))
         meant = [live for live in self.live if strike.meets(live.info.principal)]
         words = f"hoop: the session was cut: revoked by {strike.by}: {strike.reason}"
         async with trio.open_nursery() as cutting:
@@ -304,6 +344,7 @@ class Supervisor:
                 cutting.start_soon(live.cut, words, "revoked")
             try:
                 what = f"{strike.kind}:{strike.value}"
+                await self._approvals.withdraw_from(strike.meets, strike.by, strike.reason)
                 await self._logs.control.record(record.struck(strike.by, what, strike.reason))
                 for live in meant:
                     await self._logs.control.record(record.kill(live.info, strike.by, strike.reason))
@@ -355,6 +396,18 @@ class Supervisor:
     async def replay_transcript(self, session: SessionId, after_seq: int | None, limit: int) -> Json:
         """See `gateway.control.methods.ControlBackend`."""
         return await self._read({"method": "transcript", "session_id": session, "after_seq": after_seq, "limit": limit})
+
+    def _recorded_agents(self) -> list[str]:
+        """Read which subjects connected as agents from the evidence, in a process of its own."""
+        evidence = self._settings.evidence_dir
+        if not any(evidence.glob("logs/*/journal/*.tsv")):
+            return []
+        sql = "SELECT DISTINCT subject FROM logins WHERE kind = 'login' AND \"connection\" IS NOT NULL"
+        command = [sys.executable, "-P", "-m", "gateway", "evidence", "query", str(evidence), sql, "--format", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise EvidenceFault(f"who connected as an agent cannot be read: {done.stderr.strip()}")
+        return [str(each["subject"]) for each in json.loads(done.stdout)]
 
     async def _read(self, request: dict[str, Json]) -> Json:
         """Ask the reader, a process of its own."""

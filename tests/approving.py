@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 import trio
 
-from gateway.approval.ledger import Approver, Ledger
+from gateway.approval.ledger import Ledger
+from gateway.approval.people import Approver
 from gateway.approval.settling import Publish
 from gateway.approval.waiting import Approvals
 from gateway.errors import EvidenceFault
@@ -20,6 +21,7 @@ from gateway.evidence.journal import Journal
 from gateway.evidence.storage import DiskStorage, File, SystemEntropy
 from gateway.model import (
     ApprovalId,
+    Ask,
     HoldRequest,
     Json,
     LogName,
@@ -47,6 +49,8 @@ def hold(
     owner: str | None = "sub-olga",
     statement: str = "DELETE FROM orders WHERE id = 1",
     token_seconds: int = 3600,
+    asks: tuple[Ask, ...] = (),
+    sessions: tuple[str, ...] = (),
 ) -> HoldRequest:
     principal = Principal(
         issuer="https://idp.example/realms/prod",
@@ -78,6 +82,9 @@ def hold(
         reviewers=reviewers,
         requested=Micros(at),
         expires=Micros(at + seconds * SECOND),
+        asks=asks,
+        policy="ab" * 32,
+        sessions=sessions,
     )
 
 
@@ -139,7 +146,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def open_desk(directory: Path, *, linger: int = 0) -> AsyncIterator[Desk]:
+async def open_desk(
+    directory: Path, *, linger: int = 0, objection: Callable[[Approver], str | None] = lambda _: None
+) -> AsyncIterator[Desk]:
     """Start approvals over a journal in `directory`; leaving stops them."""
     disk, clock = BadDisk(), TrioClock()
     journal = Journal.open(directory, LogName("gw-1/control"), disk, clock, SystemEntropy())
@@ -155,7 +164,7 @@ async def open_desk(directory: Path, *, linger: int = 0) -> AsyncIterator[Desk]:
         with suppress(EvidenceFault):
             await desk.approvals.run()
 
-    desk = Desk(Approvals(Ledger(), log, clock, publish, linger=linger), log, disk, directory)
+    desk = Desk(Approvals(Ledger(), log, clock, publish, linger=linger, objection=objection), log, disk, directory)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         nursery.start_soon(log.run)

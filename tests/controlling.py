@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from approving import Desk, TrioClock, open_desk
+from approving import SECOND, Desk, TrioClock, open_desk
 
+from gateway.control.deciding import Deciding
 from gateway.control.events import Events
 from gateway.control.framing import Lines
+from gateway.control.logins import Door, Logins
 from gateway.control.messages import Hello, Refusal, Request, ServerMessage, Welcome, decode_server, encode
 from gateway.control.operators import Operator
 from gateway.control.server import ControlServer
 from gateway.errors import TargetFault
+from gateway.evidence.storage import SystemEntropy
 from gateway.model import Json, SessionId
 
 
@@ -127,13 +130,34 @@ ME = Operator("dana", os.geteuid(), "sub-dana", ("oncall",), ("watch", "decide")
 
 @asynccontextmanager
 async def open_house(
-    directory: Path, operators: tuple[Operator, ...] = (ME,), *, development: bool = True
+    directory: Path,
+    operators: tuple[Operator, ...] = (ME,),
+    *,
+    development: bool = True,
+    assurance: str = "uid",
+    door: Door | None = None,
+    agents: tuple[str, ...] = (),
 ) -> AsyncIterator[House]:
-    """Start a server in `directory`; `operators` and `development` as in the configuration."""
+    """Start a server in `directory`; `operators` and the like as in the configuration.
+
+    `door` is where people log in, `agents` the subjects that connected as agents.
+    """
     path = directory / "run" / "control.sock"
     clock = TrioClock()
     async with open_desk(directory / "log") as desk:
         events, backend = Events(clock), Backend()
+        logins = Logins(door, operators, clock, desk.log.record)
+        deciding = Deciding(
+            desk.approvals,
+            logins,
+            clock,
+            SystemEntropy(),
+            gateway="gw-1",
+            assurance=assurance,
+            grant_limit=3600 * SECOND,
+            policy=lambda _: "cd" * 32,
+            was_agent=agents.__contains__,
+        )
         desk.listeners.append(events.publish)
         server = ControlServer(
             path,
@@ -144,7 +168,8 @@ async def open_house(
             version="0.1.0",
             operators=operators,
             development=development,
-            assurance="uid",
+            logins=logins,
+            deciding=deciding,
             clock=clock,
         )
         async with trio.open_nursery() as nursery:

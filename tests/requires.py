@@ -83,6 +83,8 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "tmux": (_program("tmux"), "apt-get install tmux"),
     "strace": (_program("strace"), "apt-get install strace"),
     "git": (_program("git"), "apt-get install git"),
+    "ssh-keygen": (_program("ssh-keygen"), "apt-get install openssh-client"),
+    "ssh-agent": (_program("ssh-agent"), "apt-get install openssh-client"),
     "sshd": (_program("sshd"), "apt-get install openssh-server"),
     "keycloak": (
         _keycloak,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 import json
 
-from gateway.approval.ledger import Approval
+from gateway.approval.events import Approval
+from gateway.approval.people import missing
 from gateway.control.messages import MAX_FRAME, STATEMENT_IN_LISTS
 from gateway.model import Json, format_time
 
@@ -69,6 +70,14 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "development": principal.development,
         "token_expires": format_time(principal.expires),
         "client_address": session.client_address,
+        "asks": [{"reviewers": list(ask.reviewers[:ITEMS]), "count": ask.count} for ask in request.asked[:ITEMS]],
+        "approvals_needed": sum(ask.count for ask in request.asked),
+        "votes": [
+            {"approver": vote.approver.name, "assurance": vote.approver.assurance, "at": format_time(vote.at)}
+            for vote in approval.votes
+        ],
+        "missing": [str(ask)[:TEXT] for ask in missing(request, approval.votes)[:ITEMS]],
+        "sessions": list(request.sessions[:ITEMS]),
         "approver": approval.approver,
         "assurance": approval.assurance,
         "decided": None if approval.decided is None else format_time(approval.decided),
@@ -91,6 +100,8 @@ def _warnings(approval: Approval, *, cut: bool) -> list[str]:
         found.append("the agent's transaction is open: its locks are held while this waits")
     if session.principal.development:
         found.append("development identity: the approval will be stamped weak")
+    if session.principal.owner is None:
+        found.append("the agent's token names no owner: nobody can be sure that it does not act for who approves")
     if _is_local(session.client_address):
         found.append("the agent works from the gateway's own host: agent and approver may be one person")
     return found
@@ -119,5 +130,7 @@ def _plain(value: Json) -> Json:
             return value.encode("utf-8", "replace").decode()
         case list():
             return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
         case _:
             return value

@@ -2,10 +2,10 @@
 
 `step(ledger, event, now)` promises: each held operation gets exactly one outcome; what is decided stays decided; an
 approval is used at most once, by the identity that asked and for the hash that was shown, and not after it expired;
-nobody decides about an operation of their own. It is total: an event that does not fit yields `Rejected` and changes
-nothing. Memory is bounded. It never reads a clock, waits, or writes; `gateway.approval.waiting` does.
+who may decide is `gateway.approval.people`'s word. It is total: an event that does not fit yields `Rejected` and
+changes nothing. Memory is bounded. It never reads a clock, waits, or writes; `gateway.approval.waiting` does.
 
-    pending -> approved -> executed        pending -> refused
+    pending -> pending (some approved) -> approved -> executed        pending -> refused
     pending | approved -> expired          pending | approved -> cancelled
 """
 
@@ -13,10 +13,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import TypeAlias
 
+from gateway.approval.events import (
+    Abandoned,
+    Approval,
+    Cancelled,
+    Changed,
+    Decided,
+    Effect,
+    Event,
+    Finished,
+    HoldState,
+    Left,
+    Opened,
+    Ran,
+    Rejected,
+    Shut,
+    Ticked,
+    Used,
+)
+from gateway.approval.people import Approver, Vote, may_approve, may_refuse, missing, weakest
 from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
+
+__all__ = [
+    "Abandoned",
+    "Approval",
+    "Approver",
+    "Cancelled",
+    "Changed",
+    "Decided",
+    "Effect",
+    "Event",
+    "Finished",
+    "HoldState",
+    "Ledger",
+    "Left",
+    "Opened",
+    "Ran",
+    "Rejected",
+    "Shut",
+    "Ticked",
+    "Used",
+    "step",
+]
 
 HASH_DIGITS = 8
 """Fewest hex digits of the operation hash that an approval must quote."""
@@ -26,161 +65,6 @@ MAX_OPEN_CHARACTERS = 32 * 2**20
 MAX_CLOSED = 500
 MAX_CLOSED_CHARACTERS = 8 * 2**20
 """Bounds of the ledger. An agent cannot fill memory with questions; the evidence keeps what is dropped here."""
-
-
-class HoldState(StrEnum):
-    """Where a held operation stands."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    REFUSED = "refused"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    EXECUTED = "executed"
-
-
-@dataclass(frozen=True, slots=True)
-class Approver:
-    """A person who decides: as the gateway recognised them, and how surely."""
-
-    name: str
-    subject: str | None
-    groups: tuple[str, ...]
-    assurance: str
-    for_all_groups: bool = False
-    """The one implicit operator of a development gateway, who stands for every reviewer group."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How the approved operation ended."""
-
-    executed_hash: OperationHash
-    outcome: str
-    rows: int | None
-    duration_us: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """One held operation and everything decided about it."""
-
-    request: HoldRequest
-    state: HoldState
-    expires: Micros
-    waiting: bool
-    """A session waits for the decision; else whoever sends the same operation in time may use it."""
-    used: bool = False
-    approver: str | None = None
-    assurance: str | None = None
-    decided: Micros | None = None
-    reason: str = ""
-    ran: Ran | None = None
-
-    @property
-    def id(self) -> ApprovalId:
-        """The approval's id."""
-        return self.request.approval
-
-    @property
-    def open(self) -> bool:
-        """Whether something may still come of it: pending, or approved and not used yet."""
-        return self.state is HoldState.PENDING or (self.state is HoldState.APPROVED and not self.used)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """An operation needs a person; `waiting` as in Approval."""
-
-    request: HoldRequest
-    waiting: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """A person decides; `hash_prefix` is what they quote of the hash they saw."""
-
-    approval: ApprovalId
-    kind: DecisionKind
-    approver: Approver
-    reason: str
-    hash_prefix: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The operation is not wanted any more: cancel request, session killed, token revoked."""
-
-    approval: ApprovalId
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The client is gone; the request stays open for `linger` microseconds at most."""
-
-    approval: ApprovalId
-    linger: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """Time went on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Used:
-    """Somebody is about to forward the operation; from here on nobody else can."""
-
-    approval: ApprovalId
-    operation_hash: OperationHash
-    issuer: str
-    subject: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The operation ran and ended."""
-
-    approval: ApprovalId
-    ran: Ran
-
-
-@dataclass(frozen=True, slots=True)
-class Abandoned:
-    """Who had used the approval did not forward the operation after all (it had changed while waiting)."""
-
-    approval: ApprovalId
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shut:
-    """The gateway stops: whatever is open is refused."""
-
-    why: str
-
-
-Event: TypeAlias = Opened | Decided | Cancelled | Left | Ticked | Used | Finished | Abandoned | Shut
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """An approval is new or changed; `before` is its former state, None for a new one."""
-
-    before: HoldState | None
-    approval: Approval
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The event did not fit: a code of the control protocol and words for who sent it."""
-
-    code: str
-    message: str
-
-
-Effect: TypeAlias = Changed | Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,23 +145,6 @@ def _one(
     return _apply(ledger, [outcome])
 
 
-def may_decide(approver: Approver, request: HoldRequest) -> str | None:
-    """Return None where `approver` may decide about `request`, else why not, as a sentence for them."""
-    selves = {approver.name, approver.subject} - {None}
-    if request.session.principal.subject in selves:
-        return "you asked for this operation yourself; somebody else must decide"
-    if request.session.principal.owner in selves:
-        return "this agent acts for you; somebody else must decide"
-    if not request.reviewers or approver.for_all_groups:
-        return None
-    mine = {f"group:{group.removeprefix('/')}" for group in approver.groups}
-    if approver.subject is not None:
-        mine.add(f"sub:{approver.subject}")
-    if mine.isdisjoint(request.reviewers):
-        return f"only {', '.join(request.reviewers)} may decide about this operation"
-    return None
-
-
 def _open(ledger: Ledger, event: Opened, now: Micros) -> tuple[Ledger, tuple[Effect, ...]]:
     request = event.request
     if request.approval in ledger.approvals:
@@ -312,18 +179,43 @@ def _decide(approval: Approval, event: Decided, now: Micros) -> Approval | Rejec
         return Rejected("stale_hash", "this is not the hash of the operation that waits; look at it again")
     if not event.reason:
         return Rejected("bad_request", "a decision needs a reason")
-    why_not = may_decide(event.approver, approval.request)
+    if event.leave is not None and not approval.request.sessions:
+        return Rejected("bad_request", "only a rule with action approve-session lets a period be granted")
+    if event.kind is DecisionKind.APPROVED:
+        return _approve(approval, event, now)
+    if event.kind is not DecisionKind.REFUSED:
+        return Rejected("bad_request", "a person approves or refuses")
+    why_not = may_refuse(event.approver, approval.request)
     if why_not is not None:
         return Rejected("forbidden", why_not)
-    if event.kind not in {DecisionKind.APPROVED, DecisionKind.REFUSED}:
-        return Rejected("bad_request", "a person approves or refuses")
     return replace(
         approval,
-        state=HoldState(event.kind.value),
+        state=HoldState.REFUSED,
         approver=event.approver.name,
         assurance=event.approver.assurance,
         decided=now,
         reason=event.reason,
+        receipt=event.receipt,
+    )
+
+
+def _approve(approval: Approval, event: Decided, now: Micros) -> Approval | Rejected:
+    """Count one person's approval; it is approved once nobody else is asked for."""
+    why_not = may_approve(event.approver, approval.request, approval.votes)
+    if why_not is not None:
+        return Rejected("forbidden", why_not)
+    votes = (*approval.votes, Vote(event.approver, now, event.reason, event.receipt, event.leave))
+    if missing(approval.request, votes):
+        return replace(approval, votes=votes)
+    return replace(
+        approval,
+        state=HoldState.APPROVED,
+        approver=", ".join(vote.approver.name for vote in votes),
+        assurance=weakest(votes),
+        decided=now,
+        reason=event.reason,
+        votes=votes,
+        receipt=event.receipt,
     )
 
 
@@ -361,7 +253,9 @@ def _expired(approval: Approval, now: Micros) -> Approval:
 
 def _closed(approval: Approval, state: HoldState, now: Micros, why: str) -> Approval:
     """Closed by the gateway itself, so by nobody's name, whoever had approved before."""
-    return replace(approval, state=state, waiting=False, approver=None, assurance=None, decided=now, reason=why)
+    return replace(
+        approval, state=state, waiting=False, approver=None, assurance=None, decided=now, reason=why, receipt=None
+    )
 
 
 def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effect, ...]]:
@@ -374,7 +268,9 @@ def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effec
         if not approval.open:  # nobody decides about it any more: the gateway keeps nothing that is withheld
             approval = replace(approval, request=replace(approval.request, exact=None))  # noqa: PLW2901  the same one
         approvals[approval.id] = approval
-        effects.append(Changed(former.state if former else None, approval))
+        voted = former is not None and approval.state is HoldState.PENDING and len(approval.votes) > len(former.votes)
+        vote = approval.votes[-1] if voted else None
+        effects.append(Changed(former.state if former else None, approval, vote))
     _forget(approvals)
     return Ledger(approvals), tuple(effects)
 

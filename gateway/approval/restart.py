@@ -43,6 +43,8 @@ def _follow(found: dict[str, HoldRequest], raw: bytes) -> None:
     approval = entry.get("approval")
     if entry.get("kind") != "decision" or not isinstance(approval, str):
         return
+    if entry.get("decision") == "agreed":
+        return  # others are still asked
     if entry.get("decision") != "requested":
         found.pop(approval, None)
     elif entry.get("part", 1) == 1:

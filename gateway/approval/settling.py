@@ -17,6 +17,7 @@ import trio
 
 from gateway.approval.card import card
 from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
+from gateway.approval.people import Receipt
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import Log
@@ -137,8 +138,8 @@ class Settling:
         approval = changed.approval
         if changed.before is None:
             return _Change(approval, "approval.pending", self._log.append(record.requested(approval.request)))
-        ended = approval.state is not changed.before and approval.state in ENDS
-        return _Change(approval, "approval.changed", self._log.append(_decision(approval)) if ended else None)
+        draft = _draft(changed)
+        return _Change(approval, "approval.changed", None if draft is None else self._log.append(draft))
 
     async def _settle(self) -> None:
         """Take changes to the disk in order, until the log is broken."""
@@ -193,11 +194,33 @@ class Settling:
         moved.set()
 
 
-def _decision(approval: Approval) -> Draft:
+def _draft(changed: Changed) -> Draft | None:
+    """Return the record of a change, None where nothing was decided (a client that left, an approval in use)."""
+    approval, vote = changed.approval, changed.vote
+    if vote is not None:
+        who = vote.approver
+        return record.agreed(
+            approval.request,
+            approver=who.name,
+            assurance=who.assurance,
+            reason=vote.reason,
+            receipt=_receipt(vote.receipt),
+        )
+    if approval.state is changed.before:
+        return None
+    if approval.state is HoldState.EXECUTED and approval.ran is not None:
+        return record.executed(approval.request, approval.ran.outcome, approval.ran.rows)
     return record.decision(
         approval.request,
         ENDS[approval.state],
         approver=approval.approver,
         assurance=approval.assurance,
         reason=approval.reason,
+        receipt=_receipt(approval.receipt),
     )
+
+
+def _receipt(receipt: Receipt | None) -> Mapping[str, str | None] | None:
+    if receipt is None:
+        return None
+    return {"receipt": receipt.text, "signature": receipt.signature, "signer": receipt.signer}

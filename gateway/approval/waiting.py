@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import trio
 
+from gateway.approval.granting import Granting
+from gateway.approval.grants import Grant
 from gateway.approval.ledger import (
     Abandoned,
     Approval,
@@ -29,8 +31,9 @@ from gateway.approval.ledger import (
     Rejected,
     Shut,
     Used,
-    may_decide,
 )
+from gateway.approval.people import Leave, Receipt, agreed_leave, may_approve
+from gateway.approval.receipt import digest
 from gateway.approval.settling import ENDS, Publish, Settling
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
@@ -63,15 +66,35 @@ class Waitable(Protocol):
 class Approvals:
     """Every held operation of this gateway, and the only way to decide about one."""
 
-    def __init__(self, ledger: Ledger, control_log: Log, clock: Clock, publish: Publish, *, linger: int = 0) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        control_log: Log,
+        clock: Clock,
+        publish: Publish,
+        *,
+        linger: int = 0,
+        objection: Callable[[Approver], str | None] = lambda _: None,
+    ) -> None:
         self._settling = Settling(ledger, control_log, clock, publish)
+        self._granting = Granting(control_log, clock, publish)
         self._linger = linger
+        self._objection = objection
         self._shut: str | None = None
-        self._revealed: set[ApprovalId] = set()
+        self._revealed: set[tuple[ApprovalId, str]] = set()
 
     async def run(self) -> None:
-        """Settle decisions and let holds expire, until cancelled. Raises EvidenceFault once the log is broken."""
-        await self._settling.run()
+        """Settle decisions, let holds and grants expire, until cancelled. Raises EvidenceFault on a broken log."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._granting.run)
+            fault: EvidenceFault | None = None
+            try:
+                await self._settling.run()
+            except EvidenceFault as broken:
+                fault = broken  # raised below, outside the nursery's exception group
+            nursery.cancel_scope.cancel()
+        if fault is not None:
+            raise fault
 
     async def hold(self, request: HoldRequest, cancelled: Waitable, gone: Waitable | None = None) -> Decision:
         """Ask people about `request` and return what came of it, for the session that waits.
@@ -151,14 +174,47 @@ class Approvals:
         approver: Approver,
         kind: DecisionKind,
         reason: str,
+        receipt: Receipt | None = None,
+        leave: Leave | None = None,
     ) -> Approval:
-        """Approve or refuse; returns once the decision is on disk. Raises Refusal with the protocol's codes."""
-        effects = self._settling.step(Decided(approval, kind, approver, clean_reason(reason), hash_prefix))
-        for effect in effects:
+        """Approve or refuse; returns once the decision is on disk, and what it grants. Raises Refusal by the codes."""
+        event = Decided(approval, kind, approver, clean_reason(reason), hash_prefix, receipt, leave)
+        for effect in self._settling.step(event):
             if isinstance(effect, Rejected):
                 raise Refusal(effect.code, effect.message)
         await self._settling.until(lambda: not self._settling.moving(approval))
-        return self.get(approval)
+        decided = self.get(approval)
+        given = agreed_leave(decided.votes) if kind is DecisionKind.APPROVED and decided.receipt is receipt else None
+        quote = self._settling.quotes.get(approval)
+        if given is not None and quote is not None and decided.approver is not None:
+            await self._granting.give(decided, given, quote)
+        return decided
+
+    def granted(self, principal: Principal, connection: str, rules: tuple[str, ...]) -> Grant | None:
+        """Return the leave that lets a statement of `principal` through which `rules` would hold, None without."""
+        grant = self._granting.covering(principal, connection, rules)
+        approval = None if grant is None else self._settling.ledger.approvals.get(grant.approval)
+        if approval is not None and any(self._objection(vote.approver) for vote in approval.votes):
+            return None
+        return grant
+
+    def grants(self) -> tuple[Grant, ...]:
+        """Return what is granted now, the soonest to end first."""
+        return self._granting.held()
+
+    async def withdraw(self, approval: ApprovalId, by: str, reason: str) -> Grant:
+        """Take a grant back: nothing is let through by it any more, from now on. Raises Refusal, EvidenceFault."""
+        return await self._granting.withdraw(approval, by, clean_reason(reason))
+
+    async def withdraw_from(self, meant: Callable[[Principal], bool], by: str, reason: str) -> None:
+        """Take back every grant of agents that are no longer let in, all at once. Raises EvidenceFault afterwards."""
+        await self._granting.withdraw_from(meant, by, reason)
+
+    def objection(self, approval: ApprovalId) -> str | None:
+        """Say why an approval that was given is worth nothing any more, None where nothing speaks against it."""
+        known = self._settling.ledger.approvals.get(approval)
+        found = (self._objection(vote.approver) for vote in (() if known is None else known.votes))
+        return next((why for why in found if why is not None), None)
 
     async def wait(self, approval: ApprovalId) -> Approval:
         """Return the approval once it is decided. Raises Refusal `not_found` and EvidenceFault."""
@@ -212,13 +268,13 @@ class Approvals:
             raise Refusal("not_found", "nothing of this statement is withheld")
         if not found.open:
             raise Refusal("already_decided", "it was decided: what was withheld is in the sealed originals")
-        if (why_not := may_decide(approver, found.request)) is not None:
+        if (why_not := may_approve(approver, found.request)) is not None:
             raise Refusal("forbidden", why_not)
         if len(exact.statement) + sum(len(each or "") for each in exact.parameters) > SHOWN_EXACT:
             raise Refusal("unavailable", "it is too long to be shown; auditors find it in the sealed originals")
-        if approval in self._revealed:
+        if (approval, approver.name) in self._revealed:
             raise Refusal("forbidden", "it was shown once; auditors find it in the sealed originals")
-        self._revealed.add(approval)
+        self._revealed.add((approval, approver.name))
         return exact
 
     async def refuse_left_over(self, left: Iterable[HoldRequest]) -> None:
@@ -233,6 +289,7 @@ class Approvals:
     async def close(self, why: str = "the gateway is stopping") -> None:
         """Refuse whatever is open and everything asked from now on; returns once that is on disk."""
         self._shut = why
+        await self._granting.withdraw_from(lambda _: True, "gateway", why)
         self._settling.step(Shut(why))
         await self._settling.until(lambda: not self._settling.moving())
 
@@ -282,6 +339,7 @@ class Approvals:
             approval.assurance,
             approval.reason,
             self._settling.quotes.get(approval.id),
+            None if approval.receipt is None else digest(approval.receipt),
         )
 
 

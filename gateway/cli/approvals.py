@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.cli.control import add_place, converse
 from gateway.errors import ConfigurationFault
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.control.client import ControlClient
     from gateway.model import Json
 
 COLUMNS = ("id", "hash", "expires", "subject", "connection", "rule", "statement")
+GRANT_COLUMNS = ("id", "expires", "subject", "connection", "scope", "rules", "by", "assurance", "reason")
 DECIDED_COLUMNS = ("id", "state", "decided", "approver", "subject", "connection", "decision_reason", "statement")
 SHOWN = (
     *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
-    *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "relations", "statement", "parameters"),
+    *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
+    *("sessions", "relations", "statement", "parameters"),
     *("warnings", "decided", "approver", "assurance", "decision_reason", "result", "id", "hash"),
 )
 
@@ -51,6 +58,26 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--hash", required=True, type=_hash, metavar="H", help="the first 8 hex digits of the operation's hash, or more"
     )
     approve.add_argument("--reason", required=True, metavar="R", help="why; recorded")
+    approve.add_argument(
+        "--for",
+        dest="period",
+        type=_period,
+        metavar="30m",
+        help="let the agent through for so long, where the rule is approve-session",
+    )
+    approve.add_argument(
+        "--scope",
+        choices=("rule", "connection"),
+        default="rule",
+        help="with --for: for this rule (default), or for every approve-session rule of the connection",
+    )
+    approve.add_argument(
+        "--key",
+        metavar="FILE",
+        default=os.environ.get("HOOP_SIGNING_KEY"),
+        help="sign the receipt with this SSH key: a private one, or a public one whose private half an agent or a"
+        " hardware key holds (default: HOOP_SIGNING_KEY)",
+    )
     approve.set_defaults(run=run_approve)
 
     deny = verbs.add_parser("deny", help="refuse it", description="Refuse the operation; the agent is told the reason.")
@@ -61,6 +88,33 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     wait = verbs.add_parser("wait", help="wait until it is decided", description="Wait; exit 0 if approved, else 1.")
     _about_one(wait)
     wait.set_defaults(run=run_wait)
+
+    grants = verbs.add_parser(
+        "grants", help="list who is let through", description="List what was granted for a period and is in force."
+    )
+    add_place(grants, inner=True)
+    grants.add_argument("--json", action="store_true", help="print a JSON array")
+    grants.set_defaults(run=run_grants)
+
+    withdraw = verbs.add_parser(
+        "withdraw", help="take a grant back", description="Take a grant back; it is over from that moment."
+    )
+    _about_one(withdraw)
+    withdraw.add_argument("--reason", required=True, metavar="R", help="why; recorded")
+    withdraw.set_defaults(run=run_withdraw)
+
+    receipt = verbs.add_parser(
+        "receipt",
+        help="write a decision's receipts",
+        description="Write the receipts of a decision from the evidence, with their signatures and the allowed signers,"
+        " and say how stock ssh-keygen checks them. Works on a copy of the evidence too.",
+    )
+    receipt.add_argument("id", metavar="ID", help="the approval's id")
+    receipt.add_argument("out", metavar="OUT_DIR", type=Path, help="where to write; made where absent")
+    place = receipt.add_mutually_exclusive_group(required=True)
+    place.add_argument("-c", "--config", type=Path, metavar="FILE", help="the gateway's configuration")
+    place.add_argument("--evidence", type=Path, metavar="DIR", help="the evidence directory, or a copy of it")
+    receipt.set_defaults(run=run_receipt)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -100,8 +154,19 @@ def run_show(args: argparse.Namespace) -> int:
 
 
 def run_approve(args: argparse.Namespace) -> int:
-    """Approve."""
-    return _decide(args, "approvals.approve", {"id": args.id, "hash": args.hash, "reason": args.reason})
+    """Approve; with a key, sign the receipt first."""
+    params: dict[str, Json] = {"id": args.id, "hash": args.hash, "reason": args.reason}
+    if args.period is not None:
+        params |= {"seconds": args.period, "scope": args.scope}
+
+    key = str(Path(args.key).expanduser()) if args.key else None
+
+    async def talk(client: ControlClient) -> int:
+        signed = {} if key is None else {"signature": await _signature(client, params, key)}
+        print(_told((await client.call("approvals.approve", {**params, **signed})).result))
+        return 0
+
+    return converse(args, talk)
 
 
 def run_deny(args: argparse.Namespace) -> int:
@@ -118,6 +183,83 @@ def run_wait(args: argparse.Namespace) -> int:
         return 0 if isinstance(decided, dict) and decided.get("state") in {"approved", "executed"} else 1
 
     return converse(args, talk)
+
+
+def run_grants(args: argparse.Namespace) -> int:
+    """Print what is granted now."""
+    from gateway.cli.output import print_rows
+
+    async def talk(client: ControlClient) -> int:
+        found = await client.call_all("grants.list")
+        print_rows(GRANT_COLUMNS, [each for each in found if isinstance(each, dict)], args.json)
+        return 0
+
+    return converse(args, talk)
+
+
+def run_withdraw(args: argparse.Namespace) -> int:
+    """Take a grant back."""
+    from gateway.cli.output import visible
+
+    async def talk(client: ControlClient) -> int:
+        found = (await client.call("grants.withdraw", {"id": args.id, "reason": args.reason})).result
+        subject = found.get("subject") if isinstance(found, dict) else ""
+        print(visible(f"withdrawn {args.id}: {subject} is let through no more"))
+        return 0
+
+    return converse(args, talk)
+
+
+def run_receipt(args: argparse.Namespace) -> int:
+    """Write the receipts; exit 1 where the evidence has none of this approval."""
+    from gateway.control.receipts import check_command
+    from gateway.evidence.receipts import receipts_of
+    from gateway.settings import load
+
+    evidence = args.evidence if args.evidence is not None else load(args.config).evidence_dir
+    found = receipts_of(evidence, args.id)
+    if not found:
+        print(f"hoop-gateway: the evidence has no decision by a person about {args.id!r}", file=sys.stderr)
+        return 1
+    args.out.mkdir(parents=True, exist_ok=True)
+    for place, each in enumerate(found, 1):
+        path = args.out / f"receipt-{place}.json"
+        path.write_bytes(each.text.encode())
+        print(f"{path}: {each.decision} by {each.approver} ({each.assurance}), record {each.log}:{each.seq}")
+        if each.signature is None or each.signer is None:
+            print("  not signed: the evidence is its proof (`hoop-gateway evidence prove`)")
+            continue
+        path.with_name(f"{path.name}.sig").write_text(each.signature)
+        path.with_name(f"{path.name}.allowed_signers").write_text(f"{each.signer}\n")
+        print(f"  {check_command(each.signer.split()[0], str(path))}")
+    return 0
+
+
+async def _signature(client: ControlClient, params: Mapping[str, Json], key: str) -> str:
+    """Have the gateway write the receipt, see that it says what is decided here, and sign exactly its bytes."""
+    import trio
+
+    from gateway.control.receipts import check_receipt, sign_command
+    from gateway.errors import ConfigurationFault
+
+    answer = (await client.call("approvals.receipt", params)).result
+    text = answer.get("receipt") if isinstance(answer, dict) else None
+    if not isinstance(text, str):
+        raise ConfigurationFault("the gateway wrote no receipt to sign")
+    leave = {"seconds": params["seconds"], "scope": params["scope"]} if "seconds" in params else None
+    expected: dict[str, Json] = {
+        "approval": params["id"],
+        "decision": "approved",
+        "reason": " ".join(str(params["reason"]).split()),
+        "leave": leave,
+    }
+    check_receipt(text, expected, hash_prefix=str(params["hash"]))
+    print("signing; touch the key if it asks", file=sys.stderr, flush=True)
+    done = await trio.run_process(sign_command(key), stdin=text.encode(), capture_stdout=True, stderr=None, check=False)
+    if done.returncode != 0:
+        raise ConfigurationFault("ssh-keygen did not sign; what it said stands above")
+    signature: str = done.stdout.decode()
+    return signature
 
 
 def _decide(args: argparse.Namespace, method: str, params: dict[str, Json]) -> int:
@@ -141,6 +283,18 @@ def _told(approval: Json) -> str:
 def _about_one(parser: argparse.ArgumentParser) -> None:
     add_place(parser, inner=True)
     parser.add_argument("id", metavar="ID", help="the approval's id")
+
+
+def _period(text: str) -> int:
+    from gateway.settings.units import parse_duration
+
+    try:
+        micros = parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if micros < 1_000_000:
+        raise argparse.ArgumentTypeError("write how long: 30m, 2h")
+    return micros // 1_000_000
 
 
 def _hash(text: str) -> str:

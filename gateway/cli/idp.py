@@ -1,15 +1,16 @@
-"""`hoop-gateway idp bootstrap`: set up the Keycloak side of a gateway.
+"""`hoop-gateway idp bootstrap` sets up the Keycloak side of a gateway, `idp confirm` a login at the development issuer.
 
-It can be run again: what is there already is kept and put right, nothing is removed. Secrets are written to files that
-only this user can read, and never printed.
+Bootstrap can be run again: what is there already is kept and put right, nothing is removed. Secrets are written to
+files that only this user can read, and never printed. Confirm works only for who can read the state directory.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from gateway.errors import ConfigurationFault
+from gateway.errors import ConfigurationFault, IssuerFault
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +41,49 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--logout-url", metavar="URL", help="where Keycloak tells the gateway of logouts: …/backchannel-logout"
     )
     command.set_defaults(run=run)
+
+    confirm = verbs.add_parser(
+        "confirm",
+        help="confirm a login at the development issuer",
+        description="Confirm a login that was begun with `hoop-gateway login`, in the place of a person at a browser."
+        " Works where identity.development = true.",
+    )
+    confirm.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help="the gateway's configuration")
+    confirm.add_argument("code", metavar="CODE", help="the code that the login shows")
+    confirm.add_argument("--subject", required=True, metavar="S", help="who logs in: a user of the realm, or a subject")
+    confirm.add_argument("--groups", type=_names, metavar="a,b", help="their groups (default: the realm's)")
+    confirm.set_defaults(run=run_confirm)
+
+
+def run_confirm(args: argparse.Namespace) -> int:
+    """Sign the confirmation with the issuer's key and hand it in; exit 1 where no such code waits."""
+    import http.client
+    from urllib.parse import quote, urlencode, urlsplit
+
+    from gateway.authority import development_issuer
+    from gateway.evidence.storage import SystemClock, SystemEntropy
+    from gateway.settings import load
+
+    settings = load(args.config)
+    if not settings.identity.development:
+        raise ConfigurationFault("identity.development is false: people confirm at the issuer, not with this command")
+    issuer = development_issuer(settings, SystemClock(), SystemEntropy())
+    place = urlsplit(issuer.issuer_url)
+    form = urlencode({"confirmation": issuer.confirmation(args.code.strip().upper(), args.subject, args.groups)})
+    connection = http.client.HTTPConnection(place.hostname or "", place.port or 80, timeout=10)
+    try:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", quote(f"{place.path}/device"), form, headers)
+        status = connection.getresponse().status
+    except OSError as error:
+        raise IssuerFault(f"no gateway answers for its issuer ({error.strerror or error}); start it first") from None
+    finally:
+        connection.close()
+    if status != 200:
+        print("no login waits for this code; begin one with `hoop-gateway login`", file=sys.stderr)
+        return 1
+    print("confirmed")
+    return 0
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,12 +18,21 @@ Methods (parameters -> result):
   approvals.get {id}                      -> approval with the statement as far as a frame holds it
   approvals.reveal {id, reason}           -> {id, statement, parameters} as sent, withheld literals included: once, to
                                              one who may decide about it, and recorded
-  approvals.approve {id, hash, reason}    -> approval; `hash` is 8 hex digits of the operation hash or more
-  approvals.deny {id, reason, hash?}      -> approval
+  approvals.approve {id, hash, reason, seconds?, scope?, signature?}
+                                          -> approval; `hash` is 8 hex digits of the operation hash or more; `seconds`
+                                             and `scope` (rule, connection) let the agent through for a period
+  approvals.deny {id, reason, hash?, signature?} -> approval
+  approvals.receipt {decision?, …}        -> {receipt}: what to sign for that decision; then send it with `signature`
   approvals.wait {id}                     -> approval, once it is decided
   evidence.access {what, reason}          -> {seq} of the record in the control log, once it is durable; for auditors
   evidence.archive {log}                  -> {log, archived}: closes the log's journal file and archives it; for admins
   evidence.erased {records, basis, files} -> {seq} of the signed record that must stand before an erasure; for admins
+  grants.list {after?}                    -> [grant, …], the soonest to end first
+  grants.withdraw {id, reason}            -> grant; it is over from then on
+  login.start {}                          -> {user_code, verification_uri, verification_uri_complete, seconds}
+  login.wait {}                           -> login, once the person confirmed the code
+  login.show {}                           -> who the user id is here, and the `login` of this seat, if there is one
+  login.end {}                            -> {ended}
   replay.sessions {limit?, before?}       -> one page of recorded sessions
   replay.transcript {session_id, after_seq?, limit?} -> one page: {items, next_after}
 A list that did not fit into one answer carries `next` beside `result`; pass it back as `after`.
@@ -148,7 +157,7 @@ ServerMessage: TypeAlias = Welcome | Response | Failure | Event
 
 def topic_of(event: str) -> str:
     """Return the topic of an event's name."""
-    if event.startswith("approval."):
+    if event.startswith(("approval.", "grant.")):
         return "approvals"
     return "sessions" if event.startswith("session.") else "records"
 

@@ -12,10 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias, get_args
 
 from gateway.approval.card import card
-from gateway.approval.ledger import Approval
+from gateway.approval.events import Approval
+from gateway.approval.grants import CONNECTION, RULE
+from gateway.approval.people import Leave
 from gateway.approval.waiting import Approvals, clean_reason
+from gateway.control.deciding import Caller, Deciding, Decision
+from gateway.control.logins import Logins
 from gateway.control.messages import HASH_DIGITS, MAX_ID, Failure, Malformed, Refusal, Request, Response, encode
-from gateway.control.operators import Operator
 from gateway.errors import GatewayError
 from gateway.identity.claims import MAX_NAME_LENGTH
 from gateway.identity.kill_list import Struck
@@ -23,6 +26,8 @@ from gateway.model import ApprovalId, DecisionKind, Json, SessionId
 
 PAGE_BYTES = 700_000
 PAGE_ITEMS = 500
+PERSON = "person"
+"""Not a role: who may do it is `gateway.control.deciding`'s word, since it takes a login."""
 _log = logging.getLogger(__name__)
 
 Params: TypeAlias = Mapping[str, Json]
@@ -68,40 +73,50 @@ class ControlBackend(Protocol):
 class Methods:
     """The methods of the protocol, for one gateway."""
 
-    def __init__(self, backend: ControlBackend, approvals: Approvals, assurance: str) -> None:
+    def __init__(self, backend: ControlBackend, approvals: Approvals, logins: Logins, deciding: Deciding) -> None:
         self._backend = backend
         self._approvals = approvals
-        self._assurance = assurance
-        self._table: dict[str, tuple[str, Callable[[Operator, Params], Awaitable[_Answer]]]] = {
+        self._logins = logins
+        self._deciding = deciding
+        self._table: dict[str, tuple[str, Callable[[Caller, Params], Awaitable[_Answer]]]] = {
             "status": ("watch", self._status),
             "sessions.list": ("watch", self._sessions_list),
             "sessions.kill": ("decide", self._sessions_kill),
             "kill_list.list": ("watch", self._kill_list),
             "kill_list.add": ("decide", self._strike),
-            "kill_list.remove": ("decide", self._unstrike),
+            "kill_list.remove": (PERSON, self._unstrike),
             "approvals.list": ("watch", self._approvals_list),
             "approvals.get": ("watch", self._approvals_get),
-            "approvals.reveal": ("decide", self._approvals_reveal),
+            "approvals.reveal": (PERSON, self._approvals_reveal),
             "approvals.wait": ("watch", self._approvals_wait),
-            "approvals.approve": ("decide", self._approvals_approve),
-            "approvals.deny": ("decide", self._approvals_deny),
+            "approvals.receipt": (PERSON, self._approvals_receipt),
+            "approvals.approve": (PERSON, self._approvals_approve),
+            "approvals.deny": (PERSON, self._approvals_deny),
             "evidence.access": ("audit", self._evidence_access),
             "evidence.archive": ("admin", self._evidence_archive),
-            "evidence.erased": ("admin", self._evidence_erased),
+            "evidence.erased": (PERSON, self._evidence_erased),
+            "grants.list": ("watch", self._grants_list),
+            "grants.withdraw": ("decide", self._grants_withdraw),
+            "login.start": ("watch", self._login_start),
+            "login.wait": ("watch", self._login_wait),
+            "login.show": ("watch", self._login_show),
+            "login.end": ("watch", self._login_end),
             "replay.sessions": ("watch", self._replay_sessions),
             "replay.transcript": ("watch", self._replay_transcript),
         }
 
-    async def answer(self, operator: Operator, request: Request) -> Response | Failure:
-        """Do what `request` asks in the name of `operator`; never raises but for cancellation."""
+    async def answer(self, caller: Caller, request: Request) -> Response | Failure:
+        """Do what `request` asks in the name of `caller`; never raises but for cancellation."""
         try:
             role, method = self._table[request.method]
         except KeyError:
             return Failure(request.id, "unknown_method", "no such method in this version of the gateway")
-        if not operator.may(role):
-            return Failure(request.id, "forbidden", f"{operator.name} lacks the role `{role}`")
+        login = self._logins.of(caller.seat)
+        known = caller.operator.may(role) or (login is not None and login.operator.may(role))
+        if role != PERSON and not known:
+            return Failure(request.id, "forbidden", f"{caller.operator.name} lacks the role `{role}`")
         try:
-            result, following = await method(operator, request.params)
+            result, following = await method(caller, request.params)
             response = Response(request.id, result, following)
             encode(response)
         except Refusal as refusal:
@@ -115,34 +130,35 @@ class Methods:
             return Failure(request.id, "unavailable", "the gateway failed on this request; its log says more")
         return response
 
-    async def _status(self, _: Operator, __: Params) -> _Answer:
+    async def _status(self, _: Caller, __: Params) -> _Answer:
         return dict(await self._backend.status()), None
 
-    async def _sessions_list(self, _: Operator, params: Params) -> _Answer:
+    async def _sessions_list(self, _: Caller, params: Params) -> _Answer:
         found = await self._backend.sessions()
         keyed = [(f"{session.get('started')} {session.get('id')}", session) for session in found]
         return _page(keyed, _optional_text(params, "after"))
 
-    async def _sessions_kill(self, operator: Operator, params: Params) -> _Answer:
+    async def _sessions_kill(self, caller: Caller, params: Params) -> _Answer:
         session = SessionId(_text(params, "id"))
-        await self._backend.kill(session, operator.name, clean_reason(_text(params, "reason")))
+        await self._backend.kill(session, self._name(caller), clean_reason(_text(params, "reason")))
         return {"id": session, "killed": True}, None
 
-    async def _kill_list(self, _: Operator, params: Params) -> _Answer:
+    async def _kill_list(self, _: Caller, params: Params) -> _Answer:
         found = await self._backend.kill_list()
         return _page([(f"{at:06}", entry) for at, entry in enumerate(found)], _optional_text(params, "after"))
 
-    async def _strike(self, operator: Operator, params: Params) -> _Answer:
+    async def _strike(self, caller: Caller, params: Params) -> _Answer:
         kind, value = _struck(params)
-        cut = await self._backend.strike(kind, value, operator.name, clean_reason(_text(params, "reason")))
+        cut = await self._backend.strike(kind, value, self._name(caller), clean_reason(_text(params, "reason")))
         return {"kind": kind, "value": value, "sessions_cut": cut}, None
 
-    async def _unstrike(self, operator: Operator, params: Params) -> _Answer:
+    async def _unstrike(self, caller: Caller, params: Params) -> _Answer:
+        operator, _ = await self._deciding.person(caller)
         kind, value = _struck(params)
         await self._backend.unstrike(kind, value, operator.name, clean_reason(_text(params, "reason")))
         return {"kind": kind, "value": value, "removed": True}, None
 
-    async def _approvals_list(self, _: Operator, params: Params) -> _Answer:
+    async def _approvals_list(self, _: Caller, params: Params) -> _Answer:
         after = _optional_text(params, "after")
         if params.get("decided") is True:
             keyed = [(f"{MAX_ID - (each.decided or 0):016} {each.id}", each) for each in self._approvals.decided()]
@@ -150,45 +166,41 @@ class Methods:
             keyed = [(f"{each.expires:016} {each.id}", each) for each in self._approvals.pending()]
         return _page(((key, card(each)) for key, each in keyed if after is None or key > after), None)
 
-    async def _approvals_get(self, _: Operator, params: Params) -> _Answer:
+    async def _approvals_get(self, _: Caller, params: Params) -> _Answer:
         return card(self._approvals.get(_approval(params)), whole=True), None
 
-    async def _approvals_reveal(self, operator: Operator, params: Params) -> _Answer:
+    async def _approvals_reveal(self, caller: Caller, params: Params) -> _Answer:
         approval, reason = _approval(params), clean_reason(_text(params, "reason"))
-        exact = self._approvals.reveal(approval, operator.approver(self._assurance))
-        await self._backend.accessed(operator.name, f"withheld literals of approval {approval}", reason)
+        approver = await self._deciding.approver(caller)
+        exact = self._approvals.reveal(approval, approver)
+        await self._backend.accessed(approver.name, f"withheld literals of approval {approval}", reason)
         return {"id": approval, "statement": exact.statement, "parameters": list(exact.parameters)}, None
 
-    async def _approvals_wait(self, _: Operator, params: Params) -> _Answer:
+    async def _approvals_wait(self, _: Caller, params: Params) -> _Answer:
         return card(await self._approvals.wait(_approval(params))), None
 
-    async def _approvals_approve(self, operator: Operator, params: Params) -> _Answer:
-        quoted = _text(params, "hash").lower()
-        if len(quoted) < HASH_DIGITS:
-            raise Refusal("bad_request", f"hash: {HASH_DIGITS} hex digits or more are needed")
-        return card(await self._decide(operator, params, DecisionKind.APPROVED, quoted)), None
+    async def _approvals_receipt(self, caller: Caller, params: Params) -> _Answer:
+        refuse = params.get("decision") == DecisionKind.REFUSED.value
+        decision = _decision(params, DecisionKind.REFUSED if refuse else DecisionKind.APPROVED)
+        return {"receipt": await self._deciding.prepare(caller, decision)}, None
 
-    async def _approvals_deny(self, operator: Operator, params: Params) -> _Answer:
-        quoted = _optional_text(params, "hash")
-        decided = await self._decide(operator, params, DecisionKind.REFUSED, quoted.lower() if quoted else None)
-        return card(decided), None
+    async def _approvals_approve(self, caller: Caller, params: Params) -> _Answer:
+        return card(await self._decide(caller, params, DecisionKind.APPROVED)), None
 
-    async def _decide(self, operator: Operator, params: Params, kind: DecisionKind, quoted: str | None) -> Approval:
-        if self._assurance != "uid":  # a peer's user id proves too little, and other logins there are none yet
-            raise Refusal("forbidden", f"deciding needs a login ({self._assurance}), which is not built yet")
-        approver = operator.approver(self._assurance)
-        return await self._approvals.decide(_approval(params), quoted, approver, kind, _text(params, "reason"))
+    async def _approvals_deny(self, caller: Caller, params: Params) -> _Answer:
+        return card(await self._decide(caller, params, DecisionKind.REFUSED)), None
 
-    async def _evidence_access(self, operator: Operator, params: Params) -> _Answer:
+    async def _evidence_access(self, caller: Caller, params: Params) -> _Answer:
         what, reason = _text(params, "what"), clean_reason(_text(params, "reason"))
-        return {"seq": await self._backend.accessed(operator.name, what, reason)}, None
+        return {"seq": await self._backend.accessed(self._name(caller), what, reason)}, None
 
-    async def _evidence_archive(self, _: Operator, params: Params) -> _Answer:
+    async def _evidence_archive(self, _: Caller, params: Params) -> _Answer:
         log = _text(params, "log")
         await self._backend.archived(log)
         return {"log": log, "archived": True}, None
 
-    async def _evidence_erased(self, operator: Operator, params: Params) -> _Answer:
+    async def _evidence_erased(self, caller: Caller, params: Params) -> _Answer:
+        operator, _ = await self._deciding.person(caller, "admin")
         records, listed, basis = params.get("records"), params.get("files"), clean_reason(_text(params, "basis"))
         files = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         if not isinstance(records, list) or not records or not files:
@@ -197,10 +209,48 @@ class Methods:
         seq = await self._backend.erased([str(one)[:200] for one in records], basis, operator.name, told)
         return {"seq": seq}, None
 
-    async def _replay_sessions(self, _: Operator, params: Params) -> _Answer:
+    async def _decide(self, caller: Caller, params: Params, kind: DecisionKind) -> Approval:
+        signature = _optional_text(params, "signature")
+        return await self._deciding.decide(caller, _decision(params, kind), signature)
+
+    async def _grants_list(self, _: Caller, params: Params) -> _Answer:
+        keyed = [(f"{each.expires:016} {each.approval}", each.describe()) for each in self._approvals.grants()]
+        return _page(keyed, _optional_text(params, "after"))
+
+    async def _grants_withdraw(self, caller: Caller, params: Params) -> _Answer:
+        reason = _text(params, "reason")
+        grant = await self._approvals.withdraw(_approval(params), self._name(caller), reason)
+        return grant.describe(), None
+
+    async def _login_start(self, caller: Caller, _: Params) -> _Answer:
+        return await self._logins.start(caller.seat), None
+
+    async def _login_wait(self, caller: Caller, _: Params) -> _Answer:
+        return (await self._logins.wait(caller.seat)).describe(), None
+
+    async def _login_show(self, caller: Caller, _: Params) -> _Answer:
+        login = self._logins.of(caller.seat)
+        return {
+            "operator": caller.operator.name,
+            "subject": caller.operator.subject,
+            "roles": list(caller.operator.roles),
+            "groups": list(caller.operator.groups),
+            "assurance": self._deciding.assurance,
+            "login": None if login is None else login.describe(),
+        }, None
+
+    async def _login_end(self, caller: Caller, _: Params) -> _Answer:
+        return {"ended": await self._logins.end(caller.seat)}, None
+
+    def _name(self, caller: Caller) -> str:
+        """Return in whose name something is done that needs no login."""
+        login = self._logins.of(caller.seat)
+        return caller.operator.name if login is None else login.operator.name
+
+    async def _replay_sessions(self, _: Caller, params: Params) -> _Answer:
         return await self._backend.replay_sessions(_limit(params), _optional_text(params, "before")), None
 
-    async def _replay_transcript(self, _: Operator, params: Params) -> _Answer:
+    async def _replay_transcript(self, _: Caller, params: Params) -> _Answer:
         session = SessionId(_text(params, "session_id"))
         after = _number(params, "after_seq") if params.get("after_seq") is not None else None
         return await self._backend.replay_transcript(session, after, _limit(params)), None
@@ -232,6 +282,23 @@ def _struck(params: Params) -> tuple[Struck, str]:
     if len(value) > MAX_NAME_LENGTH or not value.isprintable():
         raise Refusal("bad_request", "value: no token could hold this name")
     return known, value
+
+
+def _decision(params: Params, kind: DecisionKind) -> Decision:
+    """Read a decision; an approval quotes enough of the hash."""
+    quoted = _optional_text(params, "hash")
+    if kind is DecisionKind.APPROVED and len(quoted or "") < HASH_DIGITS:
+        raise Refusal("bad_request", f"hash: {HASH_DIGITS} hex digits or more are needed")
+    leave = None
+    if params.get("seconds") is not None:
+        scope = _optional_text(params, "scope") or RULE
+        if scope not in {RULE, CONNECTION} or kind is not DecisionKind.APPROVED:
+            raise Refusal("bad_request", "scope: rule or connection, of an approval")
+        leave = Leave(_number(params, "seconds"), scope)
+        if leave.seconds < 1:
+            raise Refusal("bad_request", "seconds: a whole number from 1 on is needed")
+    reason = clean_reason(_text(params, "reason"))
+    return Decision(_approval(params), kind, reason, None if quoted is None else quoted.lower(), leave)
 
 
 def _approval(params: Params) -> ApprovalId:

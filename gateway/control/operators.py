@@ -1,7 +1,8 @@
 """Operators: the people who watch and decide, and how the control socket recognises them. Pure.
 
-A peer's user id, as the kernel tells it, names an operator. Only a development gateway without configured operators
-has an implicit one: the user that runs it, and root. Never the other way round: an unknown user id is nobody.
+A peer's user id, as the kernel tells it, names an operator who watches. Who decides is known by the issuer's subject of
+a login (`gateway.control.logins`). Only a development gateway without configured operators has an implicit one: the
+user that runs it, and root. Never the other way round: an unknown user id is nobody, and so is an unknown subject.
 """
 
 from __future__ import annotations
@@ -9,28 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.approval.ledger import Approver
-
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """A person as configured in `[[operator]]`."""
+    """A person, as configured; `uid`, `subject` or both recognise them."""
 
     name: str
-    uid: int | None
+    uid: int | None = None
     subject: str | None = None
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ("watch",)
     implicit: bool = False
-    """Made up for a development gateway without operators; stands for every reviewer group."""
+    groups_from: str = "file"
+    """`token`: the groups of their own login count, and none from the file."""
+    signers: tuple[str, ...] = ()
+    """Public keys that sign for them, as lines of an authorized_keys file."""
 
     def may(self, role: str) -> bool:
         """Whether this operator has `role`; every operator may watch."""
         return role == "watch" or role in self.roles
-
-    def approver(self, assurance: str) -> Approver:
-        """Return the operator as the ledger knows people, recognised with `assurance`."""
-        return Approver(self.name, self.subject, self.groups, assurance, for_all_groups=self.implicit)
 
 
 def recognise(
@@ -44,3 +42,13 @@ def recognise(
     if development and not configured and uid in {own_uid, 0}:
         return Operator(user_name, uid, roles=("watch", "decide", "audit", "admin"), implicit=True)
     return None
+
+
+def by_subject(subject: str, uid: int, operators: Iterable[Operator]) -> Operator | str:
+    """Return the operator whose login this is, else why there is none, in words for the person who logged in."""
+    for operator in operators:
+        if operator.subject == subject:
+            if operator.uid not in {None, uid}:
+                return f"{operator.name} logs in as user id {operator.uid} of this host, and you are {uid}"
+            return operator
+    return f'no operator has your subject; an [[operator]] entry with subject = "{subject}" makes one'

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import trio
 
+from gateway.control.deciding import Caller
 from gateway.control.events import Events, Subscriber
 from gateway.control.framing import Lines
 from gateway.control.messages import (
@@ -27,7 +28,6 @@ from gateway.control.messages import (
     encode,
 )
 from gateway.control.methods import Methods
-from gateway.control.operators import Operator
 from gateway.model import Clock, format_time
 
 HELLO_SECONDS = 10
@@ -53,13 +53,14 @@ class Peer:
     """One connected console or command."""
 
     def __init__(
-        self, greeting: Greeting, methods: Methods, events: Events, stream: trio.SocketStream, operator: Operator
+        self, greeting: Greeting, methods: Methods, events: Events, stream: trio.SocketStream, caller: Caller
     ) -> None:
         self._greeting = greeting
         self._methods = methods
         self._events = events
         self._stream = stream
-        self._operator = operator
+        self._caller = caller
+        self._operator = caller.operator
         self._lines = Lines()
         self._inbox: list[bytes] = []
         self._wake = trio.Event()
@@ -141,7 +142,7 @@ class Peer:
 
     async def _answer(self, request: Request) -> None:
         try:
-            await self._send(await self._methods.answer(self._operator, request))
+            await self._send(await self._methods.answer(self._caller, request))
         finally:
             self._running -= 1
 

@@ -13,18 +13,20 @@ import os
 import pwd
 import socket
 import stat
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
 
 from gateway.approval.waiting import Approvals
+from gateway.control.deciding import Caller, Deciding
 from gateway.control.events import Events
+from gateway.control.logins import Logins
 from gateway.control.messages import Failure, encode
 from gateway.control.methods import ControlBackend, Methods
 from gateway.control.operators import Operator, recognise
 from gateway.control.peer import Greeting, Peer
+from gateway.control.seat import seat_of
 from gateway.errors import ConfigurationFault
 from gateway.model import Clock, Json
 
@@ -48,13 +50,14 @@ class ControlServer:
         version: str,
         operators: Sequence[Operator],
         development: bool,
-        assurance: str,
+        logins: Logins,
+        deciding: Deciding,
         clock: Clock,
     ) -> None:
         self.path = path
         self._events = events
-        self._greeting = Greeting(gateway, version, assurance, clock)
-        self._methods = Methods(backend, approvals, assurance)
+        self._greeting = Greeting(gateway, version, deciding.assurance, clock)
+        self._methods = Methods(backend, approvals, logins, deciding)
         self._operators = tuple(operators)
         self._development = development
         self._peers = 0
@@ -97,17 +100,16 @@ class ControlServer:
             if self._peers > MAX_PEERS:
                 await _farewell(stream, Failure(None, "unavailable", f"{MAX_PEERS} consoles are connected already"))
                 return
-            _, uid, _ = struct.unpack(
-                "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            )
-            operator = self.operator(uid)
+            seat = seat_of(sock)
+            operator = self.operator(seat.uid)
             if operator is None:
                 words = (
-                    f"user id {uid} is no operator of this gateway; an [[operator]] entry with uid = {uid} makes one"
+                    f"user id {seat.uid} is no operator of this gateway; an [[operator]] entry with uid = {seat.uid}"
+                    " makes one"
                 )
                 await _farewell(stream, Failure(None, "forbidden", words))
                 return
-            await Peer(self._greeting, self._methods, self._events, stream, operator).run()
+            await Peer(self._greeting, self._methods, self._events, stream, Caller(operator, seat)).run()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # the peer is gone, which is its right
         except Exception:  # noqa: BLE001  a border: one peer must not end the gateway
@@ -115,12 +117,6 @@ class ControlServer:
         finally:
             self._peers -= 1
             await trio.aclose_forcefully(stream)
-
-
-def _peer_uid(sock: trio.socket.SocketType) -> int:
-    """Return the user id of the process that connected, as the kernel saw it then (SO_PEERCRED, unix(7))."""
-    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return int(uid)
 
 
 async def _farewell(stream: trio.SocketStream, failure: Failure) -> None:

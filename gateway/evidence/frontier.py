@@ -155,7 +155,7 @@ def check_signed(storage: Storage, directory: Path, tree: TreeState) -> None:
 def undecided(pending: dict[str, dict[str, Json]], entry: dict[str, Json]) -> None:
     """Keep in `pending` the requests that nobody decided yet, after `entry`."""
     approval = entry.get("approval")
-    if entry.get("kind") != "decision" or not isinstance(approval, str):
+    if entry.get("kind") != "decision" or not isinstance(approval, str) or entry.get("decision") == "agreed":
         return
     if entry.get("decision") != "requested":
         pending.pop(approval, None)

@@ -58,22 +58,22 @@ def principal(claims: Mapping[str, object], expected: Expectations, now: Micros)
     """
     if claims.get("iss") != expected.issuer:
         raise refused("the issuer is not the one of this gateway", tell=True)
-    if expected.audience not in _audiences(claims.get("aud")):
+    if expected.audience not in audiences_of(claims.get("aud")):
         raise refused("it is not meant for this gateway (audience)", tell=True)
     _must_be_access_token(claims, expected)
     expires, issued = _times(claims, now)
     return Principal(
         issuer=expected.issuer,
-        subject=_name(claims, "sub"),
-        token_id=_name(claims, "jti"),
+        subject=name_of(claims, "sub"),
+        token_id=name_of(claims, "jti"),
         expires=expires,
-        groups=_groups(claims.get(expected.groups_claim)),
-        owner=_optional_name(claims, "owner"),
+        groups=groups_of(claims.get(expected.groups_claim)),
+        owner=optional_name(claims, "owner"),
         development=expected.development,
         issued=issued,
-        client=_optional_name(claims, "azp"),
+        client=optional_name(claims, "azp"),
         bound_to=_thumbprint(claims),
-        issuer_session=_optional_name(claims, "sid"),
+        issuer_session=optional_name(claims, "sid"),
     )
 
 
@@ -104,9 +104,9 @@ def logout(claims: Mapping[str, object], issuer: str, now: Micros) -> Logout:
     events = claims.get("events")
     if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict) or "nonce" in claims:
         raise refused("it is not a logout token", tell=True)
-    _name(claims, "jti")
-    issued = _seconds(claims, "iat")
-    expires = _seconds(claims, "exp")
+    name_of(claims, "jti")
+    issued = seconds_of(claims, "iat")
+    expires = seconds_of(claims, "exp")
     if (
         issued is None
         or not now - MAX_LOGOUT_AGE_SECONDS * _MICROS <= issued * _MICROS <= now + LEEWAY_SECONDS * _MICROS
@@ -114,13 +114,14 @@ def logout(claims: Mapping[str, object], issuer: str, now: Micros) -> Logout:
         raise refused("it was not issued just now", tell=True)
     if expires is not None and expires * _MICROS <= now:
         raise refused("it has expired", tell=True)
-    subject, session = _optional_name(claims, "sub"), _optional_name(claims, "sid")
+    subject, session = optional_name(claims, "sub"), optional_name(claims, "sid")
     if subject is None and session is None:
         raise refused("it names nobody", tell=True)
-    return Logout(_audiences(claims.get("aud")), subject, session, Micros(issued * _MICROS))
+    return Logout(audiences_of(claims.get("aud")), subject, session, Micros(issued * _MICROS))
 
 
-def _audiences(value: object) -> tuple[str, ...]:
+def audiences_of(value: object) -> tuple[str, ...]:
+    """Return whom a token is meant for. Raises `LoginRefused` where that is missing or malformed."""
     if isinstance(value, str):
         return (value,)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
@@ -160,22 +161,23 @@ def _thumbprint(claims: Mapping[str, object]) -> str | None:
 
 def _times(claims: Mapping[str, object], now: Micros) -> tuple[Micros, Micros | None]:
     """Return `exp` and `iat` after checking all three times against `now`; each is whole seconds (RFC 7519 §2)."""
-    expires = _seconds(claims, "exp")
+    expires = seconds_of(claims, "exp")
     if expires is None:
         raise refused("it has no expiry", tell=True)
     if expires * _MICROS <= now:
         raise refused("it has expired", tell=True)
     latest = now + LEEWAY_SECONDS * _MICROS
-    not_before = _seconds(claims, "nbf")
+    not_before = seconds_of(claims, "nbf")
     if not_before is not None and not_before * _MICROS > latest:
         raise refused("it is not valid yet", tell=True)
-    issued = _seconds(claims, "iat")
+    issued = seconds_of(claims, "iat")
     if issued is not None and issued * _MICROS > latest:
         raise refused("it was issued in the future", tell=True)
     return Micros(expires * _MICROS), None if issued is None else Micros(issued * _MICROS)
 
 
-def _seconds(claims: Mapping[str, object], claim: str) -> int | None:
+def seconds_of(claims: Mapping[str, object], claim: str) -> int | None:
+    """Return a time in whole seconds, None where the claim is absent. Raises `LoginRefused` for anything else."""
     if claim not in claims:
         return None
     value = claims[claim]
@@ -184,7 +186,7 @@ def _seconds(claims: Mapping[str, object], claim: str) -> int | None:
     return value
 
 
-def _groups(value: object) -> tuple[str, ...]:
+def groups_of(value: object) -> tuple[str, ...]:
     """Return the groups, each once, in their order, without Keycloak's leading slash. No claim is no group."""
     if value is None:
         return ()
@@ -197,11 +199,13 @@ def _without_slash(group: object) -> object:
     return group.removeprefix("/") if isinstance(group, str) else group
 
 
-def _optional_name(claims: Mapping[str, object], claim: str) -> str | None:
-    return _name(claims, claim) if claims.get(claim) is not None else None
+def optional_name(claims: Mapping[str, object], claim: str) -> str | None:
+    """Return a name, None where the claim is absent or null. Raises `LoginRefused`."""
+    return name_of(claims, claim) if claims.get(claim) is not None else None
 
 
-def _name(claims: Mapping[str, object], claim: str) -> str:
+def name_of(claims: Mapping[str, object], claim: str) -> str:
+    """Return a name. Raises `LoginRefused` where it is missing or cannot be shown."""
     return _text(claims.get(claim), claim)
 
 

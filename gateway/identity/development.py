@@ -2,34 +2,39 @@
 
 It promises Keycloak's URL layout and token shape, keys that only the gateway's user can read, and to listen on a
 loopback address or not at all. Its clients come from a realm file in Keycloak's export format, the same that Keycloak
-imports; it answers for their tokens (client credentials, introspection, revocation) as Keycloak does. It proves
-nothing: whoever can read the state directory is whoever they say. That is why `identity.development` is stamped on
-every principal and record. It never stores a token.
+imports; it answers for their tokens (client credentials, introspection, revocation) and for people's logins (device
+flow) as Keycloak does. It proves nothing: whoever can read the state directory is whoever they say. That is why
+`identity.development` is stamped on every principal and record. It never stores a token.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
 from gateway.errors import ConfigurationFault, LoginRefused
-from gateway.identity.claims import Expectations, principal
+from gateway.identity.claims import Expectations, principal, refused
 from gateway.identity.development_clients import DevelopmentClient, authenticated, form_of, load_clients
+from gateway.identity.development_device import Confirmation, DeviceCodes, page
+from gateway.identity.device_login import GRANT
 from gateway.identity.http_server import Request, Response, serve_http
 from gateway.identity.issuer import realm_address
 from gateway.identity.issuer_state import IssuerState, SigningKey, load_or_create_state
-from gateway.identity.jws import MAX_TOKEN_BYTES, check_signature, parse_object, pinned_keys, split
+from gateway.identity.jws import MAX_TOKEN_BYTES, CompactToken, check_signature, parse_object, pinned_keys, split
 from gateway.identity.kill_list import KillList, Strike
-from gateway.identity.realm import Realm
+from gateway.identity.realm import Realm, RealmPerson
 from gateway.model import Clock, Entropy, Principal
 
 DEFAULT_TTL_SECONDS = 3600
 """How long a token lasts unless its maker says otherwise."""
 MAX_TTL_SECONDS = 366 * 24 * 3600
 """The longest that a development token may last."""
+_PEOPLE = "account"
+"""The audience of people's access tokens, as Keycloak calls it: not the gateway."""
 _MICROS = 1_000_000
 
 
@@ -47,6 +52,7 @@ class DevelopmentIssuer:
         entropy: Entropy,
         clients: Iterable[DevelopmentClient] = (),
         token_seconds: int = DEFAULT_TTL_SECONDS,
+        people: Iterable[RealmPerson] = (),
     ) -> None:
         self.issuer_url = state.issuer_url
         self._key: SigningKey = state.key
@@ -57,6 +63,8 @@ class DevelopmentIssuer:
         self._token_seconds = token_seconds
         self._public = pinned_keys({"keys": [self._key.public_jwk()]})
         self._revoked = revoked
+        self._people = tuple(people)
+        self._devices = DeviceCodes(self.issuer_url, self._must_be_ours, clock, entropy)
         self._realm_path = f"/realms/{realm_address(state.issuer_url).realm}"
 
     @classmethod
@@ -101,6 +109,7 @@ class DevelopmentIssuer:
             entropy=entropy,
             clients=clients,
             token_seconds=token_seconds,
+            people=realm.people if realm is not None else (),
         )
 
     def mint(
@@ -178,7 +187,11 @@ class DevelopmentIssuer:
             f"{openid}/token": self._token,
             f"{openid}/token/introspect": self._introspect,
             f"{openid}/revoke": self._revoke,
+            f"{openid}/auth/device": self._device,
+            f"{self._realm_path}/device": self._confirm,
         }
+        if path == f"{self._realm_path}/device" and request.method == "GET":
+            return Response(200, page(self.issuer_url), kind="text/html; charset=utf-8")
         if path in asked:
             return asked[path](request) if request.method == "POST" else _error(405, "invalid_request")
         if path == f"{self._realm_path}/.well-known/openid-configuration":
@@ -190,7 +203,7 @@ class DevelopmentIssuer:
         return _json(200, document) if request.method == "GET" else _error(405, "invalid_request")
 
     def _well_known(self) -> dict[str, object]:
-        """Return only what there is (OpenID Connect Discovery §3); people do not log in here."""
+        """Return only what there is (OpenID Connect Discovery §3)."""
         openid = f"{self.issuer_url}/protocol/openid-connect"
         return {
             "issuer": self.issuer_url,
@@ -198,7 +211,8 @@ class DevelopmentIssuer:
             "token_endpoint": f"{openid}/token",
             "introspection_endpoint": f"{openid}/token/introspect",
             "revocation_endpoint": f"{openid}/revoke",
-            "grant_types_supported": ["client_credentials"],
+            "device_authorization_endpoint": f"{openid}/auth/device",
+            "grant_types_supported": ["client_credentials", GRANT],
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self._key.algorithm],
@@ -206,10 +220,12 @@ class DevelopmentIssuer:
         }
 
     def _token(self, request: Request) -> Response:
-        """Answer a client-credentials request (RFC 6749 §4.4)."""
+        """Answer a request by client credentials (RFC 6749 §4.4) or device code (RFC 8628 §3.4)."""
         fields, client = self._asking(request)
         if fields is None:
             return _error(400, "invalid_request")
+        if fields.get("grant_type") == GRANT:
+            return self._collect(client, fields)
         if fields.get("grant_type") != "client_credentials":
             return _error(400, "unsupported_grant_type")
         if client is None:
@@ -219,6 +235,67 @@ class DevelopmentIssuer:
         seconds, name = self._token_seconds, client.client_id
         token = self.mint(client.subject, client.groups, seconds, client.owner, client=name, audience=client.audience)
         return _json(200, {"access_token": token, "token_type": "Bearer", "expires_in": seconds})
+
+    def _device(self, request: Request) -> Response:
+        """Hand out a device code (RFC 8628 §3.1)."""
+        fields, client = self._asking(request)
+        if fields is None:
+            return _error(400, "invalid_request")
+        if client is None:
+            return _error(401, "invalid_client")
+        if not client.device:
+            return _error(400, "unauthorized_client")
+        started = self._devices.start(client.client_id)
+        return _error(503, "temporarily_unavailable") if started is None else _json(200, started)
+
+    def _collect(self, client: DevelopmentClient | None, fields: Mapping[str, str]) -> Response:
+        if client is None:
+            return _error(401, "invalid_client")
+        found = self._devices.collect(client.client_id, fields.get("device_code", ""))
+        if isinstance(found, str):
+            return _error(400, found)
+        seconds, second = self._token_seconds, self._clock.now() // _MICROS
+        # Not for the gateway: a person's token opens no connection.
+        token = self.mint(found.subject, found.groups, seconds, client=client.client_id, audience=(_PEOPLE,))
+        claims = {
+            "iss": self.issuer_url,
+            "aud": client.client_id,
+            "azp": client.client_id,
+            "sub": found.subject,
+            "jti": self._entropy.bytes(16).hex(),
+            "iat": second,
+            "auth_time": second,
+            "exp": second + seconds,
+            "typ": "ID",
+            "preferred_username": found.name,
+            self._expected.groups_claim: list(found.groups),
+        }
+        proof = self._key.sign(claims)
+        answer = {"access_token": token, "id_token": proof, "token_type": "Bearer", "expires_in": seconds}
+        return _json(200, answer)
+
+    def lets_people_in(self, client_id: str) -> bool:
+        """Say whether people may log in through the client."""
+        return any(each.client_id == client_id and each.device for each in self._clients)
+
+    def confirmation(self, user_code: str, who: str, groups: Iterable[str] | None = None) -> str:
+        """Return a signed confirmation of `user_code` in the name of `who`: a user of the realm, else a subject."""
+        known = next((each for each in self._people if who in {each.name, each.subject}), None)
+        subject, name = (known.subject, known.name) if known is not None else (who, who)
+        listed = tuple(groups) if groups is not None else (known.groups if known is not None else ())
+        return self._key.sign(self._devices.confirmation(user_code, Confirmation(subject, name, listed)))
+
+    def _confirm(self, request: Request) -> Response:
+        fields = form_of(request.body)
+        if fields is None or not self._devices.confirm(fields.get("confirmation", "")):
+            return _error(400, "invalid_request")
+        return _json(200, {"confirmed": True})
+
+    def _must_be_ours(self, compact: CompactToken) -> None:
+        key = self._public.get(compact.kid)
+        if key is None:
+            raise refused("it is signed with a key that the issuer does not publish")
+        check_signature(compact, key)
 
     def introspect(self, token: str) -> dict[str, object]:
         """Say what is known of `token` (RFC 7662 §2.2)."""
@@ -239,12 +316,11 @@ class DevelopmentIssuer:
         """Return the claims of a token of ours that is good now."""
         try:
             compact = split(token)
-            key = self._public.get(compact.kid)
-            if key is None:
-                return None
-            check_signature(compact, key)
+            self._must_be_ours(compact)
             claims = parse_object(compact.payload) or {}
-            who = principal(claims, self._expected, self._clock.now())
+            person = claims.get("aud") == [_PEOPLE]
+            expected = replace(self._expected, audience=_PEOPLE) if person else self._expected
+            who = principal(claims, expected, self._clock.now())
         except LoginRefused:
             return None
         return None if self._revoked.struck(who) is not None else (claims, who)

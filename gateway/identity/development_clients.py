@@ -35,6 +35,8 @@ class DevelopmentClient:
     groups: tuple[str, ...] = ()
     owner: str | None = None
     audience: tuple[str, ...] | None = None
+    device: bool = False
+    """People log in through it with the device flow."""
 
     def has_secret(self, secret: str) -> bool:
         """Say, in constant time, whether `secret` is this client's."""
@@ -64,7 +66,9 @@ def _load(state_dir: Path, client: RealmClient, entropy: Entropy) -> Development
         except OSError as error:
             raise ConfigurationFault(f"the development issuer cannot use {path}: {error.strerror}") from None
     digest = hashlib.sha256(secret).digest()
-    return DevelopmentClient(client.client_id, digest, client.subject, client.groups, client.owner, client.audience)
+    return DevelopmentClient(
+        client.client_id, digest, client.subject, client.groups, client.owner, client.audience, client.device
+    )
 
 
 def authenticated(

@@ -77,10 +77,16 @@ class Granted:
 
 
 class Issuer:
-    """One issuer, asked in the name of one client. Close it with `aclose`."""
+    """One issuer, asked in the name of one client. Close it with `aclose`.
 
-    def __init__(self, issuer_url: str, credentials: ClientCredentials | None = None) -> None:
+    Without `credentials` only `post` works, in the name of the public client `client_id`.
+    """
+
+    def __init__(
+        self, issuer_url: str, credentials: ClientCredentials | None = None, *, client_id: str | None = None
+    ) -> None:
         self.address = issuer_address(issuer_url)
+        self.client_id = credentials.client_id if credentials is not None else client_id
         self._credentials = credentials
         self._connection: ConnectionManager | None = None
         self._metadata: dict[str, object] = {}
@@ -115,17 +121,31 @@ class Issuer:
         """Raise `IssuerFault` unless the issuer answers questions about tokens, asked with our credentials."""
         await self.introspect("this-is-no-token")
 
-    async def _post(self, endpoint: str, form: Mapping[str, str]) -> dict[str, object]:
-        if self._credentials is None:
-            raise IssuerFault("the identity issuer cannot be asked: no client_secret is configured")
+    async def post(self, endpoint: str, form: Mapping[str, str]) -> tuple[int, dict[str, object]]:
+        """Send `form` to the endpoint that the discovery document names so; return the status and the JSON object.
+
+        For questions whose answer may be "no" in the issuer's words (RFC 6749 §5.2). Raises `IssuerFault`.
+        """
+        if self.client_id is None:
+            raise IssuerFault("the identity issuer cannot be asked: no client is configured")
         with _deadline():
             metadata = await self._discovered()
             url = metadata.get(endpoint)
             if not isinstance(url, str):
                 raise IssuerFault(f"the identity issuer has no {endpoint}")
             _must_be_safe(url, self.address)
-            fields = dict(form) | _authenticate(self._connected(), self._credentials, metadata, endpoint)
-            return await _ask(partial(self._connected().a_raw_post, url, fields))
+            if self._credentials is None:
+                self._connected().del_param_headers("Authorization")
+                fields = dict(form) | {"client_id": self.client_id}
+            else:
+                fields = dict(form) | _authenticate(self._connected(), self._credentials, metadata, endpoint)
+            return await _exchange(partial(self._connected().a_raw_post, url, fields))
+
+    async def _post(self, endpoint: str, form: Mapping[str, str]) -> dict[str, object]:
+        if self._credentials is None:
+            raise IssuerFault("the identity issuer cannot be asked: no client_secret is configured")
+        status, answer = await self.post(endpoint, form)
+        return _done(status, answer)
 
     async def _discovered(self) -> dict[str, object]:
         async with self._lock:
@@ -255,6 +275,17 @@ def _deadline() -> Iterator[None]:
 
 async def _ask(question: Callable[[], Any]) -> dict[str, object]:
     """Ask the issuer; every way in which that can fail becomes an `IssuerFault` in our words."""
+    return _done(*await _exchange(question))
+
+
+def _done(status: int, answer: dict[str, object]) -> dict[str, object]:
+    if status != 200:
+        raise IssuerFault(f"the identity issuer answered with status {status}")
+    return answer
+
+
+async def _exchange(question: Callable[[], Any]) -> tuple[int, dict[str, object]]:
+    """Ask, and return the status with the object that came; whoever is no 200 may come without one."""
     from keycloak.exceptions import KeycloakConnectionError
 
     try:
@@ -262,12 +293,10 @@ async def _ask(question: Callable[[], Any]) -> dict[str, object]:
     except KeycloakConnectionError as error:
         cause = type(error.__cause__).__name__ if error.__cause__ is not None else "no connection"
         raise IssuerFault(f"the identity issuer could not be reached ({cause})") from None
-    if answer.status_code != 200:
-        raise IssuerFault(f"the identity issuer answered with status {answer.status_code}")
     found = parse_object(answer.content)
-    if found is None:
+    if found is None and answer.status_code == 200:
         raise IssuerFault("the identity issuer's answer could not be understood")
-    return found
+    return answer.status_code, found or {}
 
 
 async def _bound(response: httpx.Response) -> None:

@@ -27,6 +27,8 @@ SCOPE = "hoop"
 OWNER_MAPPER, AUDIENCE_MAPPER, GROUPS_MAPPER = (
     "oidc-hardcoded-claim-mapper", "oidc-audience-mapper", "oidc-group-membership-mapper",
 )  # fmt: skip
+DEVICE_GRANT = "oauth2.device.authorization.grant.enabled"
+"""Keycloak's attribute of a client through which people may log in with the device flow."""
 _MAX_FILE_BYTES = 16 << 20
 _REFERENCE = re.compile(r"\$\{(?:env\.)?([A-Za-z_][A-Za-z0-9_]*)\}", re.ASCII)
 
@@ -41,15 +43,27 @@ class RealmClient:
     owner: str | None = None
     audience: tuple[str, ...] = ()
     secret: str | None = field(default=None, repr=False)
+    device: bool = False
+    """People may log in through it with the device flow."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealmPerson:
+    """A user who is a person."""
+
+    subject: str
+    name: str
+    groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """A realm: its name, how long its access tokens last, and its clients."""
+    """A realm: its name, how long its access tokens last, its clients and its people."""
 
     name: str
     token_seconds: int
     clients: tuple[RealmClient, ...]
+    people: tuple[RealmPerson, ...] = ()
 
 
 def read_representation(path: Path | None) -> Representation:
@@ -87,12 +101,17 @@ def realm_of(representation: Representation, groups_claim: str = "groups") -> Re
             for each in representation.get("clients", [])
             if _is_confidential(each)
         )
+        people = tuple(
+            RealmPerson(user.get("id") or user["username"], user["username"], _groups(user))
+            for user in representation.get("users", [])
+            if not user.get("serviceAccountClientId") and user.get("enabled", True)
+        )
         seconds = int(representation.get("accessTokenLifespan", 300))
     except (KeyError, TypeError, AttributeError, ValueError) as fault:
         raise ConfigurationFault(f"the realm file is not as Keycloak exports it ({type(fault).__name__})") from None
     if not 1 <= seconds <= 366 * 24 * 3600:
         raise ConfigurationFault("the realm file: accessTokenLifespan must be between a second and a year")
-    return Realm(representation["realm"], seconds, clients)
+    return Realm(representation["realm"], seconds, clients, people)
 
 
 def mappers_of(client: Representation, scopes: Mapping[str, list[Representation]]) -> list[Representation]:
@@ -134,15 +153,20 @@ def _client(
     # Keycloak makes the account at import where the file has none; its id is then not known here.
     subject = None if account is None else account.get("id") or f"service-account-{client['clientId']}"
     has_groups = any(_claim(each, GROUPS_MAPPER) == groups_claim for each in mappers)
-    groups = tuple(account.get("groups", ())) if account and has_groups else ()
+    groups = _groups(account) if account and has_groups else ()
     return RealmClient(
         client_id=client["clientId"],
         subject=subject,
-        groups=tuple(group.removeprefix("/") for group in groups),
+        groups=groups,
         owner=next((each["config"]["claim.value"] for each in mappers if _claim(each, OWNER_MAPPER) == "owner"), None),
         audience=tuple(dict.fromkeys(_audiences(mappers))),
         secret=_secret(client.get("secret")),
+        device=client.get("attributes", {}).get(DEVICE_GRANT) == "true",
     )
+
+
+def _groups(user: Representation) -> tuple[str, ...]:
+    return tuple(group.removeprefix("/") for group in user.get("groups", ()))
 
 
 def _claim(mapper: Representation, kind: str) -> str | None:

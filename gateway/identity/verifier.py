@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from gateway.identity.claims import Expectations, Logout, logout, principal, refused
+from gateway.identity.id_token import Person, person
 from gateway.identity.jws import (
     LOGOUT_TOKEN_TYPES,
     MAX_TOKEN_BYTES,
@@ -67,6 +68,11 @@ class TokenVerifier:
         """Return what a back-channel logout token says. Raises as `verify`."""
         compact = split(token, self._limit, LOGOUT_TOKEN_TYPES)
         return logout(await self._authentic(compact), self._expected.issuer, self._clock.now())
+
+    async def verify_person(self, token: str, client_id: str) -> Person:
+        """Return whom an ID token that `client_id` was given just now speaks of. Raises as `verify`."""
+        compact = split(token, self._limit)
+        return person(await self._authentic(compact), self._expected, client_id, self._clock.now())
 
     async def _authentic(self, compact: CompactToken) -> Mapping[str, object]:
         key = await self._keys.find(compact.kid)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from gateway.model import Verdict, VerdictKind
+from gateway.model import Ask, Verdict, VerdictKind
 from gateway.policy.own import OwnRule, Situation
 from gateway.policy.parameters import judge_setting, judge_showing
 from gateway.policy.presets import (
@@ -127,24 +127,53 @@ def _strictest(matches: tuple[_Match, ...], facts: Facts, rules: RuleSet, contex
 
 
 def _asking(verdict: Verdict, matches: list[_Match], rules: RuleSet) -> Verdict:
-    """Name the reviewers: one approval must satisfy every rule that asks for one."""
-    asked: dict[tuple[int, Act], list[tuple[str, ...]]] = {}
+    """Name the reviewers that every matching rule asks for, and the rules under which leave for a period suffices.
+
+    Rules whose reviewers overlap are satisfied by the same people, the others each by people of their own.
+    """
+    asked: dict[tuple[int, Act], list[OwnRule]] = {}
     for match in matches:
-        own = match.rule.rule.reviewers if isinstance(match.rule, OwnRule) else ()
-        asked.setdefault((id(match.statement), match.act), []).extend([own] if own else [])
-    reviewers: tuple[str, ...] | None = None
-    for named in asked.values():
-        for people in named or [rules.reviewers]:
-            if people:
-                reviewers = people if reviewers is None else tuple(name for name in reviewers if name in people)
-    if reviewers == ():
-        names = ", ".join(dict.fromkeys(match.rule.name for match in matches))
-        return replace(
-            verdict, kind=VerdictKind.DENY,
-            reason=f"{verdict.reason.rstrip('.')}, and {names} ask for reviewers that one approval cannot satisfy.",
-            hint="Send its parts one by one, or ask an operator for reviewers that all these rules name.",
-        )  # fmt: skip
-    return replace(verdict, reviewers=reviewers or ())
+        named = asked.setdefault((id(match.statement), match.act), [])
+        if isinstance(match.rule, OwnRule):
+            named.append(match.rule)
+    asks: list[Ask] = []
+    for own in asked.values():
+        for wanted in [ask for rule in own for ask in _asks(rule, rules)] or [Ask(rules.reviewers)]:
+            _join(asks, wanted)
+    reviewers = tuple(dict.fromkeys(name for ask in asks for name in ask.reviewers))
+    sessions = [match.rule.name for match in matches if isinstance(match.rule, OwnRule) and match.rule.rule.session]
+    simple = len(asks) == 1 and asks[0].count == 1
+    return replace(
+        verdict,
+        reviewers=reviewers,
+        asks=() if simple else tuple(asks),
+        sessions=tuple(dict.fromkeys(sessions)) if len(sessions) == len(matches) else (),
+    )
+
+
+def _asks(rule: OwnRule, rules: RuleSet) -> Iterator[Ask]:
+    people, count = rule.rule.reviewers or rules.reviewers, rule.rule.approvals
+    if count == 0:
+        yield from (Ask((name,)) for name in people)
+    elif rule.rule.reviewers or count > 1 or rule.rule.session:
+        yield Ask(people, count)
+
+
+def _join(asks: list[Ask], wanted: Ask) -> None:
+    """Add what one rule asks for; where some of its reviewers are asked already, only those count."""
+    for place, ask in enumerate(asks):
+        both = _both(ask.reviewers, wanted.reviewers)
+        if both is not None:
+            asks[place] = Ask(both, max(ask.count, wanted.count))
+            return
+    asks.append(wanted)
+
+
+def _both(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return who is named by both, None where nobody is; an empty list names everybody."""
+    if not first or not second:
+        return first or second
+    return tuple(name for name in first if name in second) or None
 
 
 _HINTS: Mapping[VerdictKind, str] = MappingProxyType(

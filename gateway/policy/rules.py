@@ -121,6 +121,8 @@ def _written(rule: ConnectionRule) -> dict[str, Json]:
         "reviewers": rule.reviewers,
     }
     found: dict[str, Json] = {"name": rule.name, "action": rule.action.value}
+    found |= {"session": True} if rule.session else {}
+    found |= {"approvals": rule.approvals or "each"} if rule.approvals != 1 else {}
     found |= {key: list(values) for key, values in ((key, [*values]) for key, values in lists.items()) if values}
     found |= {key: value for key, value in (("replaces", rule.replaces), ("accept_risk", rule.accept_risk)) if value}
     return found

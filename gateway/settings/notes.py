@@ -10,15 +10,40 @@ from collections.abc import Iterator
 from gateway.settings.tables import Settings
 
 
+def _about_people(settings: Settings) -> Iterator[str]:
+    """Yield what stands in the way of deciding, or makes it weak."""
+    assurance, deciding = settings.assurance, [each for each in settings.operator if "decide" in each.roles]
+    if assurance == "uid":
+        yield "approvals.assurance: uid; approvals are stamped weak"
+        if not settings.operator:
+            yield "operator: none is configured; only the user that runs the gateway, and root, may watch and decide"
+    else:
+        deciding = [each for each in deciding if each.subject is not None]
+        if not deciding:
+            yield (
+                f"approvals.assurance: {assurance}; no [[operator]] has a subject and the role decide, so what is held"
+                " expires undecided"
+            )
+    for operator in deciding if assurance == "signed" else ():
+        if not operator.signers:
+            yield f"operator {operator.name}: signers: empty; at assurance signed they may refuse, not approve"
+    for entry in settings.connection:
+        for rule in entry.rule:
+            wanted = len(rule.reviewers) if rule.approvals == "each" else int(rule.approvals)
+            if wanted > max(1, len(deciding)):
+                yield (
+                    f"connection {entry.name}: rule {rule.name}: approvals: {wanted} different people are asked for,"
+                    f" and {len(deciding)} may decide"
+                )
+
+
 def notes(settings: Settings) -> Iterator[str]:
     """Yield what `check` says beside faults, one line each, beginning with the key."""
     if settings.identity.development:
         yield "identity.development: the built-in issuer, for trying out only: every record is stamped `development`"
-        yield "approvals.assurance: uid; approvals are stamped weak"
-    else:
-        yield "approvals.assurance: oidc; the login of operators is not built yet, so what is held expires undecided"
-        if settings.identity.introspection == "off":
-            yield "identity.introspection: off; a revoked token is good until it expires, unless an operator strikes it"
+    elif settings.identity.introspection == "off":
+        yield "identity.introspection: off; a revoked token is good until it expires, unless an operator strikes it"
+    yield from _about_people(settings)
     if settings.evidence.originals != "none" and not settings.evidence.recipients:
         yield "evidence.originals: no recipients; originals of masked values are not kept, since nobody could open them"
     if settings.evidence.literals == "keep":
@@ -31,8 +56,6 @@ def notes(settings: Settings) -> Iterator[str]:
         yield "vault.recovery: names no key; whoever loses this machine loses the vault"
     if not settings.connection:
         yield "connection: none is configured; no agent can connect"
-    if settings.identity.development and not settings.operator:
-        yield "operator: none is configured; only the user that runs the gateway, and root, may watch and decide"
     yield from _connections(settings)
 
 

@@ -14,6 +14,9 @@ from gateway import model
 from gateway.settings.units import parse_hours, parse_moment, parse_name, parse_relation
 from gateway.settings.values import Name, PositiveDuration, Reviewer, Size, Table, function, text, wrong
 
+MOST_APPROVALS = 20
+"""People that one operation may ask for, at most."""
+
 
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
@@ -52,6 +55,12 @@ def _subject(value: str) -> str:
     return found
 
 
+def _approvals(value: object) -> int | str:
+    if value == "each" or (type(value) is int and 1 <= value <= MOST_APPROVALS):
+        return "each" if value == "each" else int(str(value))
+    raise ValueError(f'a number from 1 to {MOST_APPROVALS}, or "each"')
+
+
 def _moment(value: object) -> int:
     return value if type(value) is int else parse_moment(text(value))
 
@@ -79,7 +88,7 @@ class RuleTable(Table):
     bytes_over: Size | None = None
     window: PositiveDuration | None = None
     reviewers: Annotated[tuple[Reviewer, ...], BeforeValidator(_listed)] = ()
-    approvals: Annotated[int, Field(ge=1)] = 1
+    approvals: Annotated[int | str, BeforeValidator(_approvals)] = 1
     replaces: str | None = None
     accept_risk: str | None = None
 
@@ -88,17 +97,19 @@ class RuleTable(Table):
         for key in ("rows_over", "bytes_over", "window"):
             if getattr(self, key) is not None:
                 raise wrong(key, "the runtime guards are not built yet; leave this key out")
-        if self.action in {"approve-effect", "approve-session"}:
+        if self.action == "approve-effect":
             raise wrong("action", f"{self.action} is not built yet; use approve")
-        if self.approvals != 1:
-            raise wrong("approvals", "more than one approval is not built yet; use 1")
+        if self.approvals != 1 and not self.action.startswith("approve"):
+            raise wrong("approvals", "only an action of approve asks for approvals")
+        if self.approvals == "each" and not self.reviewers:
+            raise wrong("approvals", '"each" needs reviewers: one approval for each of them')
         return self
 
     def rule(self, where: str) -> model.ConnectionRule:
         """Return the rule as policy knows it."""
         return model.ConnectionRule(
             name=self.name,
-            action=model.VerdictKind(self.action),
+            action=model.VerdictKind(self.action.partition("-")[0]),
             operations=self.operation,
             relations=self.relation,
             functions=self.function,
@@ -107,6 +118,8 @@ class RuleTable(Table):
             subjects=self.subject,
             groups=self.group,
             reviewers=self.reviewers,
+            approvals=0 if self.approvals == "each" else int(self.approvals),
+            session=self.action == "approve-session",
             replaces=self.replaces,
             accept_risk=self.accept_risk,
             where=where,

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway import model
+from gateway.approval.signatures import BadSignature, read_key
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
 from gateway.settings.outside import RetentionTable, SinkTable, WitnessTable
@@ -148,15 +149,10 @@ class ApprovalsTable(Table):
     linger: Duration = 5 * MINUTE
     assurance: Literal["uid", "oidc", "signed"] | None = None
     reviewers: tuple[Reviewer, ...] = ()
+    grant_limit: PositiveDuration = 8 * 60 * MINUTE
     notify: tuple[Reference, ...] = ()
     webhook: tuple[WebhookTable, ...] = ()
     escalation: EscalationTable | None = None
-
-    @model_validator(mode="after")
-    def _assurance_is_built(self) -> ApprovalsTable:
-        if self.assurance in {"oidc", "signed"}:
-            raise wrong("assurance", f"{self.assurance} is not built yet; use uid, in development")
-        return self
 
 
 class EvidenceTable(Table):
@@ -210,6 +206,14 @@ class LimitsTable(Table):
     token: Size = 16 * 2**10
 
 
+def _signer(value: str) -> str:
+    try:
+        read_key(value)
+    except BadSignature as fault:
+        raise ValueError(str(fault)) from None
+    return value.strip()
+
+
 class OperatorTable(Table):
     """`[[operator]]`: a person who watches or decides."""
 
@@ -219,11 +223,14 @@ class OperatorTable(Table):
     groups: tuple[str, ...] = ()
     groups_from: Literal["file", "token"] = "file"
     roles: tuple[Literal["watch", "decide", "audit", "admin"], ...] = ("watch",)
+    signers: tuple[Annotated[str, AfterValidator(_signer)], ...] = ()
 
     @model_validator(mode="after")
     def _can_be_recognised(self) -> OperatorTable:
-        if self.groups_from == "token":
-            raise wrong("groups_from", "the login of operators is not built yet; use file")
+        if self.groups_from == "token" and self.subject is None:
+            raise wrong("groups_from", "token needs a subject: the groups come with the login of that subject")
+        if self.groups_from == "token" and self.groups:
+            raise wrong("groups", 'with groups_from = "token" the groups come from the login alone')
         if self.uid is None and self.subject is None:
             raise wrong("uid", "missing; without it (or subject) nobody is recognised as this operator")
         return self
@@ -355,6 +362,8 @@ class Settings(BaseSettings):
                 subject=entry.subject,
                 groups=tuple(group.removeprefix("/") for group in entry.groups),
                 roles=entry.roles,
+                groups_from=entry.groups_from,
+                signers=entry.signers,
             )
             for entry in self.operator
         )

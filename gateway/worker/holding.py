@@ -89,7 +89,7 @@ class Holding:
         """
         principal = self._info.principal
         request = self._hold_request(told, shown, self._hash(action, action.judgement))
-        claimed = self._approvals.claim(request.operation_hash, principal)
+        claimed = self._claim(request)
         if claimed is not None:
             request = replace(request, approval=claimed.approval)
         elif not self._options.waits:
@@ -97,6 +97,22 @@ class Holding:
             request = replace(request, approval=known or request.approval)
         ticket = self._append(self._request(action.n, told, shown, request), told)
         return Asked(action, request, ticket, claimed)
+
+    def _claim(self, request: HoldRequest) -> Decision | None:
+        """Return what lets the operation through at once: leave for a period, else an approval of this very one."""
+        grant = self._approvals.granted(self._info.principal, self._info.connection, request.sessions)
+        if grant is None:
+            return self._approvals.claim(request.operation_hash, self._info.principal)
+        return Decision(
+            approval=grant.approval,
+            kind=DecisionKind.APPROVED,
+            operation_hash=request.operation_hash,
+            approver=grant.by,
+            assurance=grant.assurance,
+            reason=grant.reason,
+            quote=grant.quote,
+            granted=True,
+        )
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """Ask, wait, judge again. Raises `EvidenceFault` where something cannot be recorded."""
@@ -144,23 +160,30 @@ class Holding:
 
         Before that the issuer is asked whether the token is still good: where it says no, or nothing, nothing runs.
         """
-        why_not = await self._why_not()
+        why_not = await self._why_not() or self._approvals.objection(decision.approval)
         if why_not is not None:
-            self._approvals.abandoned(decision.approval, why_not)
-            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=why_not))
+            return self._spent(decision, why_not, "hoop: refused", why_not)
         again = await self._judge(Analyse(Token(0), action.statement, action.names))
         now_hash = self._hash(action, again)
         before, now = action.judgement.verdict, again.verdict
         if now_hash != decision.operation_hash or now.kind is not VerdictKind.APPROVE or now.rule != before.rule:
-            self._approvals.abandoned(decision.approval, "what would run is no longer what was shown")
-            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: changed while waiting"))
-        if set(now.reviewers) != set(before.reviewers):
-            self._approvals.abandoned(decision.approval, "other reviewers are asked for now")
-            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: changed while waiting"))
+            return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
+        if set(now.asks) != set(before.asks) or set(now.reviewers) != set(before.reviewers):
+            return self._spent(decision, "other reviewers are asked for now", "hoop: changed while waiting")
         n = self._session.next_n()
         await self._log.record(record.release(self._info, n, action.n, decision, now_hash, again.policy_hash))
-        self._released[action.n] = (decision.approval, now_hash)
+        if not decision.granted:
+            self._released[action.n] = (decision.approval, now_hash)
+        elif self._approvals.granted(self._info.principal, self._info.connection, now.sessions) is None:
+            why_not = "the grant was withdrawn, or its time is over"
+            return self._spent(decision, why_not, "hoop: refused", why_not)
         return Granted(again, decision, now_hash)
+
+    def _spent(self, decision: Decision, why: str, words: str, detail: str | None = None) -> Refused:
+        """Refuse what was approved; its approval is spent. A grant stays, for what it still covers."""
+        if not decision.granted:
+            self._approvals.abandoned(decision.approval, why)
+        return Refused(Outcome.REFUSED, report("ERROR", "42501", words, detail=detail))
 
     def _hash(self, action: Hold, judgement: Judgement) -> OperationHash:
         info, names = self._info, action.names
@@ -216,6 +239,9 @@ class Holding:
             relations=judgement.relations,
             in_transaction=in_transaction,
             exact=exact,
+            asks=verdict.asks,
+            policy=judgement.policy_hash,
+            sessions=verdict.sessions,
         )
 
     async def _remind(self, request: HoldRequest) -> None:

@@ -62,7 +62,10 @@ class Worker:
         alarm: Callable[[str, str], None],
         keeping: Keeping,
         marks_moved: Callable[[], None],
+        seen: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`seen` remembers a subject as an agent's, on disk, before its session opens; raises `EvidenceFault`."""
+        self._seen = seen
         self.around = around
         self._control_log, self._admission, self._approvals = control_log, admission, approvals
         self.desks: Mapping[str, Desk] = {
@@ -129,6 +132,7 @@ class Worker:
         target = await connect_target(connection, plan.parameters, secret, deadline)
         try:
             info = self._info(arrival, principal, connection, target.role, target.pid)
+            self._seen(principal.subject)
             await self._control_log.record(record.login(info))
             return AgentSession(
                 self.around,

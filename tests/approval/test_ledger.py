@@ -25,10 +25,10 @@ from gateway.approval.ledger import (
     Shut,
     Ticked,
     Used,
-    may_decide,
     step,
 )
-from gateway.model import ApprovalId, DecisionKind, Micros, OperationHash
+from gateway.approval.people import Leave, Vote, agreed_leave
+from gateway.model import ApprovalId, Ask, DecisionKind, Micros, OperationHash
 
 A1 = ApprovalId("a1")
 ISSUER, SUBJECT = "https://idp.example/realms/prod", "agent-7"
@@ -172,25 +172,68 @@ def test_only_what_does_not_wait_can_be_taken_by_another_session() -> None:
     assert asked.usable(OperationHash("0" * 64), ISSUER, SUBJECT) is None
 
 
-MAY = [
-    (DANA, None),
-    (Approver("dana", None, ("oncall",), "uid"), None),
-    (Approver("dana", None, ("/oncall",), "uid"), None),
-    (Approver("dana", None, (), "uid"), "only group:oncall, sub:sub-ruth may decide"),
-    (Approver("ruth", "sub-ruth", (), "uid"), None),
-    (Approver("root", None, (), "uid", for_all_groups=True), None),
-    (Approver("x", "agent-7", ("oncall",), "uid"), "you asked for this operation yourself"),
-    (Approver("agent-7", None, ("oncall",), "uid"), "you asked for this operation yourself"),
-    (Approver("olga", "sub-olga", ("oncall",), "uid"), "this agent acts for you"),
-    (Approver("sub-olga", None, (), "uid", for_all_groups=True), "this agent acts for you"),
+TWO = hold(asks=(Ask(("group:oncall",), 2),))
+ERIN = Approver("erin", "sub-erin", ("oncall",), "oidc")
+
+
+def test_two_approvals_take_two_people_and_the_weaker_assurance() -> None:
+    ledger, _ = step(Ledger(), Opened(TWO, waiting=True), NOON)
+    ledger, (first,) = step(ledger, APPROVE, NOON)
+    assert isinstance(first, Changed)
+    assert first.vote is not None
+    assert ledger.approvals[A1].state is HoldState.PENDING
+    same, (no,) = step(ledger, APPROVE, NOON)
+    assert same == ledger
+    assert isinstance(no, Rejected)
+    assert (no.code, no.message) == ("forbidden", "you approved it already; another person must do so too")
+    _, (unused,) = step(ledger, USE, NOON)
+    assert isinstance(unused, Rejected)
+    ledger, (second,) = step(ledger, replace(APPROVE, approver=ERIN), NOON)
+    assert isinstance(second, Changed)
+    assert second.vote is None
+    approval = ledger.approvals[A1]
+    assert (approval.state, approval.approver, approval.assurance) == (HoldState.APPROVED, "dana, erin", "uid")
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (replace(DENY, approver=ERIN), HoldState.REFUSED),
+        (CANCEL, HoldState.CANCELLED),
+        (SHUT, HoldState.REFUSED),
+    ],
+)
+def test_a_first_approval_does_not_protect_from_an_end(event: Event, state: HoldState) -> None:
+    ledger, _ = step(Ledger(), Opened(TWO, waiting=True), NOON)
+    ledger, _ = step(ledger, APPROVE, NOON)
+    ledger, _ = step(ledger, event, NOON)
+    assert ledger.approvals[A1].state is state
+    _, (late,) = step(ledger, replace(APPROVE, approver=ERIN), NOON)
+    assert isinstance(late, Rejected)
+
+
+def test_a_period_is_given_only_where_the_rule_says_so() -> None:
+    ledger, (no,) = step(play()[0], replace(APPROVE, leave=Leave(60)), NOON)
+    assert isinstance(no, Rejected)
+    assert no.code == "bad_request"
+    ledger, _ = step(Ledger(), Opened(replace(hold(), sessions=("nightly",)), waiting=True), NOON)
+    ledger, _ = step(ledger, replace(APPROVE, leave=Leave(60)), NOON)
+    assert agreed_leave(ledger.approvals[A1].votes) == Leave(60)
+
+
+LEAVES = [
+    ([None], None),
+    ([Leave(60)], Leave(60)),
+    ([Leave(60), None], None),
+    ([Leave(60), Leave(30)], Leave(30)),
+    ([Leave(60, "connection"), Leave(90)], Leave(60)),
+    ([Leave(60, "connection"), Leave(90, "connection")], Leave(60, "connection")),
 ]
 
 
-@pytest.mark.parametrize(("approver", "words"), MAY)
-def test_who_may_decide(approver: Approver, words: str | None) -> None:
-    answer = may_decide(approver, hold(reviewers=("group:oncall", "sub:sub-ruth")))
-    assert (answer is None) == (words is None)
-    assert answer is None or answer.startswith(words or "")
+@pytest.mark.parametrize(("given", "agreed"), LEAVES)
+def test_what_several_people_give_is_what_all_of_them_gave(given: list[Leave | None], agreed: Leave | None) -> None:
+    assert agreed_leave([Vote(DANA, NOON, "fine", None, each) for each in given]) == agreed
 
 
 def test_an_agent_cannot_fill_memory_with_questions() -> None:

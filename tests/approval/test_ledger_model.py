@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from gateway.approval.ledger import (
     Abandoned,
-    Approver,
+    Approval,
     Cancelled,
     Changed,
     Decided,
@@ -27,16 +27,25 @@ from gateway.approval.ledger import (
     Used,
     step,
 )
-from gateway.model import ApprovalId, DecisionKind, Micros, OperationHash
+from gateway.approval.people import Approver, missing
+from gateway.model import ApprovalId, Ask, DecisionKind, Micros, OperationHash
 
 OPEN = {HoldState.PENDING, HoldState.APPROVED}
+GROUPS = {"dana": ("oncall",), "erin": ("oncall",), "dora": ("dba",), "bo": ("oncall", "dba")}
+ASKS = [(), (Ask(("group:oncall",), 2),), (Ask(("group:oncall",)), Ask(("group:dba",)))]
 APPROVERS = [
     DANA,
     Approver("erin", "sub-erin", ("oncall",), "uid"),
+    Approver("dora", "sub-dora", ("dba",), "oidc"),
+    Approver("bo", "sub-bo", ("oncall", "dba"), "signed"),
+    Approver("once", "sub-once", ("oncall", "dba"), "signed", was_agent=True),
     Approver("mallory", "sub-mallory", ("sales",), "uid"),
     Approver("olga", "sub-olga", ("oncall",), "uid"),
     Approver("self", "agent-7", ("oncall",), "uid"),
 ]
+THEIRS = "theirs"
+"""Stands for the hash of the operation itself."""
+KINDS = [*[DecisionKind.APPROVED] * 4, *DecisionKind]
 HASHES = ["deadbeef" * 8, "deadbeef" * 7 + "00000000", "0123456789abcdef" * 4]
 
 
@@ -84,28 +93,71 @@ class LedgerHistory(RuleBasedStateMachine):
             ):
                 assert was.state is HoldState.PENDING
                 assert self.now < was.expires
-                assert after.approver in {"dana", "erin"}, "nobody else may decide"
+                self.by_the_right_people(after)
+            if after.state is HoldState.PENDING:
+                assert len(after.votes) - len(was.votes) in {0, 1}
+                assert not after.votes or missing(after.request, after.votes), "enough approved, and it still waits"
             assert after.expires <= was.expires, "no deadline moves away"
             assert after.request == was.request
 
-    @rule(target=ids, hash_=st.sampled_from(HASHES), seconds=st.integers(1, 900), waiting=st.booleans())
-    def ask(self, hash_: str, seconds: int, waiting: bool) -> ApprovalId:
+    def by_the_right_people(self, after: Approval) -> None:
+        """Four eyes, said another way: count people and groups of an approval, without any matching."""
+        if after.state is HoldState.REFUSED:
+            assert after.approver in {"dana", "erin", "dora", "bo", "olga"}, "no agent and no stranger refuses"
+            return
+        people = {vote.approver.name for vote in after.votes}
+        assert people <= {"dana", "erin", "dora", "bo"}, "nobody else may approve"
+        assert len(people) == len(after.votes) == sum(ask.count for ask in after.request.asked)
+        assert after.approver == ", ".join(vote.approver.name for vote in after.votes)
+        for ask in after.request.asks:
+            (group,) = ask.reviewers
+            members = {name for name in people if f"group:{GROUPS[name][0]}" == group or len(GROUPS[name]) == 2}
+            assert len(members) >= ask.count
+
+    @rule(
+        target=ids,
+        hash_=st.sampled_from(HASHES),
+        seconds=st.integers(1, 900),
+        waiting=st.booleans(),
+        asks=st.sampled_from(ASKS),
+    )
+    def ask(self, hash_: str, seconds: int, waiting: bool, asks: tuple[Ask, ...]) -> ApprovalId:
         self.count += 1
-        request = hold(f"a{self.count}", at=self.now, seconds=seconds, operation_hash=hash_)
+        request = hold(f"a{self.count}", at=self.now, seconds=seconds, operation_hash=hash_, asks=asks)
         self.happen(Opened(request, waiting))
         return request.approval
 
     @rule(
         approval=ids,
         approver=st.sampled_from(APPROVERS),
-        kind=st.sampled_from(DecisionKind),
-        quoted=st.sampled_from([None, "deadbeef", "01234567", "deadbee", HASHES[0], HASHES[1]]),
+        kind=st.sampled_from(KINDS),
+        quoted=st.sampled_from([*[THEIRS] * 6, None, "deadbeef", "01234567", "deadbee", HASHES[1]]),
+        newest=st.booleans(),
     )
-    def decide(self, approval: ApprovalId, approver: Approver, kind: DecisionKind, quoted: str | None) -> None:
+    def decide(
+        self, approval: ApprovalId, approver: Approver, kind: DecisionKind, quoted: str | None, newest: bool
+    ) -> None:
+        pending = self.ledger.pending()
+        if newest and pending:
+            approval = max(pending, key=lambda each: int(each.id[1:])).id
+        known = self.ledger.approvals.get(approval)
+        if quoted == THEIRS and known is not None:
+            quoted = known.request.operation_hash
         self.happen(Decided(approval, kind, approver, "because", quoted))
 
-    @rule(approval=ids, subject=st.sampled_from(["agent-7", "agent-8"]), hash_=st.sampled_from(HASHES))
-    def use(self, approval: ApprovalId, subject: str, hash_: str) -> None:
+    @rule(
+        approval=ids,
+        subject=st.sampled_from(["agent-7", "agent-7", "agent-8"]),
+        hash_=st.sampled_from([THEIRS, *HASHES]),
+        approved=st.booleans(),
+    )
+    def use(self, approval: ApprovalId, subject: str, hash_: str, approved: bool) -> None:
+        waiting = [each for each in self.ledger.approvals.values() if each.state is HoldState.APPROVED]
+        if approved and waiting:
+            approval = waiting[-1].id
+        known = self.ledger.approvals.get(approval)
+        if hash_ == THEIRS and known is not None:
+            hash_ = known.request.operation_hash
         event = Used(approval, OperationHash(hash_), "https://idp.example/realms/prod", subject)
         held = self.ledger.approvals.get(approval)
         uses = len(self.used)
@@ -115,9 +167,30 @@ class LedgerHistory(RuleBasedStateMachine):
             assert subject == "agent-7"
             assert hash_ == held.request.operation_hash
 
-    @rule(approval=ids, hash_=st.sampled_from(HASHES))
-    def finish(self, approval: ApprovalId, hash_: str) -> None:
+    @rule(approval=ids, hash_=st.sampled_from([THEIRS, *HASHES]), running=st.booleans())
+    def finish(self, approval: ApprovalId, hash_: str, running: bool) -> None:
+        used = [each for each in self.ledger.approvals.values() if each.used and each.state is HoldState.APPROVED]
+        if running and used:
+            approval = used[-1].id
+        known = self.ledger.approvals.get(approval)
+        if hash_ == THEIRS and known is not None:
+            hash_ = known.request.operation_hash
         self.happen(Finished(approval, Ran(OperationHash(hash_), "ok", 1, 1)))
+
+    @rule(approver=st.sampled_from(APPROVERS))
+    def approve_what_waits(self, approver: Approver) -> None:
+        """The ordinary course, which random choices seldom find."""
+        for each in self.ledger.pending()[:1]:
+            quoted = each.request.operation_hash
+            self.happen(Decided(each.id, DecisionKind.APPROVED, approver, "because", quoted))
+
+    @rule(ends=st.booleans())
+    def run_what_is_approved(self, ends: bool) -> None:
+        for each in [one for one in self.ledger.approvals.values() if one.state is HoldState.APPROVED][:1]:
+            hash_, principal = each.request.operation_hash, each.request.session.principal
+            self.happen(Used(each.id, hash_, principal.issuer, principal.subject))
+            if ends:
+                self.happen(Finished(each.id, Ran(hash_, "ok", 1, 1)))
 
     @rule(approval=ids)
     def abandon(self, approval: ApprovalId) -> None:
@@ -131,14 +204,14 @@ class LedgerHistory(RuleBasedStateMachine):
     def leave(self, approval: ApprovalId, linger: int) -> None:
         self.happen(Left(approval, linger * SECOND))
 
-    @rule(seconds=st.integers(-5, 400))
+    @rule(seconds=st.sampled_from([-5, 0, 1, 30, 30, 400]))
     def time(self, seconds: int) -> None:
         self.now = Micros(self.now + seconds * SECOND)
         self.happen(Ticked())
 
-    @rule(sure=st.integers(0, 19))
+    @rule(sure=st.integers(0, 99))
     def stop(self, sure: int) -> None:
-        if sure == 0:
+        if sure == 99:
             self.happen(Shut("stopping"))
             assert not any(each.open for each in self.ledger.approvals.values())
 
@@ -156,5 +229,5 @@ class LedgerHistory(RuleBasedStateMachine):
             assert replace(each, waiting=True).ran is None
 
 
-LedgerHistory.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
+LedgerHistory.TestCase.settings = settings(max_examples=600, stateful_step_count=50, database=None)
 TestLedgerHistory = LedgerHistory.TestCase

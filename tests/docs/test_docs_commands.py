@@ -27,7 +27,22 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-OTHERS = {"psql", "duckdb", "ssh", "apt-get", "git", "cat", "openssl", "kill", "export", "cd", "cp", "tar", "pgbench"}
+OTHERS = {
+    "psql",
+    "duckdb",
+    "ssh",
+    "apt-get",
+    "git",
+    "cat",
+    "openssl",
+    "kill",
+    "ssh-keygen",
+    "export",
+    "cd",
+    "cp",
+    "tar",
+    "pgbench",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -218,6 +233,18 @@ def test_every_promise_names_tests_that_exist() -> None:
         assert named, promise
         for file, test in named:
             assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def test_every_line_of_the_standard_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "approvals.md").read_text().partition("chapter C9")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if re.match(r"\| \d", line)]
+    assert len(lines) >= 15
+    for line in lines:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", line)
+        assert named or "| none:" in line, line
+        for file, test in named:
+            found = re.search(rf"^((async )?def {test}\(|{test} = )", (ROOT / file).read_text(), re.MULTILINE)
+            assert found, f"{file}::{test}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -52,8 +52,8 @@ class RunningGateway:
             env=self.environment,
         )
 
-    def token(self, subject: str = "agent-1", groups: str = "", ttl: str = "15m") -> str:
-        more = ["--groups", groups] if groups else []
+    def token(self, subject: str = "agent-1", groups: str = "", ttl: str = "15m", owner: str = "") -> str:
+        more = [*(["--groups", groups] if groups else []), *(["--owner", owner] if owner else [])]
         return self.command("token", "-c", str(self.config), "--subject", subject, "--ttl", ttl, *more).stdout.strip()
 
     def query(self, sql: str) -> list[dict[str, Any]]:

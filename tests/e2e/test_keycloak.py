@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from operating import ask
+from operating import ask, pending
 from running import RunningGateway, connection_table, start, write_home
+from test_wire_holds import held
 from wire_client import Wire, errors, eventually, through
 
 from gateway.demo.postgres import PostgresServer
@@ -26,6 +30,7 @@ from gateway.evidence.storage import SystemClock
 from gateway.identity.issuer import ClientCredentials, Issuer, keys_of
 from gateway.identity.keys import PAUSE_SECONDS, IssuerKeys
 from gateway.identity.verifier import TokenVerifier
+from gateway.pgwire.frontend import query
 from keycloak_server import REALM_FILE, Keycloak
 
 AGENT = "reporting-agent"
@@ -302,6 +307,139 @@ async def test_introspection_and_client_credentials_through_our_own_issuer(keycl
         await stranger.introspect(token)
     await gateway.aclose()
     await stranger.aclose()
+
+
+# --- operators ------------------------------------------------------------------------------------------------------
+
+
+def confirm_in_a_browser(whole: str, user: str, password: str) -> None:
+    """Do at Keycloak's own pages what a person does: log in, and say yes to the device."""
+    cookies: dict[str, str] = {}
+
+    def keep(answer: httpx.Response) -> None:
+        for each in answer.headers.get_list("set-cookie"):
+            name, _, value = each.partition(";")[0].partition("=")
+            cookies[name] = value
+
+    def bring(question: httpx.Request) -> None:
+        """Also those marked Secure: to a browser this machine is as good as https."""
+        question.headers["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items() if value)
+
+    hooks: dict[str, list[Any]] = {"request": [bring], "response": [keep]}
+    with httpx.Client(trust_env=False, follow_redirects=True, timeout=20, event_hooks=hooks) as browser:
+        page = browser.get(whole)
+        for fields in ({"username": user, "password": password}, {"accept": "Yes"}):
+            form = re.search(r'action="([^"]+)"', page.text)
+            assert form, page.text
+            hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+            place = urllib.parse.urljoin(str(page.url), html.unescape(form[1]))
+            page = browser.post(place, data={**hidden, **fields})
+            assert page.status_code == 200, page.text
+            if "Device Login Successful" in page.text:
+                return
+        assert "Device Login Successful" in page.text, page.text
+
+
+@pytest.fixture(scope="module")
+def people(
+    keycloak: Keycloak, postgres: PostgresServer, orders: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    """A gateway whose operators log in at Keycloak; dana of the realm file owns the agent, frank is on call."""
+    api = keycloak.api()
+    dana = api.get_user_id("dana")
+    frank = api.create_user({"username": "frank", "enabled": True, "email": "frank@example.test", "emailVerified": True,
+                             "firstName": "F", "lastName": "F", "groups": ["/oncall"]})  # fmt: skip
+    assert dana
+    for user in (dana, frank):
+        api.set_user_password(user, "pw", temporary=False)
+    api.update_user(dana, {"email": "dana@example.test", "emailVerified": True, "firstName": "D", "lastName": "D"})
+    home = tmp_path_factory.mktemp("keycloak-people") / "home"
+    write_home(home, postgres.password, [connection_table("plain", postgres, orders)])
+    (home / "secret").write_text(keycloak.secret("hoop-gateway"))
+    operators = f'[[operator]]\nname = "ops"\nuid = {os.getuid()}\n'
+    for name, subject in (("dana", dana), ("frank", frank)):
+        operators += (
+            f'[[operator]]\nname = "{name}"\nsubject = "{subject}"\ngroups_from = "token"\nroles = ["decide"]\n'
+        )
+    table = (
+        f'issuer = "{keycloak.issuer()}"\nclient_secret = "file:secret"\n[approvals]\nreviewers = ["group:oncall"]\n'
+    )
+    config = home / "gateway.toml"
+    config.write_text(config.read_text().replace("development = true\n", table) + operators)
+    gateway = start(home)
+    try:
+        yield gateway
+        assert gateway.stop() == 0, gateway.log
+    finally:
+        if gateway.process.poll() is None:
+            gateway.process.kill()
+            gateway.process.wait()
+        assert gateway.process.stdout is not None
+        gateway.process.stdout.close()
+
+
+def log_in(gateway: RunningGateway, user: str) -> subprocess.CompletedProcess[str]:
+    """`hoop-gateway login`, confirmed in a browser as `user`."""
+    command = [sys.executable, "-m", "gateway", "login", "--json", "-c", str(gateway.config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
+        try:
+            assert begun.stdout is not None
+            confirm_in_a_browser(json.loads(begun.stdout.readline())["verification_uri_complete"], user, "pw")
+            out, err = begun.communicate(timeout=60)
+        except BaseException:
+            begun.kill()
+            raise
+    return subprocess.CompletedProcess(command, begun.returncode, out, err)
+
+
+def test_operators_log_in_at_keycloak_and_decide_without_the_development_issuer(
+    people: RunningGateway, keycloak: Keycloak, scratch: Wire
+) -> None:
+    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 2)")
+    with through(people, "plain", token_of(keycloak)) as wire:
+        wire.send(query(b"DELETE FROM scratch WHERE id = 1"))
+        asked = pending(people, held(wire))
+        assert asked is not None
+        decide = ["approvals", "approve", asked["id"], "--hash", asked["hash"][:8], "--reason", "fine"]
+        decide += ["-c", str(people.config)]
+        assert "deciding needs a login" in people.command(*decide, check=False).stderr
+        owner = log_in(people, "dana")
+        assert owner.returncode == 0, owner.stderr
+        assert json.loads(owner.stdout)["groups"] == ["oncall"]
+        done = people.command(*decide, check=False)
+        assert (done.returncode, "this agent acts for you" in done.stderr) == (1, True), done.stderr
+        other = log_in(people, "frank")
+        assert other.returncode == 0, other.stderr
+        assert (json.loads(other.stdout)["operator"], json.loads(other.stdout)["name"]) == ("frank", "frank")
+        done = people.command(*decide, check=False)
+        assert done.returncode == 0, done.stderr
+        wire.until()
+    assert scratch.rows("SELECT id FROM scratch") == [("2",)]
+    (found,) = people.query(f"SELECT approver, assurance, receipt FROM approvals WHERE approval_id = '{asked['id']}'")
+    assert (found["approver"], found["assurance"]) == ("frank", "oidc")
+    receipt = json.loads(found["receipt"])
+    assert receipt["approver"]["issuer"] == keycloak.issuer()
+    assert receipt["requester"]["owner"] == keycloak.api().get_user_id("dana")
+
+
+def test_who_is_disabled_at_keycloak_decides_no_more(people: RunningGateway, keycloak: Keycloak, scratch: Wire) -> None:
+    scratch.rows("INSERT INTO scratch VALUES (1)")
+    api = keycloak.api()
+    with through(people, "plain", token_of(keycloak)) as wire:
+        wire.send(query(b"DELETE FROM scratch WHERE id = 1"))
+        asked = pending(people, held(wire))
+        assert asked is not None
+        assert log_in(people, "frank").returncode == 0
+        frank = api.get_user_id("frank")
+        assert frank
+        api.update_user(frank, {"enabled": False})
+        try:
+            done = people.command("approvals", "approve", asked["id"], "--hash", asked["hash"][:8], "--reason", "x",
+                                  "-c", str(people.config), check=False)  # fmt: skip
+            assert (done.returncode, "your login is no longer good" in done.stderr) == (1, True), done.stderr
+        finally:
+            api.update_user(frank, {"enabled": True})
+    assert scratch.rows("SELECT id FROM scratch") == [("1",)]
 
 
 # --- bootstrap ------------------------------------------------------------------------------------------------------

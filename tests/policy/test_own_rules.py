@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from policy_sample import CATALOG, RELATIONS, connection, relation
@@ -12,6 +13,7 @@ from policy_sample import CATALOG, RELATIONS, connection, relation
 from gateway.errors import ConfigurationFault
 from gateway.masking.marks import bind
 from gateway.model import (
+    Ask,
     Connection,
     ConnectionRule,
     Hours,
@@ -279,32 +281,58 @@ def test_names_are_judged_by_what_they_stand_for() -> None:
         assert ask("FETCH ALL FROM c", mine, state=state).rule == "mine"
 
 
-REVIEWERS = [
-    # rules' reviewers for `select` and for relation users, statement, who is asked (None: nobody can, denied)
-    (("group:dba",), (), "SELECT 1", ("group:dba",)),
-    ((), (), "SELECT 1", ("group:oncall",)),
-    (("group:a", "group:b"), ("group:b", "group:c"), "TABLE users", ("group:b",)),
-    (("group:a",), ("group:b",), "TABLE users", None),
-    (("group:a",), ("group:b",), "TABLE orders", ("group:a",)),
-    (("group:dba",), (), "SELECT 1; DELETE FROM orders WHERE id = 1", None),
-    (("group:dba", "group:oncall"), (), "SELECT 1; DELETE FROM orders WHERE id = 1", ("group:oncall",)),
+DBA, ONCALL = "group:dba", "group:oncall"
+REVIEWERS: list[tuple[dict[str, Any], dict[str, Any], str, tuple[Ask, ...]]] = [
+    # what the rules for `select` and for relation users say, statement, whose approvals are needed
+    ({"reviewers": (DBA,)}, {}, "SELECT 1", (Ask((DBA,)),)),
+    ({}, {}, "SELECT 1", (Ask((ONCALL,)),)),
+    ({"reviewers": ("group:a", "group:b")}, {"reviewers": ("group:b", "group:c")}, "TABLE users", (Ask(("group:b",)),)),
+    ({"reviewers": ("group:a",)}, {"reviewers": ("group:b",)}, "TABLE users", (Ask(("group:a",)), Ask(("group:b",)))),
+    ({"reviewers": ("group:a",)}, {"reviewers": ("group:b",)}, "TABLE orders", (Ask(("group:a",)),)),
+    ({"reviewers": (DBA,)}, {}, "SELECT 1; DELETE FROM orders WHERE id = 1", (Ask((DBA,)), Ask((ONCALL,)))),
+    ({"reviewers": (DBA, ONCALL)}, {}, "SELECT 1; DELETE FROM orders WHERE id = 1", (Ask((ONCALL,)),)),
+    ({"approvals": 2}, {}, "SELECT 1", (Ask((ONCALL,), 2),)),
+    ({"approvals": 2}, {"reviewers": (ONCALL, DBA)}, "TABLE users", (Ask((ONCALL,), 2),)),
+    ({"approvals": 2, "reviewers": (DBA,)}, {"reviewers": (ONCALL,)}, "TABLE users", (Ask((DBA,), 2), Ask((ONCALL,)))),
+    ({"approvals": 0, "reviewers": (DBA, ONCALL)}, {}, "SELECT 1", (Ask((DBA,)), Ask((ONCALL,)))),
+    ({"approvals": 0, "reviewers": (DBA, ONCALL)}, {"approvals": 3, "reviewers": (DBA,)}, "TABLE users",
+     (Ask((DBA,), 3), Ask((ONCALL,)))),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("first", "second", "sql", "asked"), REVIEWERS)
-def test_one_approval_satisfies_every_rule(
-    first: tuple[str, ...], second: tuple[str, ...], sql: str, asked: tuple[str, ...] | None
+def test_the_approvals_of_every_rule_are_needed(
+    first: dict[str, Any], second: dict[str, Any], sql: str, asked: tuple[Ask, ...]
 ) -> None:
     rules = (
-        rule("a", APPROVE, operations=("select",), reviewers=first),
-        rule("b", APPROVE, relations=("public.users",), reviewers=second),
+        rule("a", APPROVE, operations=("select",), **first),
+        rule("b", APPROVE, relations=("public.users",), **second),
     )
     verdict = ask(sql, *rules)
-    if asked is None:
-        assert (verdict.kind, verdict.reviewers) == (DENY, ())
-        assert "one approval cannot satisfy" in verdict.reason
-    else:
-        assert (verdict.kind, verdict.reviewers) == (APPROVE, asked)
+    assert verdict.kind is APPROVE
+    assert (verdict.asks or (Ask(verdict.reviewers),)) == asked
+    assert set(verdict.reviewers) == {name for each in asked for name in each.reviewers}
+
+
+SESSIONS = [
+    # rules, statement, rules under which leave for a period suffices
+    ([{"operations": ("select",), "session": True}], "SELECT 1", ("r0",)),
+    ([{"operations": ("select",)}], "SELECT 1", ()),
+    ([{"operations": ("select",), "session": True}, {"relations": ("public.users",)}], "TABLE users", ()),
+    ([{"operations": ("select",), "session": True}, {"relations": ("public.users",), "session": True}], "TABLE users",
+     ("r0", "r1")),
+    ([{"operations": ("delete",), "session": True}], "DELETE FROM orders WHERE id = 1", ()),
+    ([{"replaces": "standard/delete", "session": True}], "DELETE FROM orders WHERE id = 1", ("r0",)),
+    ([{"operations": ("select",), "session": True}], "SELECT 1; DELETE FROM orders WHERE id = 1", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "sql", "sessions"), SESSIONS)
+def test_leave_for_a_period_suffices_only_where_no_other_rule_asks(
+    said: list[dict[str, Any]], sql: str, sessions: tuple[str, ...]
+) -> None:
+    verdict = ask(sql, *(rule(f"r{place}", APPROVE, **one) for place, one in enumerate(said)))
+    assert (verdict.kind, verdict.sessions) == (APPROVE, sessions)
 
 
 def test_observe_tries_rules_out() -> None:

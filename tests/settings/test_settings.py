@@ -284,8 +284,6 @@ WRONG = [
         "approvals.assurance",
         "development",
     ),
-    (HEAD + "[approvals]\nassurance = 'oidc'\n", "approvals.assurance", "not built"),
-    (HEAD + "[approvals]\nassurance = 'signed'\n", "approvals.assurance", "not built"),
     (HEAD + "[approvals]\nassurance = 'none'\n", "approvals.assurance", "'uid'"),
     (HEAD + "[approvals]\ntimeout = '15'\n", "approvals.timeout", "unit"),
     (HEAD + "[approvals]\ntimeout = 15\n", "approvals.timeout", "quotes"),
@@ -325,7 +323,14 @@ WRONG = [
     (HEAD + "[[operator]]\nname = 'dana'\n", "operator.0.uid", "missing"),
     (HEAD + "[[operator]]\nname = 'dana'\nuid = -1\n", "operator.0.uid", "greater than"),
     (HEAD + "[[operator]]\nname = 'dana'\nuid = 1\nroles = ['root']\n", "operator.0.roles.0", "'watch'"),
-    (HEAD + "[[operator]]\nname = 'dana'\nuid = 1\ngroups_from = 'token'\n", "operator.0.groups_from", "not built"),
+    (HEAD + "[[operator]]\nname = 'dana'\nuid = 1\ngroups_from = 'token'\n", "operator.0.groups_from", "subject"),
+    (
+        HEAD + "[[operator]]\nname = 'dana'\nsubject = 's'\ngroups = ['a']\ngroups_from = 'token'\n",
+        "operator.0.groups",
+        "login alone",
+    ),
+    (HEAD + "[[operator]]\nname = 'dana'\nuid = 1\nsigners = ['ssh-ed25519 AAAA']\n", "operator.0.signers.0", ".pub"),
+    (HEAD + "[approvals]\ngrant_limit = '0s'\n", "approvals.grant_limit", ""),
     (HEAD + "[[operator]]\nname = 'a'\nuid = 1\n[[operator]]\nname = 'b'\nuid = 1\n", "operator.uid", "twice"),
     (HEAD + CONNECTION + CONNECTION, "connection.name", "twice"),
     (replaced("env:ORDERS_PASSWORD", SECRET), "connection.0.password", "reference"),
@@ -366,9 +371,11 @@ WRONG = [
     (rules("bytes_over = '10MiB'"), "connection.0.rule.0.bytes_over", "not built"),
     (rules("window = '1h'"), "connection.0.rule.0.window", "not built"),
     (rules("", action="approve-effect"), "connection.0.rule.0.action", "not built"),
-    (rules("", action="approve-session"), "connection.0.rule.0.action", "not built"),
+    (rules("", action="approve-effect"), "connection.0.rule.0.action", "not built"),
     (rules("", action="forbid"), "connection.0.rule.0.action", "'allow'"),
-    (rules("approvals = 2", action="approve"), "connection.0.rule.0.approvals", "not built"),
+    (rules("approvals = 2", action="deny"), "connection.0.rule.0.approvals", "only an action of approve"),
+    (rules("approvals = 'each'", action="approve"), "connection.0.rule.0.approvals", "needs reviewers"),
+    (rules("approvals = 'all'", action="approve"), "connection.0.rule.0.approvals", "each"),
     (rules("approvals = 0", action="approve"), "connection.0.rule.0.approvals", "1"),
     (rules("reviewers = ['any']", action="approve"), "connection.0.rule.0.reviewers.0", "group:NAME"),
     (rules("reviewers = ['group:a']"), "connection.0.rule.0.reviewers", "approve asks reviewers"),
@@ -427,10 +434,18 @@ def test_settings_cannot_be_changed(write) -> None:  # type: ignore[no-untyped-d
 def test_the_real_issuer_may_be_configured_but_is_noted(write) -> None:  # type: ignore[no-untyped-def]
     settings = load(write("[identity]\nissuer = 'https://idp.example/realms/prod'\n"), {})
     assert settings.assurance == "oidc"
-    assert any(
-        note.startswith("approvals.assurance: oidc; the login of operators is not built yet")
-        for note in notes(settings)
-    )
+    assert any(note.startswith("approvals.assurance: oidc; no [[operator]] has a subject") for note in notes(settings))
+    dana = "[[operator]]\nname = 'dana'\nsubject = 's'\nroles = ['decide']\n"
+    settings = load(write("[identity]\nissuer = 'https://idp.example/realms/prod'\n" + dana), {})
+    assert not any(note.startswith("approvals.assurance") for note in notes(settings))
+
+
+def test_what_people_cannot_do_as_configured_is_noted(write) -> None:  # type: ignore[no-untyped-def]
+    dana = "[[operator]]\nname = 'dana'\nsubject = 's'\nroles = ['decide']\n"
+    text = rules("approvals = 2", action="approve").replace("[[connection]]", f"{dana}[[connection]]", 1)
+    said = list(notes(load(write("[approvals]\nassurance = 'signed'\n" + text), {})))
+    assert any("2 different people are asked for, and 1 may decide" in note for note in said)
+    assert any(note.startswith("operator dana: signers: empty") for note in said)
 
 
 def test_defaults_that_are_not_built_are_said(write) -> None:  # type: ignore[no-untyped-def]

@@ -7,12 +7,14 @@ the entry. Pure: values in, `Draft` out. Never refuses an agent's text: what the
 
 from __future__ import annotations
 
-from gateway.evidence.record.decisions import access, decision, grant, requested
+from gateway.evidence.record.decisions import access, agreed, decision, executed, grant, grant_ended, requested
 from gateway.evidence.record.process import PolicyInForce, Torn, alarm, config, shutdown, start, struck
 from gateway.evidence.record.sessions import (
     kill,
     login,
     login_refused,
+    operator_login,
+    operator_logout,
     session_end,
     session_fields,
     session_info,
@@ -45,6 +47,7 @@ __all__ = [
     "PolicyInForce",
     "Torn",
     "access",
+    "agreed",
     "alarm",
     "archive",
     "cancel",
@@ -53,13 +56,17 @@ __all__ = [
     "decision",
     "erasure",
     "execute",
+    "executed",
     "gap",
     "grant",
+    "grant_ended",
     "key",
     "kill",
     "login",
     "login_refused",
     "masked",
+    "operator_login",
+    "operator_logout",
     "originals",
     "prepare",
     "release",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.evidence.values import name, text
 from gateway.model import (
     ApprovalId,
@@ -36,27 +38,73 @@ def requested(hold: HoldRequest) -> Draft:
         "reviewers": [text(one) for one in hold.reviewers],
         "relations": [text(one) for one in hold.relations],
         "in_transaction": hold.in_transaction,
+        "asks": [{"reviewers": [text(one) for one in ask.reviewers], "count": ask.count} for ask in hold.asked],
     }
     return Draft("decision", hold.session, fields=_held(hold, "requested"), payload=payload)
 
 
-def decision(
-    hold: HoldRequest, kind: DecisionKind, *, approver: str | None, assurance: str | None, reason: str
+def _told(reason: str, receipt: Mapping[str, str | None] | None) -> dict[str, Json]:
+    """A payload; `receipt` has the text and, where the person signed, `signature` and `signer`."""
+    payload: dict[str, Json] = {"reason": text(reason)}
+    payload |= {key: value for key, value in (receipt or {}).items() if value is not None}
+    return payload
+
+
+def agreed(
+    hold: HoldRequest, *, approver: str, assurance: str, reason: str, receipt: Mapping[str, str | None] | None
 ) -> Draft:
-    """Return the end of a hold: by whom, how surely they were known, and why."""
+    """Return one person's approval where others must approve too: a `decision` entry with decision `agreed`."""
+    fields = _held(hold, "agreed")
+    fields["approver"], fields["assurance"] = name(approver), assurance
+    return Draft("decision", hold.session, fields=fields, payload=_told(reason, receipt))
+
+
+def decision(
+    hold: HoldRequest,
+    kind: DecisionKind,
+    *,
+    approver: str | None,
+    assurance: str | None,
+    reason: str,
+    receipt: Mapping[str, str | None] | None = None,
+) -> Draft:
+    """Return the end of a hold: by whom, how surely they were known, why, and the receipt where a person decided."""
     fields = _held(hold, kind.value)
     fields["approver"] = None if approver is None else name(approver)
     fields["assurance"] = assurance
-    return Draft("decision", hold.session, fields=fields, payload={"reason": text(reason)})
+    return Draft("decision", hold.session, fields=fields, payload=_told(reason, receipt))
+
+
+def executed(hold: HoldRequest, outcome: str, rows: int | None) -> Draft:
+    """Return that the approved operation ran and ended; the worker's own log has its release and result."""
+    fields: dict[str, Json] = {**_held(hold, "executed"), "outcome": outcome, "rows": rows}
+    return Draft("decision", hold.session, fields=fields)
 
 
 def grant(
-    session: SessionInfo, approval: ApprovalId, rule: str, expires: str, quote: tuple[LogName, int, str]
+    session: SessionInfo,
+    approval: ApprovalId,
+    rule: str,
+    expires: str,
+    quote: tuple[LogName, int, str],
+    *,
+    by: str = "",
+    scope: str = "rule",
 ) -> Draft:
-    """Return leave for a whole session that one decision gave (rule action `approve-session`)."""
+    """Return leave for a period that one decision gave (rule action `approve-session`), to the session's subject.
+
+    `scope` is `rule` or `connection`; `by` is who gave it.
+    """
     log, seq, chain = quote
-    fields: dict[str, Json] = {"approval": approval, "rule": name(rule), "expires": expires}
-    return Draft("grant", session, fields={**fields, "quote": {"log": log, "seq": seq, "chain": chain}})
+    fields: dict[str, Json] = {"approval": approval, "rule": name(rule), "expires": expires, "outcome": "given"}
+    fields |= {"scope": scope, "by": name(by), "quote": {"log": log, "seq": seq, "chain": chain}}
+    return Draft("grant", session, fields=fields)
+
+
+def grant_ended(session: SessionInfo, approval: ApprovalId, rule: str, how: str, by: str, reason: str) -> Draft:
+    """Return the end of such leave; `how` is `withdrawn` or `expired`."""
+    fields: dict[str, Json] = {"approval": approval, "rule": name(rule), "outcome": how, "by": name(by)}
+    return Draft("grant", session, fields=fields, payload={"reason": text(reason)})
 
 
 def access(who: str, what: str, reason: str) -> Draft:

@@ -53,6 +53,24 @@ def login_refused(
     return Draft("login_refused", fields=fields)
 
 
+def operator_login(issuer: str, subject: str, token_id: str, operator: str, address: str) -> Draft:
+    """Return an operator's login: who they are at the issuer and here; `address` is their seat at the socket."""
+    fields: dict[str, Json] = {
+        "iss": name(issuer), "sub": name(subject), "jti": name(token_id), "addr": name(address), "outcome": "ok",
+        "reason": "operator", "operator": name(operator),
+    }  # fmt: skip
+    return Draft("login", fields=fields)
+
+
+def operator_logout(issuer: str, subject: str, operator: str, address: str) -> Draft:
+    """Return that an operator ended their login."""
+    fields: dict[str, Json] = {
+        "iss": name(issuer), "sub": name(subject), "addr": name(address), "outcome": "ended", "reason": "operator",
+        "operator": name(operator),
+    }  # fmt: skip
+    return Draft("login", fields=fields)
+
+
 def session_start(session: SessionInfo) -> Draft:
     """Return the start of a session, n = 0: the path and identity of everything that follows in it."""
     principal = session.principal

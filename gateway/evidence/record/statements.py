@@ -176,10 +176,13 @@ def release(
     fields: dict[str, Json] = {
         "of": of,
         "approval": decision_made.approval,
-        "oh": executed_hash,
+        # Under leave for a period the decision was about another operation, so the hash is no claim to be its own.
+        ("ran" if decision_made.granted else "oh"): executed_hash,
         "policy": policy_hash,
         "quote": {"log": quote.log, "seq": quote.seq, "chain": quote.chain},
     }
+    if decision_made.receipt is not None:
+        fields["receipt"] = decision_made.receipt
     return Draft("release", session, n, fields)
 
 

@@ -1,0 +1,98 @@
+"""The receipt of a decision: canonical JSON over everything that was decided, for the person to keep and to sign. Pure.
+
+Promises that a receipt names exactly one decision: the operation by its hash, who asked, where, who decided and how
+they were known, by which policies, until when, and a nonce; and that the same values give the same bytes (RFC 8785, as
+in the evidence). It holds no statement and no parameter: the operation hash stands for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from gateway.approval.people import Approver, Leave, Receipt, Vote
+from gateway.control.receipts import NAMESPACE
+from gateway.evidence.entry import canonical
+from gateway.model import DecisionKind, HoldRequest, Json, Micros, format_time
+
+__all__ = ["NAMESPACE", "digest", "receipt_text"]
+
+
+def receipt_text(
+    request: HoldRequest,
+    kind: DecisionKind,
+    approver: Approver,
+    reason: str,
+    *,
+    gateway: str,
+    policy: str,
+    now: Micros,
+    expires: Micros,
+    nonce: str,
+    votes: tuple[Vote, ...] = (),
+    leave: Leave | None = None,
+) -> str:
+    """Return the receipt of a decision made `now`; `policy` is the hash of the one in force now.
+
+    `votes` are the approvals that others gave before: the receipt quotes their receipts.
+    """
+    session, principal = request.session, request.session.principal
+    asks: list[Json] = [{"reviewers": [*ask.reviewers], "count": ask.count} for ask in request.asked]
+    content: dict[str, Json] = {
+        "v": 1,
+        "type": NAMESPACE,
+        "gateway": gateway,
+        "approval": request.approval,
+        "operation_hash": request.operation_hash,
+        "operation": request.operation,
+        "requester": {
+            "issuer": principal.issuer,
+            "subject": principal.subject,
+            "token": principal.token_id,
+            "owner": principal.owner,
+            "session": session.id,
+        },
+        "connection": session.connection,
+        "target": session.target,
+        "role": session.target_role,
+        "rule": request.rule,
+        "asked": asks,
+        "decision": kind.value,
+        "approver": {
+            "name": approver.name,
+            "issuer": approver.issuer,
+            "subject": approver.subject,
+            "groups": [*approver.groups],
+        },
+        "assurance": approver.assurance,
+        "reason": reason,
+        "policy": {"asked": request.policy, "decided": policy},
+        "requested": format_time(request.requested),
+        "decided": format_time(now),
+        "expires": format_time(expires),
+        "nonce": nonce,
+        "agreed": [digest(vote.receipt) for vote in votes if vote.receipt is not None],
+        "leave": None if leave is None else {"seconds": leave.seconds, "scope": leave.scope},
+    }
+    return canonical(_plain(content)).decode()
+
+
+def digest(receipt: Receipt) -> str:
+    """Return the SHA-256 of a receipt's bytes, lower-case hex: how others quote it."""
+    return hashlib.sha256(receipt.text.encode()).hexdigest()
+
+
+def _plain(value: dict[str, Json]) -> dict[str, Json]:
+    """Return the same with lone surrogates, which no UTF-8 can carry, replaced."""
+    return {key: _cleaned(one) for key, one in value.items()}
+
+
+def _cleaned(value: Json) -> Json:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list():
+            return [_cleaned(one) for one in value]
+        case dict():
+            return _plain(value)
+        case _:
+            return value

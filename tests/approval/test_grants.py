@@ -1,0 +1,169 @@
+"""Leave for a period, on a jumping clock: on disk before it counts, gone at once, for one agent and rule."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from approving import DANA, HASH, SECOND, Desk, hold, of
+
+from gateway.approval.people import Approver, Leave
+from gateway.control.messages import Refusal
+from gateway.errors import EvidenceFault
+from gateway.model import ApprovalId, Ask, DecisionKind, HoldRequest
+
+if TYPE_CHECKING:
+    from conftest import OpenDesk
+
+A1 = ApprovalId("a1")
+REQUEST = hold(sessions=("nightly", "visit"))
+ERIN = Approver("erin", "sub-erin", ("oncall",), "oidc")
+RULES = ("nightly", "visit")
+TEN_MINUTES = Leave(600)
+
+
+async def approve(
+    desk: Desk, leave: Leave | None = TEN_MINUTES, request: HoldRequest = REQUEST, approver: Approver = DANA
+) -> None:
+    if not any(each.id == request.approval for each in desk.approvals.pending()):
+        await desk.approvals.ask(request)
+    await desk.approvals.decide(request.approval, HASH[:8], approver, DecisionKind.APPROVED, "fine", leave=leave)
+
+
+def let_through(desk: Desk, request: HoldRequest = REQUEST, rules: tuple[str, ...] = RULES) -> bool:
+    session = request.session
+    return desk.approvals.granted(session.principal, session.connection, rules) is not None
+
+
+def grants_recorded(desk: Desk) -> list[dict[str, Any]]:
+    entries = [json.loads(line.split(b"\t")[2]) for line in desk.journal().split(b"\n") if b'"kind":"grant"' in line]
+    return [{name: each.get(name) for name in ("outcome", "by", "approval", "scope")} for each in entries]
+
+
+async def test_a_grant_counts_once_it_is_on_disk_and_ends_with_its_time(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        assert let_through(desk)
+        given = {"outcome": "given", "by": "dana", "approval": "a1", "scope": "rule"}
+        assert grants_recorded(desk) == [given]
+        await trio.sleep(599)
+        assert let_through(desk)
+        await trio.sleep(1)
+        assert not let_through(desk)
+        await trio.sleep(1)
+        assert grants_recorded(desk)[1:] == [{"outcome": "expired", "by": "gateway", "approval": "a1", "scope": None}]
+        assert [event for event, _, _ in desk.published if event.startswith("grant")] == ["grant.given", "grant.ended"]
+
+
+OTHERS = [
+    (of(REQUEST, subject="agent-8"), RULES, False),
+    (of(REQUEST, issuer="https://other.example"), RULES, False),
+    (replace(REQUEST, session=replace(REQUEST.session, connection="billing")), RULES, False),
+    (of(REQUEST, token_id="another"), RULES, True),
+    (REQUEST, ("nightly",), True),
+    (REQUEST, ("nightly", "weekly"), False),
+    (REQUEST, (), False),
+]
+
+
+@pytest.mark.parametrize(("request_", "rules", "through"), OTHERS, ids=range(len(OTHERS)))
+async def test_whom_and_what_it_covers(
+    open_desk: OpenDesk, request_: HoldRequest, rules: tuple[str, ...], through: bool
+) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        assert let_through(desk, request_, rules) == through
+
+
+async def test_a_connections_grant_covers_its_other_rules(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk, Leave(600, "connection"))
+        assert let_through(desk, rules=("weekly",))
+        assert not let_through(desk, of(REQUEST, subject="agent-8"), ("weekly",))
+
+
+async def test_without_a_period_nothing_is_granted(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk, None)
+        assert not let_through(desk)
+
+
+async def test_withdrawn_it_is_gone_at_once_and_once(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk, trio.open_nursery() as nursery:
+        await approve(desk)
+
+        async def withdraw() -> None:
+            await desk.approvals.withdraw(A1, "erin", "done")
+
+        nursery.start_soon(withdraw)
+        await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked(0.0)
+        assert not let_through(desk)
+        with pytest.raises(Refusal) as refusal:
+            await desk.approvals.withdraw(A1, "erin", "done")
+        assert refusal.value.code == "not_found"
+        await trio.sleep(601)
+        assert [each["outcome"] for each in grants_recorded(desk)] == ["given", "withdrawn"]
+
+
+async def test_a_full_disk_withdraws_it_all_the_same(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        desk.disk.full = True
+        with pytest.raises(EvidenceFault):
+            await desk.approvals.withdraw(A1, "erin", "done")
+        assert not let_through(desk)
+
+
+async def test_a_full_disk_grants_nothing(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await desk.approvals.ask(REQUEST)
+        desk.disk.full = True
+        with pytest.raises(EvidenceFault):
+            await approve(desk)
+        assert not let_through(desk)
+
+
+async def test_an_agent_that_is_kept_out_keeps_no_grant(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        await desk.approvals.withdraw_from(lambda who: who.subject == "agent-8", "dana", "leaked")
+        assert let_through(desk)
+        await desk.approvals.withdraw_from(lambda who: who.subject == "agent-7", "dana", "leaked")
+        assert not let_through(desk)
+
+
+async def test_a_stopping_gateway_keeps_no_grant(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        await desk.approvals.close()
+        assert not let_through(desk)
+        assert [each["outcome"] for each in grants_recorded(desk)] == ["given", "withdrawn"]
+
+
+async def test_two_people_grant_what_both_of_them_gave(open_desk: OpenDesk) -> None:
+    pair = replace(REQUEST, asks=(Ask(("group:oncall",), 2),))
+    async with open_desk() as desk:
+        await approve(desk, Leave(600), pair)
+        assert not let_through(desk), "one of two"
+        await approve(desk, Leave(60), pair, ERIN)
+        (grant,) = desk.approvals.grants()
+        assert grant.expires - grant.since == 60 * SECOND
+        assert (grant.by, grant.assurance) == ("dana, erin", "uid")
+
+
+async def test_a_grant_by_somebody_who_turned_out_to_be_an_agent_is_worth_nothing(tmp_path: Any) -> None:
+    from approving import open_desk
+
+    agents: set[str] = set()
+    async with open_desk(
+        tmp_path / "control", objection=lambda who: "an agent" if who.name in agents else None
+    ) as desk:
+        await approve(desk)
+        assert let_through(desk)
+        agents.add("dana")
+        assert not let_through(desk)
+        assert desk.approvals.objection(A1) == "an agent"
