@@ -28,6 +28,8 @@ class Signatures:
         self._witnessed: dict[int, bytes] = {}
         self.signed: int | None = None
         """Records that the newest checkpoint covers; None where the log has no key."""
+        self.held: dict[int, bytes] = {}
+        """Roots that were found to be those that were signed, by size."""
         self.compared = 0
         """Records up to which the log was held against what a witness saw."""
         self.broken = False
@@ -87,6 +89,8 @@ class Signatures:
         elif seen is not None and seen != root:
             self.find("tampered", size, f"the records before it are not those that the witness saw at {size}")
             self.broken = True
+        else:
+            self.held[size] = root
 
     def finish(self, size: int, first_unsigned: str, last: str, *, closed: bool) -> None:
         """Check that a log of `size` records is as long as was signed, and that signatures go as far as the log."""

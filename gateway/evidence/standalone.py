@@ -24,7 +24,7 @@ CHAIN_KEY = blake3(b"", derive_key_context="hoop-tui 2026-11 evidence chain v1")
 KINDS = """start shutdown config login login_refused session_start session_end prepare request execute data decision
     release result masked cancel kill grant alarm archive key erasure witness access gap""".split()
 NOTE = re.compile(rb"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\xe2\x80\x94 [^\n]+\n)+")  # a signed note
-KEPT = {"start", "decision", "archive", "key", "erasure", "gap", "sc", "quote"}  # records that matter again at the end
+KEPT = {"start", "decision", "archive", "key", "erasure", "gap", "witness", "sc", "quote"}  # what matters at the end
 
 
 def must(holds: object, what: str) -> None:
@@ -270,6 +270,24 @@ def tell(log: Log, step: Callable[..., str], *arguments: object) -> str:
         return f"{log.name}:{log.size}: {fault or type(fault).__name__}"
 
 
+def cosigned(log: Log, evidence: Path, logs: list[Log]) -> str:
+    """Check that what witnesses signed is what is here, by the keys in witness.pub."""
+    file = evidence / "witness.pub"
+    keys = dict(one.split("+", 1) for one in file.read_text().splitlines()) if file.is_file() else {}
+    for e in log.again["witness"]:
+        blob, root = base64.b64decode(e["cosignature"], validate=True), bytes.fromhex(e["root"])
+        for other in [one for one in logs if one.name == e["origin"]]:
+            same = e["size"] <= other.size and other.signed.get(e["size"], root) == root
+            must(same, f"{e['seq']} tells of another log than {other.name} is")
+        if e["witness"] in keys:
+            key = base64.b64decode(keys[e["witness"]].split("+", 1)[1], validate=True)
+            text = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{e['origin']}\n{e['size']}\n"
+            message = f"{text}{base64.b64encode(root).decode()}\n".encode()
+            must(blob[:4] == hashlib.sha256(e["witness"].encode() + b"\n" + key).digest()[:4], "another witness's key")
+            Ed25519PublicKey.from_public_bytes(key[1:]).verify(blob[12:], message)
+    return f"{len(log.again['witness'])} cosignatures"
+
+
 def main(evidence: Path, kept: bytes = b"") -> int:
     """Check all logs, then what one says of another; `kept`: signed notes that were kept elsewhere."""
     logs = [Log(path) for path in sorted((evidence / "logs").glob("*")) if path.is_dir()]
@@ -280,6 +298,7 @@ def main(evidence: Path, kept: bytes = b"") -> int:
     decisions = {(log.name, e["seq"]): e for log in logs for e in log.again["decision"]}
     begins = {log.name: log.first for log in logs}
     wrong += [tell(log, log.finish, erased, changed, decisions, begins) for log in logs if not any(wrong)]
+    wrong += [tell(log, cosigned, log, evidence, logs) for log in logs if not any(wrong)]
     print("\n".join(filter(None, wrong)) or "intact")
     return 1 if any(wrong) else 0
 

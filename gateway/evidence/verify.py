@@ -15,6 +15,7 @@ from pathlib import Path
 from gateway.errors import EvidenceFault
 from gateway.evidence.between_logs import check_quotes, erased, gathered
 from gateway.evidence.checked_log import CheckedLog
+from gateway.evidence.cosigned_check import check_cosignatures
 from gateway.evidence.files_check import check_gaps, check_originals, check_segments, check_torn
 from gateway.evidence.findings import Progress, Report
 from gateway.evidence.following import Following
@@ -52,7 +53,7 @@ class _Check:
         paths = sorted(path for path in (directory / "logs").glob("*") if path.is_dir())
         if not paths:
             raise EvidenceFault(f"{directory} holds no log; give the gateway's state_dir/evidence")
-        self._quick, self._progress, self._jobs = quick, progress, jobs
+        self._directory, self._quick, self._progress, self._jobs = directory, quick, progress, jobs
         self._material = None if witness is None else read_material(witness)
         self._logs = [CheckedLog(path, quick=quick) for path in paths]
         self._done = self._total = 0
@@ -111,6 +112,9 @@ class _Check:
             check_torn(log.directory, log.state)
             log.finish()
             check_quotes(log.state, decisions, pruned)
+        roots = {log.state.name: log.signatures.held for log in self._logs}
+        sizes = {log.state.name: log.state.expected for log in self._logs}
+        check_cosignatures([log.state for log in self._logs], self._directory, roots, sizes)
         report = Report()
         for log in self._logs:
             state, signatures = log.state, log.signatures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,15 +15,16 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 from evidence_double import CountedEntropy, StepClock
+from test_standalone_verify import says
 from witness_samples import NAME, GrowingLog
 
 from gateway.evidence import record
 from gateway.evidence.checkpoints import load_key
 from gateway.evidence.commit import GroupCommit
-from gateway.evidence.cosignature import CosignerKey, split_notes
+from gateway.evidence.cosignature import Cosigner, CosignerKey, split_notes
 from gateway.evidence.growth import Leaves
 from gateway.evidence.journal import Journal
-from gateway.evidence.note import parse_note
+from gateway.evidence.note import Checkpoint, parse_note, parse_signature
 from gateway.evidence.sinks import Contradiction, DirectorySink, FileSink
 from gateway.evidence.storage import DiskStorage, SystemEntropy
 from gateway.evidence.verify import verify
@@ -31,7 +33,7 @@ from gateway.evidence.witness_client import add_checkpoint
 from gateway.evidence.witness_service import WitnessService, make_witness, read_keys
 from gateway.identity.http_server import Request, Response, serve_http
 from gateway.keepers import Keeper, SinkKeeper, WitnessKeeper
-from gateway.model import LogName
+from gateway.model import Draft, LogName, Micros
 from gateway.witnessing import ALONE, Witnessing
 
 
@@ -108,6 +110,7 @@ def scene(tmp_path: Path) -> Scene:
     found = Scene(tmp_path)
     found.open()
     make_witness(found.place, NAME, found.storage, CountedEntropy())
+    shutil.copy(found.place / "witness.pub", found.evidence)
     return found
 
 
@@ -276,6 +279,41 @@ async def test_nobody_outside_for_long_is_an_alarm_once(scene: Scene) -> None:
         scene.clock.at += ALONE
         witnessing.tell_alone()
         assert len(scene.alarms) == 1, "nothing new since, so nobody is missed"
+
+
+def told(scene: Scene, **changes: Any) -> Draft:
+    """A `witness` record of the worker's log of two records, as a witness would have it, but for `changes`."""
+    note = scene.evidence / "logs" / "w1" / "checkpoints" / "2.note"
+    key = Cosigner(NAME, load_key(scene.storage, scene.place / "witness.pem"))
+    seconds = changes.pop("seconds", scene.clock.now() // 1_000_000)
+    values = {"origin": "gw-1/w1", "size": 2, "root": parse_note(note.read_bytes())[0].root.hex()}
+    values |= {"who": NAME, "at": Micros(seconds * 1_000_000), **changes}
+    signed = Checkpoint(values["origin"], values["size"], bytes.fromhex(values["root"]))
+    blob = parse_signature(key.cosign(signed, seconds).rstrip())[1]
+    return record.witness(**{"cosignature": b64encode(blob).decode(), **values})
+
+
+SAID = [
+    ({}, "", ""),
+    ({"cosignature": "AAAA"}, "tampered", "the cosignature of witness.test/w1 does not hold"),
+    ({"root": "00" * 32}, "tampered", "signed another log of 2 records"),
+    ({"size": 99}, "incomplete", "signed 99 records of gw-1/w1, which has 2"),
+    ({"who": "witness.test/other"}, "note", "the key of witness witness.test/other is not in witness.pub"),
+    ({"seconds": 1_600_000_000}, "note", "s apart"),
+]
+
+
+@pytest.mark.parametrize(("changes", "grade", "what"), SAID, ids=[str(one[0]) for one in SAID])
+def test_what_the_log_says_of_witnesses_is_checked(
+    scene: Scene, changes: dict[str, Any], grade: str, what: str
+) -> None:
+    scene.write(1)
+    scene.logs[0].append(told(scene, **changes))
+    scene.close()
+    findings = verify(scene.evidence).findings
+    assert {one.grade for one in findings} == {grade} - {""}
+    assert any(what in one.what for one in findings) or not grade
+    assert says(scene.evidence) == (grade in {"", "note"})
 
 
 # --- sinks -------------------------------------------------------------------------------------------------------
