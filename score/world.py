@@ -61,7 +61,10 @@ class World:
 
     def recorded(self) -> list[dict[str, Any]]:
         """Return what the gateway recorded: session, statement, verdict and rule, in order."""
-        sql = "SELECT session_id, connection, sql, verdict, rule FROM statements ORDER BY log, seq"
+        return self.ask("SELECT session_id, connection, sql, verdict, rule FROM statements ORDER BY log, seq")
+
+    def ask(self, sql: str) -> list[dict[str, Any]]:
+        """Ask the evidence, as an auditor does."""
         folder = str(self.home / "state" / "evidence")
         found: list[dict[str, Any]] = json.loads(_hoop("evidence", "query", folder, sql, "--format", "json"))
         return found

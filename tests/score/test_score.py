@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,12 @@ def test_what_is_no_canary_is_not_found(seen: bytes) -> None:
 
 def test_what_the_agent_said_itself_is_no_leak() -> None:
     assert not leaked(b"syntax error at quokka", NEEDLES, "SELECT 'quokka'")
+
+
+def test_the_threat_model_s_query_finds_who_guesses(stage: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "threat-model.md").read_text()
+    sql = page.partition("```sql")[2].partition("```")[0].strip()
+    with stage.through() as wire:
+        wire.play("SELECT id FROM users WHERE email LIKE 'a%'", Mode.SIMPLE)
+    (row,) = stage.ask(sql)
+    assert row["subject"] == "score"
