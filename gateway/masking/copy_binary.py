@@ -96,7 +96,7 @@ class CopyBinary:
             raise CopyFault("a field of COPY has a negative length")
         stand = self._stands[self._column]
         head = data[place : place + _SIZE.size]
-        if stand is None or size < 0:
+        if stand is None or size < 0 or (stand.guard is not None and size > LONGEST):
             out.append(head)
             self._passing = max(size, 0)
         elif size > LONGEST:
@@ -108,8 +108,10 @@ class CopyBinary:
             if len(data) < start + size:
                 return 0
             original = data[start : start + size]
-            out.append(_encoded(stand.of(original)))
-            found.append(Replaced(self._rows, self._column, original))
+            shown = stand.of(original)
+            out.append(_encoded(shown))
+            if stand.guard is None or shown is not original:
+                found.append(Replaced(self._rows, self._column, original))
             self._advance()
             return _SIZE.size + size
         self._advance()

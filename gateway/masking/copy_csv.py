@@ -96,14 +96,18 @@ class CopyCsv:
         stand = self._stands[self._column]
         if self._skipping:
             return b""
-        return raw if stand is None or self._header else self._stood(stand, self._column, raw, found)
+        passes = stand is None or self._header or self._midway
+        return raw if passes or stand is None else self._stood(stand, self._column, raw, found)
 
     def _stood(self, stand: Stand, column: int, raw: bytes, found: list[Replaced]) -> bytes:
         if raw == self._layout.null:
             return raw
         original = self._value(raw)
+        shown = stand.of(original)
+        if stand.guard is not None and shown is original:
+            return raw
         found.append(Replaced(self._rows, column, original))
-        return self._written(stand, stand.of(original))
+        return self._written(stand, shown)
 
     def _written(self, stand: Stand, shown: bytes | None) -> bytes:
         layout = self._layout
@@ -137,7 +141,9 @@ class CopyCsv:
     def _part(self, rest: bytes, whole: int, opened: bool, out: list[bytes], found: list[Replaced]) -> bytes:
         """The data ends within a field: return what must be kept."""
         stand = self._stands[self._column]
-        if stand is None or self._header or self._skipping:
+        watched = stand is not None and stand.guard is not None
+        passes = stand is None or self._header or self._midway or (watched and len(rest) > LONGEST)
+        if stand is None or passes or self._skipping:
             if not self._skipping:
                 out.append(rest[:whole])
             self._midway, self._open = self._midway or whole > 0, opened

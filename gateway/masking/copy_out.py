@@ -9,7 +9,7 @@ from gateway.masking.copy_csv import CopyCsv
 from gateway.masking.copy_layout import CopyFormat, Layout
 from gateway.masking.copy_text import CopyText
 from gateway.masking.copying import Copier, Stand
-from gateway.pgwire.actions import Plan
+from gateway.pgwire.actions import Plan, Replacement
 from gateway.pgwire.backend import ColumnDescription
 
 
@@ -27,12 +27,15 @@ class CopyOut:
     offset: int = 0
 
 
-def copier(layout: Layout, plan: Plan) -> Copier:
-    """Return what rewrites the data of a COPY whose columns are masked by `plan`."""
-    stands = tuple(
-        None if column is None else Stand(column.column_name, column.replacement, column.rewrite)
-        for column in plan.columns
-    )
+def copier(layout: Layout, plan: Plan, own: bytes = b"") -> Copier:
+    """Return what rewrites the data of a COPY that is masked by `plan`; `own` is what the agent itself sent."""
+    stands = tuple(None if column is None else _stand(column, own) for column in plan.columns)
     if layout.format is CopyFormat.BINARY:
         return CopyBinary(stands)
     return CopyCsv(layout, stands) if layout.format is CopyFormat.CSV else CopyText(layout, stands)
+
+
+def _stand(column: Replacement, own: bytes) -> Stand:
+    guard = column.guard
+    watched = (lambda value: guard(value, own)) if guard is not None else None
+    return Stand(column.column_name, column.replacement, column.rewrite, watched)

@@ -76,7 +76,8 @@ class CopyText:
         stand = self._stands[self._column]
         if self._skipping:
             return b""
-        return raw if stand is None or self._header else self._stood(stand, self._column, raw, found)
+        passes = stand is None or self._header or self._midway
+        return raw if passes or stand is None else self._stood(stand, self._column, raw, found)
 
     def _stood(self, stand: Stand, column: int, raw: bytes, found: list[Replaced]) -> bytes:
         null = self._layout.null
@@ -84,13 +85,17 @@ class CopyText:
             return null
         original = unescape(raw)
         shown = stand.of(original)
+        if stand.guard is not None and shown is original:
+            return raw
         found.append(Replaced(self._rows, column, original))
         return null if shown is None or self._ambiguous else escape(shown, self._special)
 
     def _part(self, rest: bytes, whole: int, out: list[bytes], found: list[Replaced]) -> bytes:
         """The data ends within a field, `whole` bytes of it without a half escape: return what must be kept."""
         stand = self._stands[self._column]
-        if stand is None or self._header or self._skipping:
+        watched = stand is not None and stand.guard is not None
+        passes = stand is None or self._header or self._midway or (watched and len(rest) > LONGEST)
+        if stand is None or passes or self._skipping:
             if not self._skipping:
                 out.append(rest[:whole])
             self._midway = self._midway or whole > 0

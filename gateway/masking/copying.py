@@ -20,14 +20,20 @@ class CopyFault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """What stands in for the values of one column; `constant` None stands for NULL."""
+    """What stands in for the values of one column; `constant` None stands for NULL.
+
+    A column with a `guard` is watched: values that it gives back pass, and so do those that are too long to be kept.
+    """
 
     name: str
     constant: bytes | None
     rewrite: Callable[[bytes], bytes | None] | None = None
+    guard: Callable[[bytes], bytes | None] | None = None
 
     def of(self, value: bytes) -> bytes | None:
-        """Return what stands in for `value`."""
+        """Return what stands in for `value`; `value` itself where it may pass."""
+        if self.guard is not None:
+            return self.guard(value)
         return self.constant if self.rewrite is None else self.rewrite(value)
 
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from gateway.masking.explained import scrubbed
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 from gateway.masking.pseudonyms import SHORTEST, Pseudonyms
-from gateway.masking.styles import BPCHAR, Kind, Shapes, kind, last4, replacement
+from gateway.masking.styles import BPCHAR, REDACTED, Kind, Shapes, kind, last4, replacement
+from gateway.masking.tripwire import trips
 from gateway.model import MaskStyle
 from gateway.pgwire.backend import ColumnDescription
 from gateway.policy.catalog import Catalog
@@ -24,7 +26,8 @@ from gateway.policy.statement import Facts
 class ColumnMask:
     """How one result column is masked: `replacement` None stands for NULL; a NULL stays NULL.
 
-    `rewrite`, where it is set, makes what stands in for a value from that value.
+    `rewrite`, where it is set, makes what stands in for a value from that value. A column with a `guard` is not masked
+    but watched: only values that the guard does not give back are replaced.
     """
 
     column_name: str
@@ -32,6 +35,7 @@ class ColumnMask:
     style: MaskStyle
     replacement: bytes | None
     rewrite: Callable[[bytes], bytes | None] | None = field(default=None, repr=False, compare=False)
+    guard: Callable[[bytes, bytes], bytes | None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class MaskPlan:
     @property
     def masks(self) -> bool:
         """Some column is masked."""
-        return any(column is not None for column in self.columns)
+        return any(column is not None and column.guard is None for column in self.columns)
 
 
 def plan(
@@ -64,13 +68,50 @@ def plan(
     flows = _by_lineage(facts, index, len(row))
     masks: list[ColumnMask | None] = []
     differing = []
+    watch = _watch(facts, index)
     for position, column in enumerate(row):
         origin = _by_origin(catalog, column)
         flow = UNKNOWN if flows is None else flows[position]
         if flows is not None and flow.clean and not origin.clean:
             differing.append(column.name)
-        masks.append(_mask(column, _both(flow, origin, column), catalog.shapes, pseudonyms, encoding))
+        found = _mask(column, _both(flow, origin, column), catalog.shapes, pseudonyms, encoding)
+        if found is None and watch is not None and column.table_oid == 0:
+            found = watch(column, catalog.shapes)
+        masks.append(found)
     return MaskPlan(tuple(masks), _disagreement(differing))
+
+
+def _watch(facts: Facts, index: int) -> Callable[[ColumnDescription, Shapes], ColumnMask | None] | None:
+    """Return what watches the columns of a result that no vote masks; None where they are proven clean.
+
+    Not proven is what a user's function returns that the connection lists, a column of COPY that nobody could describe
+    (without a type), and a plan that prints the constants of others.
+    """
+    catalog = facts.catalog
+    if catalog is None or not catalog.has_marks or not 0 <= index < len(facts.statements):
+        return None
+    statement = facts.statements[index]
+    if statement.operation == "explain":
+        return _explained if statement.touches_marks else None
+    trusted = any(name in catalog.listed for name in statement.functions)
+    return partial(_tripped, trusted=trusted) if trusted or statement.copy_out is not None else None
+
+
+def _explained(column: ColumnDescription, _shapes: Shapes) -> ColumnMask:
+    return ColumnMask(column.name, (), MaskStyle.REDACT, REDACTED, guard=scrubbed)
+
+
+def _tripped(column: ColumnDescription, shapes: Shapes, *, trusted: bool) -> ColumnMask | None:
+    undescribed = column.type_oid == 0
+    text = kind(column.type_oid, column.type_modifier, shapes).text
+    if not (trusted or undescribed) or (column.format and not text):
+        return None
+    shown = replacement(MaskStyle.REDACT, column.type_oid, column.type_modifier, column.format, shapes)
+
+    def guard(value: bytes, own: bytes) -> bytes | None:
+        return shown if trips(value, own) else value
+
+    return ColumnMask(column.name, (), MaskStyle.REDACT, shown, guard=guard)
 
 
 def _disagreement(names: list[str]) -> str:

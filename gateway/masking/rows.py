@@ -20,8 +20,8 @@ class MaskedRow:
     replaced: tuple[int, ...]
 
 
-def mask_row(values: Sequence[bytes | None], plan: Plan) -> MaskedRow:
-    """Replace the values of masked columns; NULL stays NULL."""
+def mask_row(values: Sequence[bytes | None], plan: Plan, own: bytes = b"") -> MaskedRow:
+    """Replace the values of masked columns; NULL stays NULL. `own` is what the agent itself sent, for watched ones."""
     if len(plan.columns) != len(values):
         return MaskedRow((None,) * len(values), tuple(range(len(values))))
     masked = list(values)
@@ -29,11 +29,17 @@ def mask_row(values: Sequence[bytes | None], plan: Plan) -> MaskedRow:
     for index, column in enumerate(plan.columns):
         value = values[index]
         if column is not None and value is not None:
-            masked[index] = column.replacement if column.rewrite is None else column.rewrite(value)
+            if column.guard is not None:
+                shown = column.guard(value, own)
+                if shown is value:
+                    continue
+            else:
+                shown = column.replacement if column.rewrite is None else column.rewrite(value)
+            masked[index] = shown
             replaced.append(index)
     return MaskedRow(tuple(masked), tuple(replaced))
 
 
 def masks_anything(plan: Plan) -> bool:
-    """Whether any column of the plan is masked."""
+    """Whether any column of the plan is masked or watched."""
     return any(column is not None for column in plan.columns)

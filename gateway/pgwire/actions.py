@@ -57,6 +57,13 @@ class Replacement(Protocol):
     def rewrite(self) -> Callable[[bytes], bytes | None] | None:
         """Makes what stands in for a value from that value; None: `replacement` does, for all of them."""
 
+    @property
+    def guard(self) -> Callable[[bytes, bytes], bytes | None] | None:
+        """Set for a column that is not masked but watched.
+
+        Given a value and what the agent itself sent, it returns that value where it may pass, else what stands in.
+        """
+
 
 class Plan(Protocol):
     """The masked columns of one result: a `Replacement` or None for each column, in order."""

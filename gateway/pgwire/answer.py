@@ -78,7 +78,7 @@ class Collector:
     def planned(self, plan: Plan) -> None:
         """A result with this plan begins: its masked columns are named even if no row comes."""
         for column in plan.columns:
-            if column is not None:
+            if column is not None and column.guard is None:
                 self._masked.setdefault((column.column_name, column.source_columns, str(column.style)), 0)
 
     def completed(self, tag: bytes, seen: int) -> None:

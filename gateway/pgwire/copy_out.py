@@ -23,6 +23,7 @@ from gateway.pgwire.framing import BodyReader, cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, describe
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.steps import Wait
+from gateway.pgwire.tripping import alarm_tripped, own_words
 
 
 class CopyOutSide:
@@ -48,7 +49,7 @@ class CopyOutSide:
         plan = planner(operation.index, columns, encoding=known.layout.codec)
         if masks_anything(plan):
             operation.plan, operation.columns = plan, columns
-            operation.copier = copier(known.layout, plan)
+            operation.copier = copier(known.layout, plan, own_words(operation.statement))
             operation.collector.planned(plan)
 
     def data(self, operation: Operation, body: bytes) -> None:
@@ -76,6 +77,8 @@ class CopyOutSide:
         if not rows and raw:
             self._originals.flush()
             self._x.to_client(raw)
+        for found in rows.values():
+            alarm_tripped(self._x, operation, plan, tuple(found))
         for place, found in enumerate(rows.values(), 1):
             values = [found.get(column) for column in range(len(plan.columns))]
             self._originals.row(operation, plan, values, tuple(found), raw if place == len(rows) else b"")

@@ -66,6 +66,10 @@ class Operation:
     """What the names meant when it was judged; kept where it depends on them."""
     disputed: bool = False
     """RowDescription named marked columns where the statement read clean."""
+    own: bytes = b""
+    """What the agent itself sent, where columns are masked or watched."""
+    tripped: bool = False
+    """A value was replaced where no vote but its pattern masked it."""
     failed: bool = False
     ended: bool = False
     stopped: Verdict | None = None

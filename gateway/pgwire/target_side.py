@@ -21,6 +21,7 @@ from gateway.pgwire.backend import (
     decode_parameter_description,
     decode_row_description,
     encode_data_row,
+    parameter_status,
 )
 from gateway.pgwire.copy_out import CopyOutSide, offset
 from gateway.pgwire.exchange import Exchange
@@ -29,6 +30,7 @@ from gateway.pgwire.framing import BodyReader
 from gateway.pgwire.guarded import GuardedSide
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.scrub import moved, notification, raised_inside, scrub
+from gateway.pgwire.tripping import alarm_tripped, own_words, report_trips, setting_trips
 
 _ROWS = frozenset((ord("D"), ord("d")))
 _KINDS = [bytes((kind,)) for kind in range(256)]
@@ -245,7 +247,8 @@ class TargetSide:
         values = decode_data_row(body)
         if len(values) != len(plan.columns):
             raise TargetFault("the target sent a row that does not fit its description")
-        row = mask_row(values, plan)
+        row = mask_row(values, plan, operation.own)
+        alarm_tripped(self._x, operation, plan, row.replaced)
         operation.seen += 1
         collector = operation.collector
         if collector.wants_text:
@@ -285,9 +288,12 @@ class TargetSide:
             return
         operation.plan = plan
         operation.collector.planned(plan)
-        if not judgement.touches_marks and not operation.disputed:
+        if any(column is not None and column.guard is not None for column in plan.columns):
+            operation.own = own_words(operation.statement)
+        masked = [column.column_name for column in plan.columns if column is not None and column.guard is None]
+        if masked and not judgement.touches_marks and not operation.disputed:
             operation.disputed = True
-            names = ", ".join(column.column_name for column in plan.columns if column is not None)
+            names = ", ".join(masked)
             self._x.tainted = True
             self._x.alarm("votes-differ", f"the statement read clean, the target names marked columns: {names}")
 
@@ -399,6 +405,9 @@ class TargetSide:
         touches = touches or (x.marked and x.wrote and raised_inside(error))
         if head is not None and head.kind is Await.PARSE and operation is not None:
             error = moved(error, offset(operation))
+        asked = operation or preparing
+        if x.marked and not touches and not (judgement is not None and judgement.copy_in):
+            touches = report_trips(x, error, asked.statement if asked else None, asked.n if asked else None)
         shown = scrub(error) if touches else error
         if operation is not None and operation.refusal is not None and not fatal:
             shown = operation.refusal
@@ -456,6 +465,8 @@ class TargetSide:
             return
         if x.marked and x.wrote and raised_inside(notice):
             return
+        if x.marked and report_trips(x, notice, operation.statement if operation else None, x.in_flight):
+            return
         if operation is not None:
             operation.collector.noticed(notice)
             operation.collector.sent(raw)
@@ -467,6 +478,10 @@ class TargetSide:
         pinned = self._x.pinned.get(name)
         if pinned is not None and pinned.lower() != value.lower():
             raise TargetFault(f"the pinned setting {name} was changed")
+        head = self._x.flight.head
+        statement = head.operation.statement if head is not None and head.operation is not None else None
+        if self._x.marked and setting_trips(self._x, name, value, statement):
+            raw = parameter_status(name, "***")
         self._x.to_client(raw)
 
     def _copy(self, kind: bytes, body: bytes, raw: bytes) -> None:

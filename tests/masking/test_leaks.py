@@ -198,9 +198,12 @@ def shown(sql: str, dsn: str, catalog: Catalog, *, binary: bool) -> tuple[list[s
         for line in range(result.ntuples):
             for n, mask in enumerate(found.columns):
                 value = result.get_value(line, n)
-                seen += b"|" + ((value if mask is None else mask.replacement) or b"")
+                if mask is not None and mask.guard is not None and value is not None:
+                    seen += b"|" + (mask.guard(value, sql.encode()) or b"")
+                else:
+                    seen += b"|" + ((value if mask is None else mask.replacement) or b"")
         session.rollback()
-    return [mask.column_name for mask in found.columns if mask is not None], bytes(seen)
+    return [mask.column_name for mask in found.columns if mask is not None and mask.guard is None], bytes(seen)
 
 
 @pytest.mark.parametrize("binary", [False, True], ids=["text", "binary"])

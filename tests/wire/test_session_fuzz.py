@@ -34,7 +34,7 @@ COLUMNS = [ColumnDescription("n", 1, 1, 23, 4, -1, 0), ColumnDescription("email"
 
 class _Mask:
     column_name, source_columns, style, replacement = "email", ("public.users.email",), "redact", b"***"
-    rewrite = None
+    rewrite = guard = None
 
 
 class _Plan:

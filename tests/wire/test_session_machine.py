@@ -411,7 +411,7 @@ class Mask:
     """Masks the second column with three stars."""
 
     column_name, source_columns, style, replacement = "email", ("public.users.email",), "redact", b"***"
-    rewrite = None
+    rewrite = guard = None
 
 
 class MaskSecond:
