@@ -7,6 +7,7 @@ issuer are reached with the gateway's own credential, within seconds, and nothin
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,14 +58,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _reach(settings: Settings, notes: list[str]) -> list[str]:
-    """Try the issuer, the certificate and every target at the same time; returns the faults, in the file's order.
+    """Try the issuer, the certificate, witnesses and targets at the same time; returns the faults, in the file's order.
 
     What is worth knowing and no fault goes to `notes`.
     """
     import trio
 
     connections = settings.connections()
-    found: list[list[str]] = [[] for _ in range(len(connections) + 2)]
+    found: list[list[str]] = [[] for _ in range(len(connections) + 3)]
 
     async def reach(at: int, connection: Connection) -> None:
         found[at] = [f"connection {connection.name}: {words}" for words in await _reach_target(connection, notes)]
@@ -72,10 +73,14 @@ async def _reach(settings: Settings, notes: list[str]) -> list[str]:
     async def issuer() -> None:
         found[1] = await _reach_issuer(settings)
 
+    async def witnesses() -> None:
+        found[2] = await _reach_witnesses(settings)
+
     found[0] = _try_certificate(settings)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(issuer)
-        for at, connection in enumerate(connections, 2):
+        nursery.start_soon(witnesses)
+        for at, connection in enumerate(connections, 3):
             nursery.start_soon(reach, at, connection)
     return [line for lines in found for line in lines]
 
@@ -117,6 +122,32 @@ async def _reach_issuer(settings: Settings) -> list[str]:
         faults.append(f"identity.introspection: {fault}")
     finally:
         await issuer.aclose()
+    return faults
+
+
+async def _reach_witnesses(settings: Settings) -> list[str]:
+    """A witness must answer a submission of nothing with a refusal; a sink must have a place to be in."""
+    from urllib.parse import urlsplit
+
+    import trio
+
+    from gateway.evidence.witness_client import WitnessFault, add_checkpoint
+
+    faults = []
+    for at, witness in enumerate(settings.evidence.witness):
+        try:
+            with trio.fail_after(SECONDS):
+                answer = await add_checkpoint(urlsplit(witness.url), b"")
+            if answer.status != 400:
+                faults.append(f"evidence.witness.{at}.url: what answers there is no witness")
+        except WitnessFault as fault:
+            faults.append(f"evidence.witness.{at}.url: {fault}")
+        except trio.TooSlowError:
+            faults.append(f"evidence.witness.{at}.url: no answer within {SECONDS} s")
+    for at, sink in enumerate(settings.evidence.sink):
+        key, place = ("file", sink.file.parent) if sink.file is not None else ("directory", sink.directory)
+        if place is None or not os.access(place, os.W_OK | os.X_OK):
+            faults.append(f"evidence.sink.{at}.{key}: {place} is no directory that can be written to")
     return faults
 
 

@@ -106,6 +106,17 @@ def _evidence_is_a_file(home: Path, _: ExitStack) -> None:
     (home / "state" / "evidence").write_text("something else")
 
 
+def _read_only_disk(home: Path, stack: ExitStack) -> None:
+    place = home / "state" / "evidence"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", place], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs, as root has it: {mounted.stderr.splitlines()[0]}")
+    stack.callback(subprocess.run, ["umount", place], check=True)
+
+
 def _another_gateway(home: Path, stack: ExitStack) -> None:
     stack.enter_context(serving(home))
 
@@ -130,6 +141,7 @@ TROUBLE: list[tuple[Trouble, str]] = [
     (_control_socket_in_use, "control.sock"),
     (_control_socket_is_a_file, "control.sock"),
     (_evidence_is_a_file, "evidence"),
+    (_read_only_disk, "Read-only file system"),
     (_another_gateway, "another gateway"),
     (_changed_journal, "gw-1/control"),
 ]

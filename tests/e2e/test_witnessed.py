@@ -94,7 +94,10 @@ def test_the_window_closes_and_the_auditor_can_compare(home: Path) -> None:
         first = until(gateway, lambda told: any(each["fault"] for each in told["witnesses"]))
         assert "cannot be reached" in str([each["fault"] for each in first["witnesses"]])
         assert first["healthy"] is True
+        check = ["check", "-c", str(gateway.config)]
+        assert "evidence.witness.0.url: cannot be reached" in gateway.command(*check, check=False).stdout
         with witnessing(home / "witness", port, gateway.evidence):
+            assert "fault:" not in gateway.command(*check, check=False).stdout
             told = until(gateway, lambda told: all(not each["fault"] for each in told["witnesses"]) and all_seen(told))
         assert {each["name"] for each in told["witnesses"]} == {"witness.test/w1", str(home / "sink")}
         rows = gateway.query("SELECT log, size, witnessed_by FROM checkpoints WHERE len(witnessed_by) > 0")
