@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.demo.postgres import PostgresServer
 from score.canaries import pieces
 from score.corpus import Case, read_corpus, read_schema
-from score.playing import Played, plain, play
+from score.playing import ALONE, Played, plain, play
 from score.speed import Speed, measure
 from score.wire import Answer, Mode, PlayFault
 from score.world import World, world
@@ -49,9 +49,11 @@ def _score(stage: World, *, speed: bool, verbose: bool) -> int:
           f"{'.'.join(map(str, stage.server.binaries.version))}")  # fmt: skip
     attacks = play(stage, hostile, Mode, needles)
     approved = play(stage, hostile, (Mode.SIMPLE, Mode.BINARY), needles, "relaxed", undone=True)
+    inside = [case for case in hostile if not ALONE.search(" ".join(case.steps))]
+    observed = play(stage, inside, (Mode.SIMPLE, Mode.BINARY), needles, "observed", undone=True)
     works = play(stage, ordinary, (Mode.SIMPLE, Mode.BINARY), needles, undone=True)
     changed = _changed(stage, ordinary, works)
-    leaks = [one for one in (*attacks, *approved, *works) if one.leak]
+    leaks = [one for one in (*attacks, *approved, *observed, *works) if one.leak]
     mild = [one for one in attacks if one.too_mild]
     strict = [one for one in works if one.too_strict]
     hindered = {one.case.name for one in strict}

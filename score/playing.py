@@ -21,7 +21,8 @@ _MARKER = "SET application_name = 'case {} {}'"
 _OWN = frozenset({"BEGIN", "ROLLBACK", "DISCARD ALL"})
 """What the player sends beside the cases."""
 _READS = re.compile(r"\s*(SELECT|WITH|VALUES|TABLE|\(|EXPLAIN|DROP|DELETE)\b", re.IGNORECASE)
-_ALONE = re.compile(r"\b(BEGIN|COMMIT|VACUUM|CHECKPOINT|DATABASE|TRANSACTION|PREPARED|DISCARD)\b", re.IGNORECASE)
+ALONE = re.compile(r"\b(BEGIN|COMMIT|VACUUM|CHECKPOINT|DATABASE|TRANSACTION|PREPARED|DISCARD)\b", re.IGNORECASE)
+"""What cannot run within a transaction, or ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def play(
 
 def _steps(wire: Wire, case: Case, mode: Mode, *, undone: bool) -> tuple[Answer, ...]:
     """Play a case and tidy up after it; `undone`: within a transaction that is rolled back, where it can be."""
-    if undone and not any(_ALONE.search(step) for step in case.steps):
+    if undone and not any(ALONE.search(step) for step in case.steps):
         wire.play("BEGIN", Mode.SIMPLE)
     answers = tuple(wire.play(step, mode) for step in case.steps)
     if answers[-1].status != "I":

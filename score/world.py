@@ -1,7 +1,8 @@
 """The stage: a real PostgreSQL with the corpora's schema, and a gateway in front of it, for the time of a `with` block.
 
 Everything listens on 127.0.0.1 and is stopped at the end. `relaxed` is a second connection on which a person has said
-yes to whatever `standard` asks people: what is approved must be masked as well.
+yes to whatever `standard` asks people, and `observed` refuses only what could let a marked value out: what is approved
+or merely observed must be masked as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from score.corpus import FUNCTIONS, SETTINGS, Schema
 from score.wire import PlayFault, Wire, direct, through
 
 DATABASE = "corpus"
-CONNECTIONS = ("corpus", "relaxed")
+CONNECTIONS = ("corpus", "relaxed", "observed")
 _PINS = {"search_path": "public", "client_encoding": "UTF8", "application_name": "score"}
 """What the gateway asks of its target, so that both sides answer alike."""
 _RELAXED = tuple(rule.name for rule in STANDARD if rule.action is VerdictKind.APPROVE)
@@ -129,6 +130,8 @@ def _table(name: str, schema: Schema, server: PostgresServer) -> str:
         "functions": list(FUNCTIONS),
         "settings": list(SETTINGS),
     }
+    if name == "observed":
+        keys["policy"] = "observe"
     lines = ["[[connection]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     lines.append(f"mask = [{', '.join(marks)}]")
     for place, rule in enumerate(_RELAXED if name == "relaxed" else ()):
