@@ -54,27 +54,33 @@ SELECT DISTINCT r.ev_class FROM pg_rewrite r WHERE r.ev_type <> '1' ORDER BY 1;
 -- inheritance and partitions
 SELECT i.inhrelid, i.inhparent FROM pg_inherits i ORDER BY 1, 2;
 
--- columns beside which the catalog prints values; NULL where an expression takes the whole row
+-- columns beside which the catalog prints values, which are constants in an expression's tree; NULL where an expression
+-- takes the whole row
 SELECT p.relid, p.attnum
-  FROM (SELECT k.conrelid, unnest(k.conkey) FROM pg_constraint k WHERE k.contype IN ('c', 'x')
+  FROM (SELECT k.conrelid, unnest(k.conkey) FROM pg_constraint k WHERE k.conbin::text LIKE '%:constisnull false%'
         UNION
         SELECT i.indrelid, d.refobjsubid
           FROM pg_index i
           JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = i.indrelid
-         WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+         WHERE i.indexprs::text LIKE '%:constisnull false%' OR i.indpred::text LIKE '%:constisnull false%'
         UNION
-        SELECT f.adrelid, f.adnum FROM pg_attrdef f
+        SELECT f.adrelid, f.adnum FROM pg_attrdef f WHERE f.adbin::text LIKE '%:constisnull false%'
         UNION
         SELECT f.adrelid, d.refobjsubid
           FROM pg_attrdef f
           JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid
+         WHERE f.adbin::text LIKE '%:constisnull false%'
+        UNION
+        -- the value that older rows have of a column that was added with a default
+        SELECT a.attrelid, a.attnum FROM pg_attribute a WHERE a.atthasmissing
         UNION
         SELECT s.stxrelid, d.refobjsubid
           FROM pg_statistic_ext s
           JOIN pg_depend d ON d.classid = 'pg_statistic_ext'::regclass AND d.objid = s.oid
                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.stxrelid
+         WHERE s.stxexprs::text LIKE '%:constisnull false%'
         UNION
         SELECT t.partrelid, unnest(t.partattrs::int2[]) FROM pg_partitioned_table t
         UNION
@@ -91,7 +97,7 @@ SELECT p.relid, p.attnum
                 UNION ALL SELECT indrelid, indpred::text FROM pg_index
                 UNION ALL SELECT adrelid, adbin::text FROM pg_attrdef
                 UNION ALL SELECT partrelid, partexprs::text FROM pg_partitioned_table) e (relid, tree)
-         WHERE e.tree LIKE '%:varattno 0 %'
+         WHERE e.tree LIKE '%:varattno 0 %' AND e.tree LIKE '%:constisnull false%'
        ) p (relid, attnum)
  WHERE p.relid <> 0 AND p.attnum IS DISTINCT FROM 0
  ORDER BY 1, 2;

@@ -22,9 +22,14 @@ CREATE TABLE public.users (
     id int PRIMARY KEY, email text, gone int, name varchar(20) DEFAULT 'nobody', age int CHECK (age > 0), note text
 );
 ALTER TABLE public.users DROP COLUMN gone;
-CREATE INDEX ON public.users (lower(note));
+CREATE INDEX ON public.users (substr(note, 2));
+CREATE INDEX ON public.users (lower(email));
 CREATE TABLE public.orders (id int PRIMARY KEY, buyer int REFERENCES public.users, total numeric(10, 2));
-CREATE TABLE public.whole (a int, b int, CHECK (whole IS NOT NULL));
+CREATE TABLE public.whole (a int, b int, CHECK (whole IS NOT NULL AND 1 = 1));
+CREATE TABLE public.late (a int CHECK (a IS NOT NULL));
+INSERT INTO public.late VALUES (1);
+ALTER TABLE public.late ADD COLUMN b text DEFAULT 'filled in';
+ALTER TABLE public.late ALTER COLUMN b DROP DEFAULT;
 CREATE TABLE crm."Contact List" ("E-Mail" text NOT NULL, mood crm.mood, pairs crm.pair[]);
 CREATE VIEW public.inner_view AS SELECT id, email FROM public.users;
 CREATE VIEW public.outer_view AS SELECT v.*, o.total FROM public.inner_view v JOIN public.orders o ON o.buyer = v.id;
@@ -119,12 +124,14 @@ async def test_inheritance_and_partitions(reader: CatalogReader) -> None:
 async def test_columns_whose_values_the_catalog_prints(reader: CatalogReader) -> None:
     catalog = await reader.load()
     shown = {
-        name: printed(catalog.by_name["public", name]) for name in ("users", "orders", "whole", "events", "by_name")
+        name: printed(catalog.by_name["public", name])
+        for name in ("users", "orders", "whole", "late", "events", "by_name")
     }
     assert shown == {
         "users": {"name", "age", "note"},
         "orders": set(),
         "whole": None,
+        "late": {"b"},
         "events": {"day"},
         "by_name": {"who"},
     }
