@@ -371,7 +371,10 @@ class Supervisor:
 
     async def accessed(self, by: str, what: str, reason: str) -> int:
         """See `gateway.control.methods.ControlBackend`."""
-        return (await self._logs.control.record(record.access(by, what, reason))).ticket.seq
+        recorded = await self._logs.control.record(record.access(by, what, reason))
+        for log in (self._logs.control, self._logs.worker):  # what is about to be exported is signed up to here
+            await trio.to_thread.run_sync(log.journal.checkpoint)
+        return recorded.ticket.seq
 
     async def archived(self, log: str) -> None:
         """See `gateway.control.methods.ControlBackend`."""

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli import evidence_erasure, evidence_originals
+from gateway.cli import evidence_erasure, evidence_export, evidence_originals
 from gateway.cli.output import print_rows, visible
 from gateway.cli.progress import Progress
 from gateway.errors import ConfigurationFault, EvidenceFault
@@ -58,6 +58,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     evidence_originals.register(commands)
     evidence_erasure.register(commands)
+    evidence_export.register(commands)
 
     views = commands.add_parser("views", help="write evidence.duckdb anew, after the directory was moved or copied")
     views.add_argument("directory", type=Path, metavar="DIR")

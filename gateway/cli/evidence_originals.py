@@ -46,8 +46,11 @@ def _unseal(args: argparse.Namespace) -> int:
     return 1 if found.findings else 0
 
 
-def record_access(args: argparse.Namespace, out: Path, what: str, recipient: str | None) -> None:
-    """Have the access written down first: by the running gateway in its log, or beside what comes out of a copy."""
+def record_access(args: argparse.Namespace, out: Path, what: str, recipient: str | None) -> int | None:
+    """Have the access written down first: by the running gateway in its log, or beside what comes out of a copy.
+
+    Returns the record's number in the gateway's log, None where no gateway runs.
+    """
     from gateway.evidence.storage import SystemClock
     from gateway.evidence.unseal import ACCESS, is_live, make_place, note_access
     from gateway.model import format_time
@@ -55,23 +58,29 @@ def record_access(args: argparse.Namespace, out: Path, what: str, recipient: str
     if not args.reason.strip():
         raise ConfigurationFault("give a reason; it is recorded")
     if args.config is not None or args.socket is not None or is_live(args.directory):
-        _ask(args, what)
-        return
+        return _ask(args, what)
     if recipient is None:
-        return
+        return None
     make_place(out)
     at = format_time(SystemClock().now())
     told = {"ts": at, "who": getpass.getuser(), "recipient": recipient, "what": what, "reason": args.reason}
     note_access(out, {**told, "evidence": str(args.directory)})
-    print(f"noted in {out / ACCESS}")
+    if not args.json:
+        print(f"noted in {out / ACCESS}")
+    return None
 
 
-def _ask(args: argparse.Namespace, what: str) -> None:
+def _ask(args: argparse.Namespace, what: str) -> int:
+    recorded: list[int] = []
+
     async def conversation(client: ControlClient) -> int:
-        await client.call("evidence.access", {"what": what, "reason": args.reason})
+        found = (await client.call("evidence.access", {"what": what, "reason": args.reason})).result
+        seq = found.get("seq") if isinstance(found, dict) else None
+        recorded.append(seq if isinstance(seq, int) else 0)
         return 0
 
     if args.config is None and args.socket is None:
         args.socket = args.directory.resolve().parent / "control.sock"
     if converse(args, conversation) != 0:
-        raise ConfigurationFault("the gateway did not record the opening; nothing was opened")
+        raise ConfigurationFault("the gateway did not record it; nothing was opened")
+    return recorded[0]

@@ -71,10 +71,10 @@ def roots_after(before: TreeState, entries: Iterable[bytes], ranges: Sequence[tu
     `entries` are those that follow; ranges do not overlap. Raises ValueError where a range cannot be had from that.
     """
     trees = {one: _begun(before, one) for one in ranges}
-    due = sorted(one for one in ranges if one[1] > before.size)
+    due = deque(sorted(one for one in ranges if one[1] > before.size))
     for number, entry in enumerate(entries, before.size):
         while due and number >= due[0][1]:
-            del due[0]
+            due.popleft()
         if not due:
             break
         if number >= due[0][0]:

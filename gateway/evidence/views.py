@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,20 +61,43 @@ def write_views(evidence: Path) -> Path:
         beside.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What views read, as SQL tables: names of segments' files, their two tables, journal lines, and checkpoints."""
+
+    segments: str
+    entries: str
+    payload: str
+    journal: str
+    notes: str
+
+
 def view_sql(evidence: Path) -> str:
     """Return the SQL that makes the views over `evidence`, an absolute path."""
-    template = files("gateway.evidence").joinpath("views.sql").read_text("utf-8")
-    base, views = template.split("-- views\n")
-    base = base[base.index("-- Which segments") :].rstrip()
     logs = f"{escaped(evidence)}/logs/*"
     entries, payload = (quoted(f"{logs}/{place}/seg-*.parquet") for place in ("entries", "payload"))
     archived = any(evidence.glob("logs/*/entries/seg-*.parquet")) and any(evidence.glob("logs/*/payload/seg-*.parquet"))
+    sources = Sources(
+        f"glob({entries})",
+        f"read_parquet({entries})" if archived else f"({empty('entries')})",
+        f"read_parquet({payload})" if archived else f"({empty('payload')})",
+        columns.journal(quoted(f"{logs}/journal/*.tsv")),
+        f"read_text({quoted(f'{logs}/checkpoints/*.note')})",
+    )
+    return sql_over(sources)
+
+
+def sql_over(sources: Sources) -> str:
+    """Return the SQL that makes the views over `sources`."""
+    template = files("gateway.evidence").joinpath("views.sql").read_text("utf-8")
+    base, views = template.split("-- views\n")
+    base = base[base.index("-- Which segments") :].rstrip()
     payload_names = [f"e_{name}" for name in columns.NAMES]
     filled = {
-        "entries": entries,
-        "entries_table": f"read_parquet({entries})" if archived else f"({empty('entries')})",
-        "payload_table": f"read_parquet({payload})" if archived else f"({empty('payload')})",
-        "journal": columns.journal(quoted(f"{logs}/journal/*.tsv")),
+        "segments": sources.segments,
+        "entries_table": sources.entries,
+        "payload_table": sources.payload,
+        "journal": sources.journal,
         "transform": columns.transform(),
         "live_columns": columns.columns("e", "e_"),
         "named": columns.named("e_"),
@@ -82,7 +106,7 @@ def view_sql(evidence: Path) -> str:
     }
     for word, text in filled.items():
         base = base.replace(f"{{{word}}}", text)
-    return views.replace("{base}", base).replace("{checkpoints}", quoted(f"{logs}/checkpoints/*.note"))
+    return views.replace("{base}", base).replace("{notes}", sources.notes)
 
 
 def empty(kind: str) -> str:

@@ -8,7 +8,7 @@ archived AS MATERIALIZED (
     SELECT
         regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 1) || '/'
         || regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 2) AS segment
-    FROM glob({entries})
+    FROM {segments}
 ),
 -- Every live line as it stands. A torn one has NULL fields; the room kept for later lines reads as one line of NULs.
 lines AS NOT MATERIALIZED (
@@ -335,7 +335,7 @@ CREATE VIEW checkpoints AS
 WITH {base},
 notes AS (
     SELECT string_split(content, chr(10)) AS note
-    FROM read_text({checkpoints})
+    FROM {notes}
     WHERE content <> ''
 ),
 -- Lines of a note: origin, size, root, an empty one, then a signature each: dash, name, base64.
