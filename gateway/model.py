@@ -199,6 +199,11 @@ class ConnectionRule:
     """How many of the reviewers must approve; 0: one for each entry of `reviewers`."""
     session: bool = False
     """`approve-session`: a reviewer may let the agent through for a period."""
+    rows_over: int | None = None
+    """It matches only where a subject would read or change more rows than that within `window`; likewise bytes."""
+    bytes_over: int | None = None
+    window: int = 3_600_000_000
+    """Microseconds."""
     replaces: str | None = None
     """The line of the preset that it stands for where it matches."""
     accept_risk: str | None = None

@@ -134,6 +134,7 @@ def _shown(trial: Trial, context: Context, fault: str) -> dict[str, Json]:
         "masked_columns": list(trial.masked),
         "relations": list(trial.relations),
         "sets_off": list(trial.sets_off),
+        "limits": list(trial.limits),
         "subject": context.subject,
         "groups": list(context.groups),
         "at": format_time(context.at),

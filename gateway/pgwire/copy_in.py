@@ -11,7 +11,7 @@ from gateway.pgwire.actions import CopyChunk, Record, Scanner
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Operation
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
-from gateway.pgwire.frontend import TERMINATE
+from gateway.pgwire.frontend import COPY_FAIL, TERMINATE
 from gateway.pgwire.refusing import masked_value
 from gateway.pgwire.steps import Steps, Wait
 
@@ -64,6 +64,13 @@ class CopyIn:
         else:
             cuts = (body[start : start + step] for start in range(0, size, step))
             pieces = [(cut, message(b"d", cut)) for cut in cuts]
+        guard = operation.judgement.guard
+        if guard is not None and guard.meter is not None and operation.stopped is None:
+            operation.stopped = guard.meter.take(0, size)
+            if operation.stopped is not None:  # its data ends here; what the client still sends of it is dropped
+                x.copy_in = None
+                x.to_target(COPY_FAIL)
+                return
         for content, raw in pieces:
             column = self._scanner.feed(content) if self._scanner is not None else ""
             if column:

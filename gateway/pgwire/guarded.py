@@ -63,6 +63,8 @@ class GuardedSide:
         if operation is None or operation.stopped is None or head.kind is Await.OWN:
             return False
         self._x.copy_in = None
+        operation.collector.rows += operation.seen
+        operation.seen = 0
         if head.kind is Await.EXECUTE:
             self._x.flight.drop_until_sync()
             self._x.skip_until_sync = True

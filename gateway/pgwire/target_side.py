@@ -334,7 +334,10 @@ class TargetSide:
         held_back = operation.judgement.guard is not None and kind != b"s"
         if not held_back:
             collector.sent(raw)
-        if kind == b"s":
+        if operation.stopped is not None:
+            collector.rows += operation.seen
+            self._take_effect(operation)
+        elif kind == b"s":
             collector.suspended(operation.seen)
         elif kind == b"C":
             collector.completed(BodyReader(body).cstring(), operation.seen)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gateway.model import Ask, Verdict, VerdictKind
+from gateway.policy.limits import counting
 from gateway.policy.own import OwnRule, Situation
 from gateway.policy.parameters import judge_setting, judge_showing
 from gateway.policy.presets import (
@@ -65,6 +66,20 @@ def decide(facts: Facts, rules: RuleSet, context: Context) -> Verdict:
     )  # fmt: skip
 
 
+def limits(facts: Facts, rules: RuleSet, context: Context) -> tuple[OwnRule, ...]:
+    """Return the rules with limits that count what this string returns or changes."""
+    own = [rules.own[place] for place in rules.concerned(context)]
+    if not any(rule.counts for rule in own) or not facts.statements or facts.failed_transaction:
+        return ()
+
+    def about(rule: OwnRule, statement: StatementFacts) -> bool:
+        acts = (_resolve(raw, rules) for raw in statement.acts)
+        lines = ((act, rules.by_act.get(act.what) or rules.by_act["not-listed"]) for act in acts)
+        return any(rule.matches(act, statement, line, facts.catalog, context) for act, line in lines)
+
+    return counting(facts, own, about)
+
+
 def _judged(facts: Facts, rules: RuleSet, context: Context) -> tuple[Verdict, Verdict | None]:
     """Return the verdict, and the strictest of those that stop a leak: what `observe` keeps."""
     operation = facts.operation
@@ -99,6 +114,8 @@ def _matches(facts: Facts, rules: RuleSet, context: Context) -> Iterator[_Match]
             line = rules.by_act.get(act.what) or (UNKNOWN_NAME if act.what in _SQLSTATE else rules.by_act["not-listed"])
             replaced = False
             for place, rule in enumerate(own):
+                if rule.counts and rule.name not in context.exceeded:
+                    continue
                 if rule.matches(act, statement, line, facts.catalog, context):
                     replaced = replaced or rule.line is not None
                     yield _Match(rule, act, statement, line, (-rule.action.strictness, 0, place))

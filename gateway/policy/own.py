@@ -8,7 +8,7 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from gateway.model import ConnectionRule, Micros, RelationPattern, VerdictKind, format_time
@@ -66,6 +66,8 @@ class Situation:
     groups: tuple[str, ...] = ()
     at: Micros = _START
     redefined: bool = False
+    exceeded: Mapping[str, str] = field(default_factory=dict)
+    """Rules with limits that the subject has passed, or is expected to: name -> words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,11 @@ class OwnRule:
     def where(self) -> str:
         """Where the rule is written."""
         return self.rule.where
+
+    @property
+    def counts(self) -> bool:
+        """It has a limit: it matches only where that is passed."""
+        return self.rule.rows_over is not None or self.rule.bytes_over is not None
 
     @property
     def relaxes(self) -> bool:
@@ -139,6 +146,8 @@ class OwnRule:
             more.append(f"the subject is {now.subject}")
         if rule.groups:
             more.append(f"the subject is in {', '.join(sorted(set(rule.groups) & set(now.groups)))}")
+        if self.name in now.exceeded:
+            more.append(now.exceeded[self.name])
         if rule.hours:
             more.append(f"{format_time(now.at)[11:16]} UTC is within {', '.join(map(str, rule.hours))}")
         return f", {' and '.join(more)}" if more else ""
@@ -258,6 +267,12 @@ def faults(preset: str, rules: Iterable[ConnectionRule]) -> Iterator[tuple[int, 
         if unknown:
             known = "select, insert, update, delete, copy-in, copy-out, create, alter, drop, truncate"
             yield place, "operation", f"no such operation; some are {known} (docs/policies.md has all)"
+        if rule.rows_over is not None or rule.bytes_over is not None:
+            key = "rows_over" if rule.rows_over is not None else "bytes_over"
+            if rule.action is VerdictKind.ALLOW:
+                yield place, key, "only an action of approve or deny has a limit"
+            if rule.replaces is not None:
+                yield place, key, "does not narrow a line of the preset; write a rule of its own"
         if rule.reviewers and rule.action is not VerdictKind.APPROVE:
             yield place, "reviewers", "only an action of approve asks reviewers"
         if rule.replaces is None:

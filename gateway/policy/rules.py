@@ -124,5 +124,8 @@ def _written(rule: ConnectionRule) -> dict[str, Json]:
     found |= {"session": True} if rule.session else {}
     found |= {"approvals": rule.approvals or "each"} if rule.approvals != 1 else {}
     found |= {key: list(values) for key, values in ((key, [*values]) for key, values in lists.items()) if values}
+    found |= {key: value for key, value in (("rows_over", rule.rows_over), ("bytes_over", rule.bytes_over))
+              if value is not None}  # fmt: skip
+    found |= {"window": rule.window} if rule.rows_over is not None or rule.bytes_over is not None else {}
     found |= {key: value for key, value in (("replaces", rule.replaces), ("accept_risk", rule.accept_risk)) if value}
     return found

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from gateway.model import Connection, ConnectionTest, Verdict
 from gateway.policy.catalog import Catalog
-from gateway.policy.decide import Context, decide
-from gateway.policy.returned import returned
+from gateway.policy.decide import Context, decide, limits
 from gateway.policy.rules import RuleSet
 from gateway.policy.statement import Facts
 
@@ -26,6 +25,8 @@ class Trial:
     relations: tuple[str, ...]
     sets_off: tuple[str, ...] = ()
     """What runs with its writes and is not in its text."""
+    limits: tuple[str, ...] = ()
+    """Rules with limits that would count what it returns or changes; nothing is counted in a trial."""
 
 
 def no_catalog(connection: Connection) -> Catalog:
@@ -35,7 +36,8 @@ def no_catalog(connection: Connection) -> Catalog:
 
 def tried(facts: Facts, rules: RuleSet, context: Context) -> Trial:
     """Judge what was found of a statement."""
-    return Trial(decide(returned(facts, (), None), rules, context), _masked(facts), facts.relations, facts.sets_off)
+    counting = tuple(rule.name for rule in limits(facts, rules, context))
+    return Trial(decide(facts, rules, context), _masked(facts), facts.relations, facts.sets_off, counting)
 
 
 def differs(test: ConnectionTest, verdict: Verdict) -> str:

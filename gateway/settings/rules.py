@@ -1,7 +1,6 @@
 """`[[connection.rule]]` and `[[connection.test]]`: what a connection's own rules say, and what they should come to.
 
-Reads the values alone; which rule may relax which line is for `gateway.policy.own`. What the runtime guards would need
-(`rows_over`, `bytes_over`, `window`) is read and refused by name: they are not built yet.
+Reads the values alone; which rule may relax which line is for `gateway.policy.own`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from gateway import model
 from gateway.settings.units import parse_hours, parse_moment, parse_name, parse_relation
-from gateway.settings.values import Name, PositiveDuration, Reviewer, Size, Table, function, text, wrong
+from gateway.settings.values import MINUTE, Name, PositiveDuration, Reviewer, Size, Table, function, text, wrong
 
 MOST_APPROVALS = 20
 """People that one operation may ask for, at most."""
@@ -65,6 +64,8 @@ def _moment(value: object) -> int:
     return value if type(value) is int else parse_moment(text(value))
 
 
+HOUR = 60 * MINUTE
+
 Words: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Group: TypeAlias = Annotated[str, AfterValidator(_group)]
 Subject: TypeAlias = Annotated[str, AfterValidator(_subject)]
@@ -94,9 +95,8 @@ class RuleTable(Table):
 
     @model_validator(mode="after")
     def _is_built(self) -> RuleTable:
-        for key in ("rows_over", "bytes_over", "window"):
-            if getattr(self, key) is not None:
-                raise wrong(key, "the runtime guards are not built yet; leave this key out")
+        if self.window is not None and self.rows_over is None and self.bytes_over is None:
+            raise wrong("window", "stands beside rows_over or bytes_over")
         if self.action == "approve-effect":
             raise wrong("action", f"{self.action} is not built yet; use approve")
         if self.approvals != 1 and not self.action.startswith("approve"):
@@ -120,6 +120,9 @@ class RuleTable(Table):
             reviewers=self.reviewers,
             approvals=0 if self.approvals == "each" else int(self.approvals),
             session=self.action == "approve-session",
+            rows_over=self.rows_over,
+            bytes_over=self.bytes_over,
+            window=HOUR if self.window is None else self.window,
             replaces=self.replaces,
             accept_risk=self.accept_risk,
             where=where,

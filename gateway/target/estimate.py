@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import trio
@@ -44,6 +44,7 @@ class Estimate:
     rows: int
     size: int
     changed: int
+    inserted: int = 0
     shape: bool = False
 
 
@@ -82,7 +83,7 @@ class Estimator:
         shape = _shape(question) if by_shape else b""
         if shape and (known := self._recall(shape)) is not None and known[1] is not None:
             found = known[1]
-            return Estimate(found.rows, found.size, found.changed, shape=True)
+            return replace(found, shape=True)
         plan = await self._ask(question)
         found_now = None if plan is None else _estimate(plan)
         for key in (exact, shape) if shape else (exact,):
@@ -159,10 +160,15 @@ def _estimate(plan: dict[str, Any]) -> Estimate | None:
     """Read a plan; None where it is not one."""
     try:
         changing = [node for node in _nodes(plan) if node.get("Operation") in _CHANGES]
-        changed = sum(_rows(below) for node in changing for below in _sources(node))
-        return Estimate(_rows(plan), _rows(plan) * int(plan["Plan Width"]), changed)
+        inserting = [node for node in _nodes(plan) if node.get("Operation") == "Insert"]
+        size = _rows(plan) * int(plan["Plan Width"])
+        return Estimate(_rows(plan), size, _taken(changing), _taken(inserting))
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _taken(nodes: list[dict[str, Any]]) -> int:
+    return sum(_rows(each) for node in nodes for each in _sources(node))
 
 
 def _rows(node: dict[str, Any]) -> int:

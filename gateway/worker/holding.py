@@ -32,6 +32,7 @@ from gateway.model import (
     Outcome,
     SessionInfo,
     Statement,
+    Verdict,
     VerdictKind,
     format_time,
 )
@@ -166,18 +167,22 @@ class Holding:
         again = await self._judge(Analyse(Token(0), action.statement, action.names))
         now_hash = self._hash(action, again)
         before, now = action.judgement.verdict, again.verdict
-        if now_hash != decision.operation_hash or now.kind is not VerdictKind.APPROVE or now.rule != before.rule:
+        milder = now.kind.strictness < VerdictKind.APPROVE.strictness  # a window has moved on
+        asked = before if milder else now
+        if now_hash != decision.operation_hash or not (milder or _is_same(now, before)):
             return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
-        if set(now.asks) != set(before.asks) or set(now.reviewers) != set(before.reviewers):
+        if set(asked.asks) != set(before.asks) or set(asked.reviewers) != set(before.reviewers):
             return self._spent(decision, "other reviewers are asked for now", "hoop: changed while waiting")
         n = self._session.next_n()
         await self._log.record(record.release(self._info, n, action.n, decision, now_hash, again.policy_hash))
         if not decision.granted:
             self._released[action.n] = (decision.approval, now_hash)
-        elif self._approvals.granted(self._info.principal, self._info.connection, now.sessions) is None:
+        elif self._approvals.granted(self._info.principal, self._info.connection, asked.sessions) is None:
             why_not = "the grant was withdrawn, or its time is over"
             return self._spent(decision, why_not, "hoop: refused", why_not)
-        return Granted(again, decision, now_hash)
+        # what a person said yes to may take more than its limit, whatever the window shows by now
+        guard = action.judgement.guard if milder else again.guard
+        return Granted(replace(again, guard=guard), decision, now_hash)
 
     def _spent(self, decision: Decision, why: str, words: str, detail: str | None = None) -> Refused:
         """Refuse what was approved; its approval is spent. A grant stays, for what it still covers."""
@@ -274,6 +279,11 @@ def _behind(judgement: Judgement, prepared: Mapping[str, bytes], cursors: Mappin
 
 def _text(statement: Statement) -> str:
     return statement.sql.decode("utf-8", "replace")
+
+
+def _is_same(now: Verdict, before: Verdict) -> bool:
+    """Whether a verdict still asks a person, by the same rule."""
+    return now.kind is VerdictKind.APPROVE and now.rule == before.rule
 
 
 def _shown_parameters(statement: Statement) -> tuple[str | None, ...]:

@@ -37,14 +37,16 @@ from gateway.pgwire.actions import (
 )
 from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
-from gateway.policy.decide import Context, decide
+from gateway.policy.decide import Context, decide, limits
 from gateway.policy.facts import facts
 from gateway.policy.literals import ALL, NONE, connecting
 from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
-from gateway.worker.closing import Closing, closed
+from gateway.policy.weighing import begins_itself
+from gateway.worker.closing import UNREAD, Closing, closed
 from gateway.worker.definitions import behind
+from gateway.worker.metering import Metering
 from gateway.worker.weighing import Estimates, must_weigh, weigh
 
 CACHED = 4096
@@ -79,6 +81,7 @@ class Judge:
     ) -> None:
         self.rules = rules
         self._estimates = estimates
+        self._metering = Metering(clock)
         self._pseudonyms = pseudonyms
         self._read_catalog, self._clock, self._closing = read_catalog, clock, closing
         self._catalog: Catalog | None = None
@@ -131,7 +134,7 @@ class Judge:
         if known is not None:
             return known
         found = facts(action.statement.sql, _state(action), self._catalog)
-        if found.wants or (self._estimates is not None and must_weigh(found, self._verdict_of(context))):
+        if found.wants or self._must_ask(found, context):
             return None
         judgement = self._judgement(found, action, context)
         shared = shape is not None and _depends_on_no_literal(judgement) and stands_for_all(action.statement.sql)
@@ -142,24 +145,42 @@ class Judge:
         context = self._context(action, principal)
         try:
             catalog = await self.refresh()
-        except TargetFault as fault:
+        except TargetFault:
             if self._catalog is None:
                 raise
             found = await understand(action.statement.sql, _state(action), self._catalog)
-            unread = Closing(
-                "gateway/catalog-unread", f"the target's catalog cannot be read ({fault})", marks_only=False
-            )
-            return self._judgement(found, action, context, unread)
+            return self._judgement(found, action, context, UNREAD)
         key = self._key(action, context)
         known = self._known(key, action)
         if known is not None:
             return known
         found = await understand(action.statement.sql, _state(action), catalog)
-        if self._estimates is not None and must_weigh(found, self._verdict_of(context)):
-            weighed = await weigh(found, action, self._verdict_of(context), self._estimates)
-            return self._judgement(weighed.found, action, context, guard=weighed.guard)
+        if self._must_ask(found, context):
+            return await self._asked(found, action, context, principal)
         judgement = self._judgement(found, action, context)
         return self._keep(key, judgement, action) if self._catalog is catalog and self.fresh else judgement
+
+    def _must_ask(self, found: policy.Facts, context: Context) -> bool:
+        """Whether the verdict stands on what the planner expects, or on what the subject has had."""
+        weighs = self._estimates is not None and must_weigh(found, self._verdict_of(context))
+        return weighs or bool(limits(found, self.rules, context))
+
+    async def _asked(self, found: policy.Facts, action: Analyse, context: Context, principal: Principal) -> Judgement:
+        """Judge by what the planner expects and what the subject has had. Of this moment, and so kept nowhere."""
+        guard = Guard()
+        counting = limits(found, self.rules, context)
+        if counting:
+            metered = await self._metering.meter(found, action, principal, counting, self._estimates)
+            context = replace(context, exceeded=metered.exceeded)
+            writes = any(statement.relations_written for statement in found.statements)
+            meter = metered.allowance.lifted() if self.rules.observes else metered.allowance
+            guard = Guard(meter=meter, wraps=writes and not begins_itself(found), writes=writes)
+        if self._estimates is not None and must_weigh(found, self._verdict_of(context)):
+            weighed = await weigh(found, action, self._verdict_of(context), self._estimates)
+            found = weighed.found
+            if weighed.guard is not None:
+                guard = replace(weighed.guard, meter=guard.meter, writes=guard.writes)
+        return self._judgement(found, action, context, guard=guard if guard.changes or guard.meter else None)
 
     def _verdict_of(self, context: Context) -> Callable[[policy.Facts], Verdict]:
         return lambda found: decide(found, self.rules, context)

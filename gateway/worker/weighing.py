@@ -22,6 +22,7 @@ from gateway.target.estimate import Estimate, Question
 
 _CODE = frozenset({"user-function", "user-type", "rewrite-rule", "call", "do"})
 """Acts for which a person is asked: until then the planner must not fold constants through their code."""
+_EXPLAINABLE = frozenset({"select", "insert", "update", "delete", "merge", "execute"})
 
 
 class Estimates(Protocol):
@@ -93,7 +94,9 @@ async def _why_not(
         return "the string ends a transaction itself, before the rows that it changes could be counted"
     if not write.counted and not _oids(write, found.catalog):
         return "the rows that it changes cannot be counted"
-    question = _question(write, found, action)
+    within = write.act.within
+    # inside those the statement that runs is not a text of its own
+    question = None if "explain" in within or "copy" in within else question_of(write.index, found, action)
     if question is None:
         return ""
     estimate = await estimates.estimate(question, by_shape=write.counted)
@@ -105,20 +108,19 @@ async def _why_not(
     return f"the planner expects it to change {estimate.changed}{of} rows, and {limit} is the most that restricts"
 
 
-def _question(write: Write, found: Facts, action: Analyse) -> Question | None:
-    """Return what to ask the planner; None where it must not or cannot be asked."""
-    statement = found.statements[write.index]
+def question_of(index: int, found: Facts, action: Analyse) -> Question | None:
+    """Return what to ask the planner about a statement; None where it must not or cannot be asked."""
+    statement = found.statements[index]
     if any(act.what in _CODE for each in found.statements for act in each.acts):
         return None
+    if statement.operation not in _EXPLAINABLE:
+        return None
     sql = found.text[statement.start : statement.end]
-    parameters = action.statement.parameters
-    if "explain" in write.act.within or "copy" in write.act.within:
-        return None  # the statement that runs is not a text of its own
-    if "execute" in write.act.within:
+    if statement.operation == "execute":
         name = next((act.target for act in statement.acts if act.what == "execute"), "")
         prepared = action.names.prepared.get(name, b"")
         return Question(sql, (), prepared) if prepared.lstrip()[:7].upper() == b"PREPARE" else None
-    return Question(sql, parameters)
+    return Question(sql, action.statement.parameters)
 
 
 def _oids(write: Write, catalog: Catalog | None) -> tuple[int, ...]:
