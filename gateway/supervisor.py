@@ -53,6 +53,8 @@ from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 logger = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 10.0
+_WITNESS_SECONDS = 5.0
+"""How long a stop waits for witnesses to see what was recorded up to it."""
 _READ_SECONDS = 30.0
 _LOGOUT_REMEMBERED = 24 * 3600 * 1_000_000
 """How long a back-channel logout is remembered: longer than any access token of such a session should last."""
@@ -112,6 +114,8 @@ class Supervisor:
                 nursery.start_soon(keep_archiving, settings.evidence_dir, logs.both, terms, reached)
                 nursery.start_soon(self._witnessing.run)
                 await self._serve(logs, nursery, tls, on_ready)
+                with trio.move_on_after(_WITNESS_SECONDS):
+                    await self._witnessing.last()
                 nursery.cancel_scope.cancel()
 
     def _marks_moved(self) -> None:

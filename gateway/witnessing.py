@@ -7,6 +7,7 @@ says that a log did not grow out of what it saw before, that is an alarm, told u
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ class Witnessing:
     ) -> None:
         self._keepers, self._logs, self._storage, self._clock, self._alarm = keepers, logs, storage, clock, alarm
         self._standings = {(keeper.name, log.log): Standing() for keeper in keepers for log in logs}
+        self._turns = {keeper.name: trio.Lock() for keeper in keepers}
         self._faults: dict[tuple[str, LogName], str] = {}
         self._refused: dict[tuple[str, LogName], str] = {}
         self._since = clock.now()
@@ -62,6 +64,16 @@ class Witnessing:
             for keeper in self._keepers:
                 nursery.start_soon(self._serve, keeper)
 
+    async def last(self) -> None:
+        """Sign what is durable and have it kept, before a stop; takes as long as the caller allows."""
+        for log in self._logs:
+            with contextlib.suppress(EvidenceFault):  # what is broken is told elsewhere
+                await trio.to_thread.run_sync(log.journal.checkpoint)
+        async with trio.open_nursery() as nursery:
+            for keeper in self._keepers:
+                for log in self._logs:
+                    nursery.start_soon(self.bring, keeper, log)
+
     async def _serve(self, keeper: Keeper) -> None:
         wait = keeper.every
         while True:
@@ -74,6 +86,10 @@ class Witnessing:
 
     async def bring(self, keeper: Keeper, log: Log) -> bool:
         """Have the log's newest checkpoint kept, if it is new there; say whether all is well."""
+        async with self._turns[keeper.name]:
+            return await self._bring(keeper, log)
+
+    async def _bring(self, keeper: Keeper, log: Log) -> bool:
         standing, tree = self._standings[keeper.name, log.log], log.journal.signed
         place = (keeper.name, log.log)
         if tree is None or (standing.known and min(tree.size, log.journal.substance) <= standing.size):

@@ -254,6 +254,21 @@ async def test_what_a_witness_answers_is_not_believed(
     assert scene.witnesses() == []
 
 
+async def test_before_a_stop_everything_is_signed_and_seen(scene: Scene) -> None:
+    async with witness(scene) as keeper:
+        sink = SinkKeeper("sink", FileSink(scene.home / "sink"), 3600.0)
+        witnessing = scene.witnessing(keeper, sink)
+        await witnessing.last()
+        scene.logs[1].append(record.alarm(None, None, "test", "the last"))
+        scene.logs[1].journal.flush()
+        await witnessing.last()
+        assert [witnessing.unseen(log) for log in scene.logs] == [0, 0]
+        scene.logs[1].journal.broken = "a full disk"
+        await witnessing.last()
+    sizes = [parse_note(note)[0].size for note in split_notes((scene.home / "sink").read_bytes())[0]]
+    assert (sizes[-1], scene.witnesses()) == (2, [1, 2])
+
+
 async def test_a_log_that_the_witness_does_not_know(scene: Scene) -> None:
     async with witness(scene, logs=("control",)) as keeper:
         witnessing = scene.witnessing(keeper)
