@@ -72,6 +72,10 @@ class Plan(Protocol):
     def columns(self) -> tuple[Replacement | None, ...]:
         """One for each column of the result."""
 
+    @property
+    def disagreement(self) -> str:
+        """Where the target names a marked column that lineage called clean: what to tell people."""
+
 
 class Planner(Protocol):
     """Makes the mask plan of one result from its RowDescription; pure."""
@@ -85,6 +89,13 @@ class Columns:
     """A plan made of two."""
 
     columns: tuple[Replacement | None, ...]
+    disagreement: str = ""
+
+
+def _stricter(first: Replacement | None, second: Replacement | None) -> Replacement | None:
+    """Return the one that shows less: masked before watched, whole before a part of the value."""
+    given = [each for each in (first, second) if each is not None]
+    return min(given, key=lambda each: (each.guard is not None, each.rewrite is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +107,11 @@ class Stricter:
 
     def __call__(self, index: int, row: tuple[ColumnDescription, ...], *, encoding: str = "utf-8") -> Plan:
         """Plan the result by both."""
-        plans = (planner(index, row, encoding=encoding) for planner in (self.one, self.other))
-        both = zip(*(plan.columns for plan in plans), strict=True)
-        return Columns(tuple(first or second for first, second in both))
+        one, other = (planner(index, row, encoding=encoding) for planner in (self.one, self.other))
+        both = zip(one.columns, other.columns, strict=True)
+        return Columns(
+            tuple(_stricter(first, second) for first, second in both), one.disagreement or other.disagreement
+        )
 
 
 class Scanner(Protocol):

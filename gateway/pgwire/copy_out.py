@@ -23,7 +23,7 @@ from gateway.pgwire.framing import BodyReader, cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, describe
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.steps import Wait
-from gateway.pgwire.tripping import alarm_tripped, own_words
+from gateway.pgwire.tripping import alarm_differing, alarm_tripped, own_words
 
 
 class CopyOutSide:
@@ -51,6 +51,7 @@ class CopyOutSide:
             operation.plan, operation.columns = plan, columns
             operation.copier = copier(known.layout, plan, own_words(operation.statement))
             operation.collector.planned(plan)
+            alarm_differing(self._x, operation, plan)
 
     def data(self, operation: Operation, body: bytes) -> None:
         """Take COPY data, or a part of it, and send what the client may see."""

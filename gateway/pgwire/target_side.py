@@ -30,7 +30,7 @@ from gateway.pgwire.framing import BodyReader
 from gateway.pgwire.guarded import GuardedSide
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.scrub import moved, notification, raised_inside, scrub
-from gateway.pgwire.tripping import alarm_tripped, own_words, report_trips, setting_trips
+from gateway.pgwire.tripping import alarm_differing, alarm_tripped, own_words, report_trips, setting_trips
 
 _ROWS = frozenset((ord("D"), ord("d")))
 _KINDS = [bytes((kind,)) for kind in range(256)]
@@ -106,7 +106,7 @@ class TargetSide:
                     self._run(data, run, end)
                     self._streaming = stop - end
                     return end
-                if length > self._x.limits.message and kind == _COPY_DATA and end - position > 5:
+                if length > self._x.limits.message and kind == _COPY_DATA:
                     self._run(data, run, position)
                     self._copying = stop - position - 5
                     self._copy_on(data[position + 5 : end])
@@ -290,12 +290,7 @@ class TargetSide:
         operation.collector.planned(plan)
         if any(column is not None and column.guard is not None for column in plan.columns):
             operation.own = own_words(operation.statement)
-        masked = [column.column_name for column in plan.columns if column is not None and column.guard is None]
-        if masked and not judgement.touches_marks and not operation.disputed:
-            operation.disputed = True
-            names = ", ".join(masked)
-            self._x.tainted = True
-            self._x.alarm("votes-differ", f"the statement read clean, the target names marked columns: {names}")
+        alarm_differing(self._x, operation, plan)
 
     def _acknowledged(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x

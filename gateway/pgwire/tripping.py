@@ -34,6 +34,19 @@ def alarm_tripped(exchange: Exchange, operation: Operation, plan: Plan, replaced
         exchange.alarm(ALARM, words)
 
 
+def alarm_differing(exchange: Exchange, operation: Operation, plan: Plan) -> None:
+    """Tell people, once for each operation, that the target names marked columns where lineage read clean ones."""
+    if operation.disputed:
+        return
+    words = plan.disagreement
+    masked = [column.column_name for column in plan.columns if column is not None and column.guard is None]
+    if masked and not operation.judgement.touches_marks:
+        words = f"the statement read clean, the target names marked columns: {', '.join(masked)}"
+    if words:
+        operation.disputed = exchange.tainted = True
+        exchange.alarm("votes-differ", words)
+
+
 def report_trips(exchange: Exchange, found: Report, statement: Statement | None, n: int | None) -> bool:
     """Say whether an error or notice holds what looks like personal data of others; then tell people."""
     context = found.get("W")

@@ -39,6 +39,7 @@ class _Mask:
 
 class _Plan:
     columns = (None, _Mask())
+    disagreement = ""
 
 
 def _plan(_index: int, _row: object) -> _Plan:

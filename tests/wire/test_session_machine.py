@@ -416,10 +416,12 @@ class Mask:
 
 class MaskSecond:
     columns = (None, Mask())
+    disagreement = ""
 
 
 class MaskNone:
     columns = (None, None)
+    disagreement = ""
 
 
 def masked(touches: bool = True) -> Drive:
