@@ -151,11 +151,12 @@ class Lineage:
         if recursive:
             # a name of the clause hides a relation even before it is traced
             known.update({str(item.get("ctename")): _OPEN for item in listed})
-        for item in listed:
-            name = str(item.get("ctename"))
+        named = [str(item.get("ctename")) for item in listed]
+        for name, item in zip(named, listed, strict=True):
             around = replace(scope, expressions=dict(known))
             columns = self._recursive(item, name, around) if recursive else self._common(item, around)
-            known[name] = columns
+            # a name twice is an error, unless the target's encoding cuts long names elsewhere than we do
+            known[name] = columns if named.count(name) == 1 else _OPEN
         return replace(scope, expressions=known)
 
     def _common(self, item: Node, scope: Scope) -> Columns:

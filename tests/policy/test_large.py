@@ -33,6 +33,43 @@ CHAINS = {
     "call": lambda n: "SELECT " + "abs(" * n + "1" + ")" * n,
     "index": lambda n: "SELECT note" + "[1]" * n + " FROM orders",
     "exists": lambda n: "SELECT " + "EXISTS (SELECT " * n + "1" + ")" * n,
+    "intersect": lambda n: "SELECT 1" + " INTERSECT SELECT 1" * n,
+    "except": lambda n: "(" * n + "SELECT 1" + " EXCEPT SELECT 1)" * n,
+    "values": lambda n: "SELECT * FROM " + "(VALUES ((SELECT 1 FROM " * n + "orders" + "))) v" * n,
+    "ctes": lambda n: "WITH a AS (SELECT 1)" + ", a AS (SELECT 1 FROM a)" * n + " SELECT 1",
+    "nested ctes": lambda n: "WITH a AS (" * n + "SELECT 1" + ") SELECT 1" * n,
+    "lateral": lambda n: "SELECT 1 FROM orders" + ", LATERAL (SELECT id) l" * n,
+    "right join": lambda n: "SELECT 1 FROM " + "(orders o JOIN " * n + "orders" + " ON true)" * n,
+    "using": lambda n: "SELECT 1 FROM orders" + " NATURAL FULL JOIN orders" * n,
+    "collate": lambda n: "SELECT note" + ' COLLATE "C"' * n + " FROM orders",
+    "zone": lambda n: "SELECT now()" + " AT TIME ZONE 'UTC'" * n,
+    "arrow": lambda n: "SELECT note::jsonb" + " -> 'a'" * n + " FROM orders",
+    "field": lambda n: "SELECT " + "(" * n + "o" + ").a" * n + " FROM orders o",
+    "like": lambda n: "SELECT note" + " LIKE note" * n + " FROM orders",
+    "distinct": lambda n: "SELECT 1" + " IS DISTINCT FROM 1" * n,
+    "between": lambda n: "SELECT 1" + " BETWEEN 1 AND 1 AND 1" * n,
+    "in": lambda n: "SELECT 1 IN (" * n + "1" + ")" * n,
+    "any": lambda n: "SELECT " + "1 = ANY (ARRAY[" * n + "1" + "])" * n,
+    "row": lambda n: "SELECT " + "ROW(" * n + "1" + ")" * n,
+    "coalesce": lambda n: "SELECT " + "coalesce(note, " * n + "note" + ")" * n + " FROM orders",
+    "when": lambda n: "SELECT CASE" + " WHEN id = 1 THEN 2" * n + " END FROM orders",
+    "filter": lambda n: "SELECT " + "count(*) FILTER (WHERE " * n + "true" + ")" * n,
+    "window": lambda n: "SELECT " + "sum(1) OVER (ORDER BY " * n + "1" + ")" * n,
+    "operator": lambda n: "SELECT 1" + " OPERATOR(pg_catalog.+) 1" * n,
+    "columns": lambda n: "SELECT " + ", ".join(["note"] * (n + 1)) + " FROM orders",
+    "statements": lambda n: "SELECT 1;" * n,
+    "comments": lambda n: "SELECT 1 " + "/* a */" * n,
+    "nested comments": lambda n: "SELECT 1 " + "/*" * n + "*/" * n,
+    "explain": lambda n: "EXPLAIN " * n + "SELECT 1",
+    "string": lambda n: "SELECT '" + "a" * n + "'",
+    "identifier": lambda n: 'SELECT 1 AS "' + "a" * n + '"',
+    "number": lambda n: "SELECT " + "1" * n,
+    "dollar": lambda n: "SELECT $a$" + "$b$" * n + "$a$",
+    "parameters": lambda n: "SELECT " + ", ".join(["$1::int"] * (n + 1)),
+    "marked plus": lambda n: "SELECT email" + " || email" * n + " FROM users",
+    "marked union": lambda n: "SELECT id FROM users" + " UNION ALL SELECT id FROM users" * n,
+    "predicate": lambda n: "DELETE FROM orders WHERE id = 1" + " OR id = 2" * n,
+    "set": lambda n: "UPDATE orders SET note = 'x'" + ", note = 'x'" * n + " WHERE id = 1",
 }
 
 
@@ -73,6 +110,21 @@ async def test_large_ordinary_statements_are_understood(sql: str) -> None:
     assert facts.syntax_error is None
     assert len(facts.statements) == 1
     assert facts.statements[0].acts
+
+
+@pytest.mark.parametrize(("sql", "masked"), [
+    ("SELECT id, email FROM users WHERE id IN (" + ",".join(map(str, range(20_000))) + ")", [False, True]),
+    ("SELECT u0.id, u99.email FROM users u0 " + " ".join(f"JOIN users u{n} ON u{n}.id = u0.id" for n in range(1, 101)),
+     [False, True]),
+    ("SELECT id, name FROM users" + " UNION ALL SELECT id, name FROM users" * 300, [False, False]),
+    ("SELECT id, name FROM users" + " UNION ALL SELECT id, name FROM users" * 299 + " UNION SELECT 1, email FROM users",
+     [False, True]),
+    ("SELECT id, ''" + " || name" * 200 + " FROM users", [False, False]),
+    ("SELECT id, ''" + " || name" * 199 + " || email FROM users", [False, True]),
+])  # fmt: skip
+async def test_large_ordinary_statements_are_masked_where_they_must_be(sql: str, masked: list[bool]) -> None:
+    (statement,) = (await understand(sql.encode(), STATE, BOUND)).statements
+    assert [not column.flow.clean for column in statement.outputs or ()] == masked
 
 
 async def test_what_is_cut_from_long_lists_is_only_constants() -> None:
