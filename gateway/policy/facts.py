@@ -6,10 +6,11 @@ policy denies. Texts over `parse.INLINE_LIMIT` are parsed elsewhere (`gateway.pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.policy.catalog import Catalog
+from gateway.policy.lexing import Lexed
 from gateway.policy.literals import ALL, Literals, connecting, is_secret
 from gateway.policy.parse import (
     INLINE_LIMIT,
@@ -83,12 +84,15 @@ def _facts(statement: bytes, state: SessionState, catalog: Catalog, trees: Mappi
     if state.status == "E" and tree.statements and not _leaves_failed(tree.statements[0]):
         return Facts(statement, _words_only(tree, statement, catalog), failed_transaction=True, catalog=catalog)
     found: list[StatementFacts] = []
+    lexed, changed = Lexed(statement), False
     for raw in tree.statements:
-        one = Reader(catalog, state, statement, trees).read(raw)
-        if catalog.has_marks and _depends(found, one):
+        one = Reader(catalog, state, trees, lexed).read(raw)
+        if catalog.has_marks and changed and (one.relations_read or one.depends_on_state):
+            # something earlier may change what its names stand for, or what they hold
             late = Act("not-judged-together", "a definition, or where marked values were put,")
             one = replace(one, acts=(*one.acts, late), outputs=None, touches_marks=True, literals=ALL)
         found.append(one)
+        changed = changed or one.ddl or bool(one.carries)
         state = _after(state, one)
     alarm = next((one.alarm for one in found if one.alarm), "")
     return Facts(statement, tuple(found), alarm=alarm, catalog=catalog)
@@ -103,20 +107,13 @@ def _leaves_failed(raw: RawStatement) -> bool:
 
 def _words_only(tree: Tree, text: bytes, catalog: Catalog) -> tuple[StatementFacts, ...]:
     """Name the statements of a string that the target will refuse: nothing of it runs, and nothing more is read."""
-    found = []
+    found, lexed = [], Lexed(text)
     for raw in tree.statements:
         kind = kind_of(raw.node)[0]
         known = not catalog.has_marks and not is_secret(kind, (), ())
-        withheld = Literals(connecting(text)) if known else ALL
+        withheld = Literals(connecting(lexed, 0, len(text))) if known else ALL
         found.append(StatementFacts(kind.removesuffix("Stmt").lower(), (), raw.start, raw.end, literals=withheld))
     return tuple(found)
-
-
-def _depends(earlier: Sequence[StatementFacts], one: StatementFacts) -> bool:
-    """Say whether something earlier in the string may change what the names of `one` stand for, or what they hold."""
-    return any(statement.ddl or statement.carries for statement in earlier) and bool(
-        one.relations_read or one.depends_on_state
-    )
 
 
 def _after(state: SessionState, done: StatementFacts) -> SessionState:

@@ -8,6 +8,7 @@ gateway do, it reads with standard_conforming_strings on. Source: PostgreSQL, "L
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,6 +42,21 @@ class Literal:
     start: int
     end: int
     value: str
+
+
+class Lexed:
+    """A text, and its literals: found once, however many statements ask for theirs."""
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self._found: tuple[Literal, ...] | None = None
+
+    def within(self, start: int, end: int) -> tuple[Literal, ...]:
+        """Return the literals that begin between two offsets."""
+        if self._found is None:
+            self._found = tuple(literals(self.text))
+        first = bisect_left(self._found, start, key=lambda one: one.start)
+        return self._found[first : bisect_left(self._found, end, key=lambda one: one.start)]
 
 
 def literals(text: bytes) -> Iterator[Literal]:

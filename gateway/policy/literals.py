@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from gateway.masking.touch import Touch, set_columns
 from gateway.policy.catalog import Relation
-from gateway.policy.lexing import Literal, literals
-from gateway.policy.tree import Node, below, child, items, kind_of
+from gateway.policy.lexing import Lexed, Literal, literals
+from gateway.policy.tree import LEAVES, Node, below, child, children, items, kind_of
 from gateway.policy.words import words
 
 
@@ -74,11 +74,11 @@ def unread(text: bytes) -> tuple[Literal, ...]:
     return tuple(literals(text)) if readable else (Literal(0, len(text), text.decode("utf-8", "replace")),)
 
 
-def connecting(text: bytes) -> tuple[tuple[int, int], ...]:
-    """Return the ranges of the literals that say how to connect somewhere."""
-    if _HINT.search(text) is None:
+def connecting(lexed: Lexed, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the ranges of the literals between two offsets that say how to connect somewhere."""
+    if _HINT.search(lexed.text, start, end) is None:
         return ()
-    return tuple((one.start, one.end) for one in literals(text) if _CONNECTS.search(one.value))
+    return tuple((one.start, one.end) for one in lexed.within(start, end) if _CONNECTS.search(one.value))
 
 
 def is_secret(kind: str, acts: Iterable[str], calls: Iterable[str]) -> bool:
@@ -90,13 +90,13 @@ def is_secret(kind: str, acts: Iterable[str], calls: Iterable[str]) -> bool:
     )
 
 
-def all_of(text: bytes, start: int, end: int) -> Literals:
+def all_of(lexed: Lexed, start: int, end: int) -> Literals:
     """Return that every literal between two offsets is to be withheld, and every parameter."""
-    return Literals(tuple((one.start, one.end) for one in literals(text) if start <= one.start < end), frozenset())
+    return Literals(tuple((one.start, one.end) for one in lexed.within(start, end)), frozenset())
 
 
 def beside_marks(
-    text: bytes,
+    lexed: Lexed,
     bounds: tuple[int, int],
     root: tuple[str, Node],
     touches: tuple[Touch, Touch],
@@ -114,15 +114,11 @@ def beside_marks(
     if kind in _HARMLESS:
         return NONE
     if not touch or _renames(root, touch):
-        return all_of(text, *bounds)
+        return all_of(lexed, *bounds)
     walk = _Walk(touch, target, tuple(writes), inner_flows=compares or _merges(root, touch))
     walk.statement(kind, fields)
     kept = walk.locations
-    spans = [
-        (one.start, one.end)
-        for one in literals(text[: bounds[1]])
-        if one.start >= bounds[0] and not _stands(text, one.start, kept)
-    ]
+    spans = [(one.start, one.end) for one in lexed.within(*bounds) if not _stands(lexed.text, one.start, kept)]
     return Literals(tuple(spans), frozenset(walk.parameters - walk.withheld))
 
 
@@ -165,8 +161,16 @@ def _renames(root: tuple[str, Node], touch: Touch) -> bool:
 
 def _merges(root: tuple[str, Node], touch: Touch) -> bool:
     """Say whether a set operation compares rows that hold marked columns with others."""
-    unions = [node for kind, node in below(*root) if kind == "SelectStmt" and "larg" in node]
-    return any(touch.mentioned("SelectStmt", node) for node in unions)
+    stack = [root]
+    while stack:
+        kind, node = stack.pop()
+        if kind == "SelectStmt" and "larg" in node:
+            # what stands in a set operation within it stands in it: each is looked at once
+            if touch.mentioned(kind, node):
+                return True
+        elif kind not in LEAVES:
+            stack += children(node)
+    return False
 
 
 @dataclass(slots=True)

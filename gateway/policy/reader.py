@@ -21,6 +21,7 @@ from gateway.policy import session, wrappers
 from gateway.policy.builtins import EFFECTFUL, PRINTING
 from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
+from gateway.policy.lexing import Lexed
 from gateway.policy.literals import Literals, all_of, beside_marks, connecting, is_secret, together
 from gateway.policy.named import relations_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
@@ -48,8 +49,8 @@ class Reader:
 
     catalog: Catalog
     state: SessionState
-    text: bytes
     trees: Mapping[bytes, Tree]
+    lexed: Lexed
     depth: int = 0
     survey: Survey = field(init=False)
     operation: str = ""
@@ -69,6 +70,11 @@ class Reader:
 
     def __post_init__(self) -> None:
         self.survey = Survey(self.catalog)
+
+    @property
+    def text(self) -> bytes:
+        """The string that the statement stands in."""
+        return self.lexed.text
 
     def read(self, raw: RawStatement) -> StatementFacts:
         """Return the facts of a statement."""
@@ -120,15 +126,15 @@ class Reader:
         named = {name for act in found.acts for name in act.relations} if kind not in QUERIES else set()
         defined = Touch(self.catalog, [one for name in sorted(named) for one in self.catalog.find(name)])
         if secret or (defined and not reaches) or any(is_secret(root, acts, calls) for root in {kind, *inner}):
-            return all_of(self.text, raw.start, raw.end)
-        spans = tuple(one for one in connecting(self.text) if raw.start <= one[0] < raw.end)
+            return all_of(self.lexed, raw.start, raw.end)
+        spans = connecting(self.lexed, raw.start, raw.end)
         if not reaches:
             return Literals(spans)
         written = Touch(self.catalog, found.written.values())
         touches = (Touch(self.catalog, [*found.read.values(), *found.written.values()]), written)
         compares = compares or "marked-write" in acts
         meets = beside_marks(
-            self.text, (raw.start, raw.end), (kind, fields), touches, tuple(found.written.values()), compares=compares
+            self.lexed, (raw.start, raw.end), (kind, fields), touches, tuple(found.written.values()), compares=compares
         )
         return replace(together([Literals(spans), meets]), data=kind == "CopyStmt" and "marked-write" in acts)
 
@@ -286,13 +292,17 @@ class Reader:
     def alone(self) -> bool:
         """Whether the string holds no other statement."""
         raw = self._raw
-        return raw is not None and not self.text[: raw.start].strip() and not self.text[raw.end :].strip(b"; \t\r\n")
+        return (
+            raw is not None
+            and not self.lexed.text[: raw.start].strip()
+            and not self.lexed.text[raw.end :].strip(b"; \t\r\n")
+        )
 
     def slice(self) -> bytes:
         """Return the statement's own text."""
         if self._raw is None:
             raise NotUnderstoodError("a statement without a place")
-        return self.text[self._raw.start : self._raw.end].strip()
+        return self.lexed.text[self._raw.start : self._raw.end].strip()
 
 
 def _leaves_trace(kind: str, node: Node) -> bool:
