@@ -5,25 +5,38 @@ SIGTERM and SIGINT set the supervisor's `stop`; a second one ends the process at
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
 from gateway.errors import GatewayError
 from gateway.supervisor import Ready, Supervisor
 
+_YOUNG = 10_000
+"""Objects made and kept before the collector looks at them: a statement makes about a hundred, and keeps none."""
+
 
 def serve(supervisor: Supervisor, on_ready: Callable[[Ready], None]) -> None:
     """Run until stopped. Raises the `GatewayError` that ended it, if one did."""
     found: GatewayError | None = None
     try:
-        trio.run(serve_until_signalled, supervisor, on_ready)
+        trio.run(serve_until_signalled, supervisor, partial(_settled, on_ready))
     except* GatewayError as group:
         found = _first(group)
     if found is not None:
         raise found
+
+
+def _settled(on_ready: Callable[[Ready], None], ready: Ready) -> None:
+    """What was made by now stays: the collector need not look at it again and again while sessions wait."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
+    on_ready(ready)
 
 
 async def serve_until_signalled(supervisor: Supervisor, on_ready: Callable[[Ready], None]) -> None:

@@ -61,6 +61,8 @@ class RuleSet:
 
     def concerned(self, situation: Situation) -> tuple[int, ...]:
         """Return the places of the own rules that are about this subject and time: equal ones, equal verdicts."""
+        if not self.own:
+            return ()
         return tuple(place for place, rule in enumerate(self.own) if rule.concerns(situation))
 
 

@@ -25,6 +25,8 @@ from gateway.worker.outbox import Outbox
 
 _TURNS = 4
 """Turns before the other tasks of the process have theirs."""
+_ROUNDS = 4
+"""How often what came meanwhile is taken too, before the sync."""
 _SIDES = 256
 """Sides that are read in one turn."""
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
@@ -136,6 +138,23 @@ class Reactor:
             os.close(self._bell)
 
     def _turn(self, events: list[tuple[int, int]], nursery: trio.Nursery) -> None:
+        """Take what came, and what comes meanwhile; then have one sync for all of it, and send what it covers."""
+        touched: dict[Line, None] = {}
+        for _ in range(_ROUNDS):
+            touched |= self._round(events)
+            events = self._epoll.poll(0, _SIDES)
+            if not events:
+                break
+        if events:
+            touched |= self._round(events)
+        if touched:
+            self._sync(touched, nursery)
+            for line in touched:
+                if line.pipeline is not None:
+                    self._guarded(line, self._see_to, line, line.pipeline)
+
+    def _round(self, events: list[tuple[int, int]]) -> dict[Line, None]:
+        """Take what came; send what waits for nothing, and return the sessions that wait for the disk."""
         for number, what in events:
             found = self._legs.get(number)
             if found is None:
@@ -150,11 +169,15 @@ class Reactor:
             if line.pipeline is not None and line.pipeline.rests:
                 self._guarded(line, line.pipeline.go_on)
         touched, self._touched = self._touched, {}
-        if any(line.pipeline is not None and line.pipeline.unrecorded for line in touched):
-            self._sync(touched, nursery)
+        waiting: dict[Line, None] = {}
         for line in touched:
-            if line.pipeline is not None:
+            if line.pipeline is None:
+                continue
+            if line.pipeline.unrecorded:
+                waiting[line] = None
+            else:
                 self._guarded(line, self._see_to, line, line.pipeline)
+        return waiting
 
     def _read(self, pipeline: Pipeline, leg: Leg) -> None:
         if not pipeline.wants(leg.source):
