@@ -200,6 +200,20 @@ class Pipeline:
         """Whether something waits for its record to be on disk."""
         return self._target.unrecorded or self._client.unrecorded
 
+    @property
+    def held(self) -> int:
+        """Bytes that this session keeps: unfinished messages, and what the other sides have not taken."""
+        return self._session.held + self._client.size + self._target.size
+
+    def give_up(self) -> None:
+        """End the session, since all sessions together keep more than they may, and this one most."""
+        words = "hoop: too much is being sent at once, and this session keeps most of it; send less, or take answers"
+        self.perform(self._session.cut("53200", words, "memory"))
+        self._session.forget()
+        for box in (self._client, self._target):
+            if box.size > HIGH:
+                box.drop()
+
     def flush(self) -> None:
         """Send to both sides what may leave, as far as they take it. Raises `EvidenceFault`."""
         self._target.flush()

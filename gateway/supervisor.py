@@ -152,7 +152,7 @@ class Supervisor:
             why_none="people cannot log in here: the development issuer's realm has no client for it",
         )
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
-        reactor = self._reactor = Reactor(logs.worker.now)
+        reactor = self._reactor = Reactor(logs.worker.now, settings.limits.buffered)
         nursery.start_soon(reactor.run)
         worker = self._worker_of = self._worker(logs, approvals, events, reactor)
         nursery.start_soon(logs.worker.run, self._worker_resumed)
@@ -217,6 +217,7 @@ class Supervisor:
                 originals=settings.evidence.originals_kept,
             ),
             reactor=reactor,
+            share=settings.limits.connections_per_subject,
             results_wait=settings.evidence.results == "durable",
             sealing=SealingTerms(settings.evidence.recipients, settings.evidence.literals == "seal"),
         )

@@ -22,6 +22,8 @@ LINGER = 0.05
 """Seconds within which everything appended is on disk, also where nobody waits."""
 FAST = 0.002
 """Seconds: while the disk syncs faster, it is done in the event loop, which is cheaper than a thread."""
+LARGE = 1 << 20
+"""Bytes that are never written in the loop: however fast the disk, others would wait for it."""
 MODERATE = 0.02
 """Seconds: while it seems no slower, one sync in `_PROBE` is timed in the loop all the same."""
 _PROBE = 16
@@ -90,7 +92,7 @@ class GroupCommit:
 
         Raises `EvidenceFault`.
         """
-        if self._flushing or not self._is_fast():
+        if self._flushing or self.journal.pending_size > LARGE or not self._is_fast():
             return False
         try:
             batch = self.journal.take()
@@ -199,7 +201,7 @@ class GroupCommit:
             batch = self.journal.take()
             if batch is None:
                 return
-            if self._is_fast():
+            if len(batch.data) <= LARGE and self._is_fast():
                 self._commit(batch)
             else:
                 with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it

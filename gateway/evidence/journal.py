@@ -136,6 +136,8 @@ class Journal:
         self._tree, self._durable_tree = state.tree, state.tree.state()
         self._checkpoints: Checkpoints | None = None
         self._lines: list[bytes] = []
+        self.pending_size = 0
+        """Bytes that await a flush, roughly."""
         self._keys: list[tuple[str, bytes]] = []
         self._sealed: list[bytes] = []
         self._sealed_files = SealedFiles(directory, storage)
@@ -311,6 +313,7 @@ class Journal:
             self.leaves.add(added)
         if not self._lines:
             self._first_ts = now
+        self.pending_size += len(entry) + len(payload)
         self._lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), hexlify(salt), entry, payload))
         self._seq += 1
         return chain
@@ -323,7 +326,7 @@ class Journal:
         last = Quote(self.log, self._seq - 1, self._chain.value.hex())
         data, beside = b"".join(self._lines), (tuple(self._keys), tuple(self._sealed))
         batch = Batch(data, len(self._lines), self._first_ts, last, self._tree.state(), *beside)
-        self._lines, self._keys, self._sealed = [], [], []
+        self._lines, self._keys, self._sealed, self.pending_size = [], [], [], 0
         return batch
 
     def commit(self, batch: Batch) -> None:

@@ -66,6 +66,10 @@ class MessageReader:
         del self._buffer[:position]
         self._buffer += data
 
+    def clear(self) -> None:
+        """Let go of what is held."""
+        self._buffer, self._position = b"", 0
+
     @property
     def pending(self) -> int:
         """Bytes held that no message was made of yet."""

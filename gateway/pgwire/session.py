@@ -147,6 +147,11 @@ class Session:
         self._end(sqlstate, text, reason)
         return self._take()
 
+    def forget(self) -> None:
+        """Let go of the messages that are not whole: the session is over."""
+        self._client.reader.clear()
+        self._target.clear()
+
     def tell(self, notice: Report) -> list[Action]:
         """Send the client a notice of the gateway's own; only while an operation is held, when nothing else flows."""
         if self._x.held is not None and not self._x.closed:
@@ -199,6 +204,11 @@ class Session:
     def buffered(self) -> int:
         """Bytes from the client that wait; the driver stops reading above a bound while something is held."""
         return self._client.reader.pending
+
+    @property
+    def held(self) -> int:
+        """Bytes of messages of both sides that are not whole yet, or wait."""
+        return self._client.reader.pending + self._target.pending
 
     @property
     def awaits_message(self) -> bool:

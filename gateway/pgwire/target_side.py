@@ -72,6 +72,15 @@ class TargetSide:
         """Whether the client has been sent a part of a row only: nothing else can be said to it now."""
         return self._streaming > 0
 
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return len(self._pending)
+
+    def clear(self) -> None:
+        """Let go of it."""
+        self._pending.clear()
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the target."""
         if self._streaming:

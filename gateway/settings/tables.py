@@ -203,6 +203,8 @@ class LimitsTable(Table):
     startup: Size = 10_000
     login: PositiveDuration = 10 * SECOND
     connections: Annotated[int, AfterValidator(positive)] = 200
+    connections_per_subject: Annotated[int, AfterValidator(positive)] = 100
+    buffered: Size = 256 * 2**20
     token: Size = 16 * 2**10
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import trio
@@ -86,6 +86,8 @@ class Surroundings:
     reactor: Reactor
     results_wait: bool
     """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
+    share: int = field(default=100, kw_only=True)
+    """`[limits] connections_per_subject`."""
     sealing: SealingTerms
 
 

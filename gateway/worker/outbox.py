@@ -80,8 +80,13 @@ class Outbox:
                 elif not self._send_some():
                     return
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.broken, self.blocked, self.size = True, False, 0
-            self._queue.clear()
+            self.drop()
+
+    def drop(self) -> None:
+        """Send nothing more, also not the rest of what was sent in part."""
+        self._cut_in_two = self.cut
+        self.broken, self.blocked, self.size = True, False, 0
+        self._queue.clear()
 
     def _send_some(self) -> bool:
         """Send a part of the queue; False: nothing may leave, or it was not taken."""

@@ -65,13 +65,17 @@ class Line:
     client: Leg
     target: Leg
     pipeline: Pipeline | None = None
+    held: int = 0
+    """Bytes that it keeps, as last seen."""
 
 
 class Reactor:
     """Serves the sessions of one worker, whose records go to `log`, while `run` runs."""
 
-    def __init__(self, log: GroupCommit) -> None:
+    def __init__(self, log: GroupCommit, bound: int = 256 << 20) -> None:
+        """Keep no more than `bound` bytes for all sessions together (`[limits] buffered`)."""
         self._log = log
+        self._held, self._bound = 0, bound
         self._epoll = select.epoll()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, _READ)
@@ -104,6 +108,8 @@ class Reactor:
             yield
         finally:
             line.pipeline = None
+            self._held -= line.held
+            line.held = 0
             for leg in (line.target, line.client):
                 del self._legs[leg.number]
                 self._watch(leg, 0)
@@ -209,8 +215,22 @@ class Reactor:
         for line in waiting:
             self.touch(line)
 
+    def _count(self, line: Line, held: int) -> None:
+        """Keep the sum of what sessions keep; above the bound, the one that keeps most has to go."""
+        self._held += held - line.held
+        line.held = held
+        if self._held > self._bound:
+            most = max((each for each, _ in self._legs.values()), key=lambda each: each.held)
+            if most.pipeline is not None:
+                self._guarded(most, most.pipeline.give_up)
+                self._held += most.pipeline.held - most.held
+                most.held = most.pipeline.held
+
     def _see_to(self, line: Line, pipeline: Pipeline) -> None:
         pipeline.flush()
+        held = pipeline.held
+        if held != line.held:
+            self._count(line, held)
         if pipeline.rests:
             self._touched[line] = None
         for leg in (line.client, line.target):
@@ -221,6 +241,8 @@ class Reactor:
     def _watch(self, leg: Leg, wanted: int) -> None:
         """Have epoll watch for what is wanted; asked for nothing, it would still tell of a side that is gone."""
         number = leg.number
+        if self._epoll.closed:
+            return
         if not leg.watched and wanted:
             self._epoll.register(number, wanted)
         elif leg.watched and wanted:

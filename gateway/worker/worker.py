@@ -6,6 +6,7 @@ forbidden one sound the same; and that no target is contacted for somebody who m
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -74,14 +75,17 @@ class Worker:
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
         self._salt = around.entropy.bytes(32)
+        self._shares: Counter[tuple[str, str]] = Counter()
 
     async def handle(self, arrival: Arrival) -> None:
         """Log a client in and run its session."""
         principal: Principal | None = None
+        key: tuple[str, str] | None = None
         try:
             shown = thumbprint(arrival.certificate) if arrival.certificate is not None else None
             credential = await self._admission.admit(arrival.token, arrival.client_address, shown)
             principal = credential.principal
+            key = self._take_share(principal)
             session = await self._open(arrival, credential)
         except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone
             await self._turn_away(arrival, principal, fault)
@@ -89,7 +93,21 @@ class Worker:
         except EvidenceFault:
             await arrival.stream.send_all(_fatal("58030", "hoop: the record cannot be written"))
             return
-        await session.run()
+        else:
+            await session.run()
+        finally:
+            if key is not None:
+                self._shares[key] -= 1
+                self._shares += Counter()  # forgets who has none
+
+    def _take_share(self, principal: Principal) -> tuple[str, str]:
+        """Count a session of its subject, from its login to its end: nobody takes the places of all others."""
+        key = (principal.issuer, principal.subject)
+        if self._shares[key] >= self.around.share:
+            words = "hoop: this subject has as many sessions as one subject may; close some first"
+            raise LoginRefused(words, "53300", "the subject's share of the connections")
+        self._shares[key] += 1
+        return key
 
     async def cancel(self, pid: int, key: bytes) -> None:
         """Take a CancelRequest; one that proves nothing is dropped without a word."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -216,3 +216,30 @@ async def test_a_message_that_came_with_the_end_is_taken_first(scene: Scene) -> 
         assert (await take(short.target, len(query(b"select")))) == query(b"select")
         await short.pipeline.over.wait()
         assert short.pipeline.reason == "client"
+
+
+async def test_unfinished_messages_of_all_sessions_are_bounded_together(tmp_path: Path) -> None:
+    """Each may keep a long message; together they may not: who keeps most is ended, the others never notice."""
+    journal = open_journal(tmp_path)
+    scene = Scene(journal)
+    scene.reactor = Reactor(GroupCommit(journal), 3 << 20)
+    half = query(b"select " + b" " * 10_000_000)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(trio.fail_after(20))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(scene.reactor.run)
+        sessions = [await stack.enter_async_context(scene.session()) for _ in range(4)]
+        for served, size in zip(sessions[:3], (800_000, 900_000, 1_000_000), strict=True):
+            await served.agent.send_all(half[:size])
+            while served.session.held < size:
+                await trio.lowlevel.checkpoint()
+        await sessions[3].agent.send_all(query(b"drop table t"))
+        assert (await sessions[3].agent.receive_some())[:1] == b"E"
+        assert not any(served.pipeline.over.is_set() for served in sessions)
+        nursery.start_soon(sessions[2].agent.send_all, half[1_000_000:1_700_000])
+        await sessions[2].pipeline.over.wait()
+        assert b"C53200\0" in await sessions[2].agent.receive_some()
+        assert sessions[2].session.held == 0
+        assert [served.pipeline.over.is_set() for served in sessions] == [False, False, True, False]
+        nursery.cancel_scope.cancel()
+    journal.close()

@@ -52,20 +52,25 @@ def _judged_form(
 
 def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> bytes:
     """Return the canonical payload of a judged statement: its text, the reason, and what it binds."""
-    parts = []
+    parts = ["{"]  # flat: a value may be large, and every text around it would copy it once more
     if bound := statement.parameters:
-        parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}]')
+        parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}],')
     if statement.name:
-        parts.append(f'"name":{quoted(text(statement.name))}')
+        parts.append(f'"name":{quoted(text(statement.name))},')
     if bound:
-        parts.append(f'"parameters":[{",".join([_member(parameter(each)) for each in bound])}]')
+        parts.append('"parameters":[')
+        for each in bound:
+            _add_member(parts, parameter(each))
+            parts.append(",")
+        parts[-1] = "],"
     if predicate_touch:
-        parts.append(f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}]')
-    parts.append(_reason(verdict.reason))
-    parts.append(f'"sql":{_member(wire(statement.sql))}')
+        parts.append(f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}],')
+    parts += (_reason(verdict.reason), ',"sql":')
+    _add_member(parts, wire(statement.sql))
     if bound:
-        parts.append(f'"types":[{",".join([str(each.type_oid) for each in bound])}]')
-    return ("{" + ",".join(parts) + "}").encode()
+        parts.append(f',"types":[{",".join([str(each.type_oid) for each in bound])}]')
+    parts.append("}")
+    return "".join(parts).encode()
 
 
 @lru_cache(maxsize=_KEPT)
@@ -73,11 +78,14 @@ def _reason(reason: str) -> str:
     return f'"reason":{quoted(text(reason))}'
 
 
-def _member(value: Json) -> str:
+def _add_member(parts: list[str], value: Json) -> None:
     """Encode what `wire` and `parameter` give: NULL, or an object of one or two texts."""
     if not isinstance(value, dict):
-        return "null"
-    return "{" + ",".join([f'"{key}":{quoted(str(value[key]))}' for key in sorted(value)]) + "}"
+        parts.append("null")
+        return
+    for place, key in enumerate(sorted(value)):
+        parts += (f'{"," if place else "{"}"{key}":', quoted(str(value[key])))
+    parts.append("}")
 
 
 def prepare(
