@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mouse", action="store_true", help="let the mouse scroll (the terminal then selects with shift)"
     )
+    parser.add_argument(
+        "--key",
+        metavar="FILE",
+        default=os.environ.get("HOOP_SIGNING_KEY"),
+        help="the SSH key that signs approvals where the gateway asks for signatures (default: $HOOP_SIGNING_KEY)",
+    )
     parser.add_argument("--version", action="version", version=f"hoop-tui {__version__}")
     options = parser.parse_args(arguments)
     socket = Path(options.socket or os.environ.get("HOOP_SOCKET") or "state/control.sock")
@@ -51,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_file()
     from hoop_tui.app import HoopApp
 
-    app = HoopApp(socket, encoding=getattr(sys.__stderr__, "encoding", None))
+    key = str(Path(options.key).expanduser()) if options.key else None
+    app = HoopApp(socket, encoding=getattr(sys.__stderr__, "encoding", None), signing_key=key)
     app.run(mouse=options.mouse)
     return app.return_code or 0
 

@@ -31,8 +31,18 @@ from hoop_tui.screens.dialogs import Dialog
 from hoop_tui.screens.frame import Frame
 from hoop_tui.screens.help import HelpScreen
 from hoop_tui.screens.live import LiveScreen
+from hoop_tui.screens.login import LoginDialog
 from hoop_tui.screens.replay import ReplayScreen
-from hoop_tui.state import Approval, ApprovalChanged, Attempt, Attempted, AttemptPhase
+from hoop_tui.signing import NotSigned, sign
+from hoop_tui.state import (
+    Approval,
+    ApprovalChanged,
+    Attempt,
+    Attempted,
+    AttemptPhase,
+    GrantsListed,
+    LoginSeen,
+)
 from hoop_tui.store import Store
 from hoop_tui.theme import NIGHT
 
@@ -67,7 +77,10 @@ class HoopApp(App[None]):
         environment: Mapping[str, str] | None = None,
         encoding: str | None = "utf-8",
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        signing_key: str | None = None,
     ) -> None:
+        """`signing_key` is the file of the SSH key that signs receipts where the gateway asks for signatures."""
+        self.signing_key = signing_key
         environment = os.environ if environment is None else environment
         self.glyphs: Glyphs = choose(environment, encoding)
         super().__init__()
@@ -150,9 +163,24 @@ class HoopApp(App[None]):
         self.action_view("replay")
         self.call_later(self._open_recording, session_id)
 
-    def decide(self, approval: Approval, reason: str, *, approve: bool) -> None:
-        """Send a decision; what becomes of it comes back through the store."""
-        self._work(partial(self._decide, approval, reason, approve), group="decisions")
+    def decide(self, approval: Approval, reason: str, *, approve: bool, seconds: int | None = None) -> None:
+        """Send a decision, signed where that is asked for; what becomes of it comes back through the store."""
+        self._work(partial(self._decide, approval, reason, approve, seconds), group="decisions")
+
+    def withdraw(self, id_: ApprovalId, reason: str) -> None:
+        """Take a grant back and show the gateway's answer."""
+        self._work(partial(self._withdraw, id_, reason), group="decisions")
+
+    def action_login(self) -> None:
+        """Begin a login and show its code."""
+        if self.store.state.live:
+            self._work(self._login, group="login", exclusive=True)
+        else:
+            self._say("the gateway is lost: nobody can log in", "bad")
+
+    def action_logout(self) -> None:
+        """End the login."""
+        self._work(self._logout, group="login", exclusive=True)
 
     def fetch(self, id_: ApprovalId) -> None:
         """Ask for a request with its whole statement."""
@@ -175,17 +203,61 @@ class HoopApp(App[None]):
         work: WorkType[None] = job
         self.run_worker(work, group=group, exclusive=exclusive)
 
-    async def _decide(self, approval: Approval, reason: str, approve: bool) -> None:
+    async def _login(self) -> None:
+        dialog: LoginDialog | None = None
+        try:
+            code = await self.client.request("login.start")
+            dialog = LoginDialog(code if isinstance(code, dict) else {})
+            await self.push_screen(dialog)
+            seconds = intake.count(code, "seconds") if isinstance(code, dict) else 0
+            found = intake.login({"login": await self.client.request("login.wait", patience=seconds + 60.0)})
+        except (Refusal, Malformed, LineLost) as error:
+            words, role = f"not logged in: {error}".replace("not logged in: not logged in", "not logged in"), "bad"
+        else:
+            self.store.apply(LoginSeen(found))
+            words, role = f"logged in as {found.operator if found else 'nobody'}", "ok"
+        if dialog is not None and dialog.is_mounted:
+            dialog.dismiss()
+        self._say(words, role)
+
+    async def _logout(self) -> None:
+        try:
+            await self.client.request("login.end")
+        except (Refusal, Malformed, LineLost) as error:
+            self._say(f"UNKNOWN whether the login ended: {error}", "bad")
+        else:
+            self.store.apply(LoginSeen(None))
+            self._say("logged out", "ok")
+
+    async def _withdraw(self, id_: ApprovalId, reason: str) -> None:
+        try:
+            await self.client.request("grants.withdraw", id=id_, reason=reason)
+            found = intake.grants(await self.client.listing("grants.list"))
+        except (Refusal, Malformed) as refusal:
+            self._say(f"not withdrawn: {refusal}", "bad")
+        except LineLost:
+            self._say(f"UNKNOWN whether {id_} was withdrawn: no answer; the list will tell", "bad")
+        else:
+            self.store.apply(GrantsListed(found))
+            self._say(f"withdrawn {id_}", "ok")
+
+    async def _decide(self, approval: Approval, reason: str, approve: bool, seconds: int | None) -> None:
         def told(phase: AttemptPhase, message: str = "") -> None:
             self.store.apply(Attempted(approval.id, Attempt(approve, phase, message)))
 
-        told(AttemptPhase.SENT)
         method = "approvals.approve" if approve else "approvals.deny"
+        params: dict[str, Any] = {"id": approval.id, "hash": approval.hash, "reason": reason}
+        if seconds is not None:
+            params |= {"seconds": seconds, "scope": "rule"}
+        gateway = self.store.state.gateway
         try:
-            answer = intake.approval(
-                await self.client.request(method, id=approval.id, hash=approval.hash, reason=reason)
-            )
-        except (Refusal, Malformed) as refusal:
+            if approve and gateway is not None and gateway.assurance == "signed":
+                told(AttemptPhase.SIGNING)
+                receipt = await self.client.exact("approvals.receipt", **params)
+                params["signature"] = await sign(receipt, approval, params, self.signing_key)
+            told(AttemptPhase.SENT)
+            answer = intake.approval(await self.client.request(method, **params))
+        except (Refusal, Malformed, NotSigned) as refusal:
             told(AttemptPhase.REFUSED, f"{refusal}")
             await self._fetch(approval.id)
         except LineLost:

@@ -39,8 +39,10 @@ from hoop_tui.state import (
     ApprovalsListed,
     Connecting,
     Gap,
+    GrantsListed,
     Greeted,
     Happening,
+    LoginSeen,
     Lost,
     SessionsListed,
     TailSeen,
@@ -118,6 +120,10 @@ class ControlClient:
         Raises Refusal where it answers that it did not do it, LineLost where it does not answer.
         """
         return self._scrub((await self._call(method, params, patience)).result)
+
+    async def exact(self, method: str, /, **params: Any) -> Any:
+        """Ask as `request` does, and return the answer as it came: to be signed, never to be shown."""
+        return (await self._call(method, params, ANSWER_SECONDS)).result
 
     async def listing(self, method: str, **params: Any) -> list[Any]:
         """Ask for a list and follow it to its end. Raises as `request` does."""
@@ -231,6 +237,8 @@ class ControlClient:
                 self._busy = False
                 self._deliver(SessionsListed(intake.sessions(await self._ask(self.listing("sessions.list")))))
             if number % PULSE_EVERY == 0:
+                self._deliver(LoginSeen(intake.login(await self._ask(self.request("login.show")))))
+                self._deliver(GrantsListed(intake.grants(await self._ask(self.listing("grants.list")))))
                 # A line that only looks open is found out here.
                 status = await self._ask(self.request("status"))
                 self._deliver(intake.health(status))

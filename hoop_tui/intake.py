@@ -18,8 +18,10 @@ from hoop_tui.state import (
     ApprovalChanged,
     Gap,
     Gateway,
+    Grant,
     Happening,
     HealthSeen,
+    Login,
     Ran,
     Session,
     SessionChanged,
@@ -114,6 +116,10 @@ def approval(raw: object) -> Approval | None:
         hidden=count(raw, HIDDEN_KEY),
         cut=raw.get("statement_cut") is True,
         length=count(raw, "statement_length") or len(text(raw, "statement")),
+        needed=count(raw, "approvals_needed") or 1,
+        agreed=tuple(text(vote, "approver") for vote in _objects(raw.get("votes"))),
+        missing=texts(raw, "missing"),
+        sessions=texts(raw, "sessions"),
     )
 
 
@@ -121,6 +127,41 @@ def approvals(raw: object) -> tuple[Approval, ...]:
     """Read a list of approval objects."""
     items = raw if isinstance(raw, list) else []
     return tuple(value for value in map(approval, items) if value is not None)
+
+
+def login(raw: object) -> Login | None:
+    """Read the login in an answer about who is here; None: nobody logged in."""
+    found = raw.get("login") if isinstance(raw, Mapping) else None
+    if not isinstance(found, Mapping) or not text(found, "operator"):
+        return None
+    return Login(
+        operator=text(found, "operator"),
+        subject=text(found, "subject"),
+        roles=frozenset(texts(found, "roles")),
+        groups=frozenset(texts(found, "groups")),
+        until=parse_time(found.get("until")),
+    )
+
+
+def grants(raw: object) -> tuple[Grant, ...]:
+    """Read a list of grants."""
+    return tuple(
+        Grant(
+            id=ApprovalId(text(item, "id")),
+            subject=text(item, "subject"),
+            connection=text(item, "connection"),
+            scope=text(item, "scope"),
+            rules=texts(item, "rules"),
+            expires=parse_time(item.get("expires")),
+            by=text(item, "by"),
+        )
+        for item in _objects(raw)
+        if text(item, "id")
+    )
+
+
+def _objects(raw: object) -> tuple[Raw, ...]:
+    return tuple(item for item in raw if isinstance(item, Mapping)) if isinstance(raw, list) else ()
 
 
 def tail(raw: Raw) -> Tail:

@@ -40,6 +40,30 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Who logged in at the issuer from this terminal, and until when that lets them decide."""
+
+    operator: str
+    subject: str
+    roles: frozenset[str]
+    groups: frozenset[str]
+    until: Micros | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Leave for a period that a reviewer gave an agent; `id` is the approval's that gave it."""
+
+    id: ApprovalId
+    subject: str
+    connection: str
+    scope: str
+    rules: tuple[str, ...]
+    expires: Micros | None
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """Whom the console talks to, and who its operator is there."""
 
@@ -51,11 +75,25 @@ class Gateway:
     groups: frozenset[str]
     assurance: str
     time: GatewayTime
+    login: Login | None = None
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether deciding takes a login that there is not."""
+        return self.assurance != "uid" and self.login is None
 
     @property
     def decides(self) -> bool:
-        """Whether this operator may decide at all."""
-        return "decide" in self.roles
+        """Whether this operator may decide at all, as things are."""
+        roles = self.roles if self.login is None else self.login.roles
+        return not self.needs_login and "decide" in roles
+
+    @property
+    def person(self) -> tuple[str, str, frozenset[str]]:
+        """Name, subject and groups of who decides here: of the login, else of the account."""
+        if self.login is not None:
+            return self.login.operator, self.login.subject, self.login.groups
+        return self.operator, self.subject, self.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +163,14 @@ class Approval:
     """The statement is not whole: lists and events carry its beginning only."""
     length: int
     """Characters of the whole statement."""
+    needed: int = 1
+    """How many people must approve."""
+    agreed: tuple[str, ...] = ()
+    """Who approved already."""
+    missing: tuple[str, ...] = ()
+    """Whose approvals are missing."""
+    sessions: tuple[str, ...] = ()
+    """Rules for which the agent may be let through for a period."""
 
     @property
     def pending(self) -> bool:
@@ -135,6 +181,7 @@ class Approval:
 class AttemptPhase(Enum):
     """What is known of a decision that was sent."""
 
+    SIGNING = "signing"
     SENT = "sent"
     UNKNOWN = "unknown"
     ACCEPTED = "accepted"
@@ -196,6 +243,7 @@ class State:
     sessions: Mapping[SessionId, Session] = field(default_factory=lambda: MappingProxyType({}))
     approvals: Mapping[ApprovalId, Approval] = field(default_factory=lambda: MappingProxyType({}))
     attempts: Mapping[ApprovalId, Attempt] = field(default_factory=lambda: MappingProxyType({}))
+    grants: tuple[Grant, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -285,6 +333,20 @@ class HealthSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginSeen:
+    """The gateway told who is logged in from this terminal; None: nobody."""
+
+    login: Login | None
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsListed:
+    """The gateway's list of what is granted for a period: replaces ours."""
+
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TailSeen:
     """Something for the tail; the state itself stays as it is."""
 
@@ -302,6 +364,8 @@ Happening: TypeAlias = (
     | ApprovalChanged
     | Attempted
     | HealthSeen
+    | LoginSeen
+    | GrantsListed
     | TailSeen
 )
 
@@ -333,6 +397,11 @@ def reduce(state: State, happening: Happening) -> State:
             return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
         case HealthSeen(head=head, window=window, fault=fault):
             return replace(state, head=head, window=window, fault=fault)
+        case LoginSeen(login=login):
+            known = state.gateway
+            return state if known is None else replace(state, gateway=replace(known, login=login))
+        case GrantsListed(grants=grants):
+            return replace(state, grants=grants)
         case TailSeen():
             return state
 

@@ -27,6 +27,11 @@ def paint_answer(
         return None
     verb = "approve" if attempt.approve else "deny"
     match attempt.phase:
+        case AttemptPhase.SIGNING:
+            return (
+                Span(f"{glyphs.todo} SIGNING", "wait-strong"),
+                Span(": touch the key if it asks; nothing is sent yet"),
+            )
         case AttemptPhase.SENT:
             return (
                 Span(f"{glyphs.todo} {verb.upper()} SENT", "wait-strong"),
@@ -38,15 +43,20 @@ def paint_answer(
         case AttemptPhase.REFUSED:
             return (Span(f"{glyphs.deny} NOT DONE", "bad-strong"), Span(f": {attempt.message}", "bad"))
         case AttemptPhase.ACCEPTED:
-            return (Span(f"{glyphs.todo} {verb.upper()} TAKEN", "wait-strong"), Span(": waiting for its record"))
+            more = (
+                f"others must approve too: {', '.join(approval.missing)}"
+                if approval.agreed
+                else "waiting for its record"
+            )
+            return (Span(f"{glyphs.todo} {verb.upper()} TAKEN", "wait-strong"), Span(f": {more}"))
 
 
 def by_whom(approval: Approval, gateway: Gateway | None) -> str:
     """Return `by you` where the approver is this operator."""
     if not approval.approver:
         return ""
-    own = gateway is not None and approval.approver in {gateway.operator, gateway.subject} - {""}
-    return "by you" if own else f"by {approval.approver}"
+    mine = set() if gateway is None else set(gateway.person[:2]) - {""}
+    return "by you" if approval.approver in mine else f"by {approval.approver}"
 
 
 def _decided(approval: Approval, gateway: Gateway | None, glyphs: Glyphs) -> Line:

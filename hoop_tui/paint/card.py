@@ -129,6 +129,11 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     lines += _fact("where", dot.join(filter(None, where)), width, "text")
     lines += _fact("rule", ": ".join(filter(None, rule)), width, "text")
     lines += _fact("impact", dot.join(impact), width, "text")
+    if approval.needed > 1:
+        agreed = f"{len(approval.agreed)} of {approval.needed} approved"
+        agreed += f": {', '.join(approval.agreed)}" if approval.agreed else ""
+        missing = f"missing {', '.join(approval.missing)}" if approval.missing and approval.pending else ""
+        lines += _fact("people", dot.join(filter(None, [agreed, missing])), width, "wait-strong")
     return lines
 
 
@@ -195,6 +200,10 @@ def _consequences(approval: Approval, width: int, glyphs: Glyphs) -> list[Line]:
             f"Exactly these bytes run once, on {approval.connection}, as {approval.role or 'the connection’s role'}. "
             "The gateway hashes and judges them again first; if anything changed, nothing runs."
         )
+        if approval.needed > len(approval.agreed) + 1:
+            approve = "Others must approve too; nothing runs before. Then: " + approve[0].lower() + approve[1:]
+        if approval.sessions:
+            approve += " You may let this agent through for a period, by this rule: then it is not asked about."
         for title, text in (("if you do nothing", nothing), ("if you approve", approve)):
             lines += [BLANK, section(title, width, glyphs), *wrap(_plain_quotes(text, glyphs), width - 1, "text")]
     lines += [BLANK, section("identity of this request", width, glyphs)]

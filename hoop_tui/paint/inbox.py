@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.model import Micros
-from hoop_tui.clock import time_of_day
+from hoop_tui.clock import countdown, time_of_day
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import Line, Row, Span, fit, one_line
 from hoop_tui.paint.answer import WORDS, by_whom
@@ -43,12 +43,13 @@ def is_mine(approval: Approval, gateway: Gateway | None) -> bool:
     """Say whether this operator might decide: has the role, did not ask for it, and is among the reviewers."""
     if gateway is None or not gateway.decides:
         return False
-    own = {gateway.subject, gateway.operator} - {""}
-    if approval.subject in own or approval.owner in own:
+    name, subject, groups = gateway.person
+    own = {subject, name} - {""}
+    if approval.subject in own or approval.owner in own or name in approval.agreed:
         return False
-    if not approval.reviewers or not gateway.groups:
+    if not approval.reviewers or not groups:
         return True
-    names = {f"group:{group}" for group in gateway.groups} | {f"sub:{gateway.subject}", f"operator:{gateway.operator}"}
+    names = {f"group:{group}" for group in groups} | {f"sub:{subject}", f"operator:{name}"}
     return bool(names & set(approval.reviewers))
 
 
@@ -70,6 +71,27 @@ def paint_inbox(inbox: Inbox, state: State, now: Micros | None, width: int, glyp
         for approval in approvals:
             line = _paint_row(approval, state.attempts.get(approval.id), state.gateway, now, width, glyphs)
             rows.append(Row(approval.id, line))
+    return [*rows, *_paint_grants(state, now, width, glyphs)]
+
+
+GRANT = "grant "
+"""Begins the key of a row that is a grant's, not a request's."""
+
+
+def _paint_grants(state: State, now: Micros | None, width: int, glyphs: Glyphs) -> list[Row]:
+    """Paint who is let through for a period, where there is anybody."""
+    if not state.grants:
+        return []
+    rows = [Row(None, ()), Row(None, section("let through for a while", width, glyphs, str(len(state.grants))))]
+    for grant in state.grants:
+        left = countdown(grant.expires - now) if grant.expires is not None and now is not None else ""
+        what = ", ".join(grant.rules) or "the connection"
+        words = f"{grant.subject} on {grant.connection}: {what}, by {grant.by}"
+        line = (
+            Span(f"{glyphs.live} {fit(left, 7, glyphs.ellipsis)} ", "wait"),
+            Span(fit(words, max(0, width - 10), glyphs.ellipsis)),
+        )
+        rows.append(Row(f"{GRANT}{grant.id}", line))
     return rows
 
 
@@ -81,7 +103,7 @@ def _paint_row(
     what = fit(approval.operation, 9, cut)
     if approval.pending:
         left = remaining(approval, now)
-        sign, mark = _pending_mark(attempt, glyphs)
+        sign, mark = _pending_mark(approval, attempt, glyphs)
         head: Line = (
             Span(f"{sign} ", "wait"),
             Span(fit(left.text, 7, cut) + " ", left.role),
@@ -103,12 +125,14 @@ def _paint_row(
     return (*head, *middle, Span(what + " ", "dim"), Span(fit(flat, max(0, width - used), cut), "sql"))
 
 
-def _pending_mark(attempt: Attempt | None, glyphs: Glyphs) -> tuple[str, str]:
+def _pending_mark(approval: Approval, attempt: Attempt | None, glyphs: Glyphs) -> tuple[str, str]:
     match attempt.phase if attempt else None:
         case AttemptPhase.SENT | AttemptPhase.ACCEPTED:
             return glyphs.todo, "SENT "
         case AttemptPhase.UNKNOWN:
             return glyphs.warning, "UNKNOWN "
+        case _ if approval.needed > 1:
+            return glyphs.approve, f"{len(approval.agreed)}/{approval.needed} "
         case _:
             return glyphs.approve, ""
 

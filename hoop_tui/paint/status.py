@@ -55,7 +55,7 @@ def paint_status(state: State, now: Micros | None, monotonic: int, width: int, g
         Span(f"head {state.head}" if state.head else "", "bar-faint"),
         Span(state.window, "bar-faint"),
     ]
-    right = (Span(f" {_who(state)} ", "bar"),)
+    right = (Span(f" {_who(state, now)} ", "bar"),)
     for part in parts:
         fits = width_of((*left, *right)) + len(part.text) + 4 <= width
         if part.text and (fits or part.role == "bar-bad"):
@@ -84,13 +84,18 @@ def _waiting(state: State, now: Micros | None) -> str:
     return f"{len(pending)} pending{next_}"
 
 
-def _who(state: State) -> str:
+def _who(state: State, now: Micros | None) -> str:
     gateway = state.gateway
     if gateway is None:
         return "nobody yet"
-    who = gateway.operator or gateway.subject or "unnamed operator"
+    name, subject, _ = gateway.person
+    who = name or subject or "unnamed operator"
     how = f" ({gateway.assurance})" if gateway.assurance else ""
-    return f"{who} {'decides' if gateway.decides else 'watches'}{how}"
+    if gateway.needs_login:
+        return f"{who} watches; to decide :login"
+    until = gateway.login.until if gateway.login is not None else None
+    left = f" {countdown(until - now)}" if until is not None and now is not None else ""
+    return f"{who} {'decides' if gateway.decides else 'watches'}{how}{left}"
 
 
 def _filled(content: Line) -> Line:

@@ -19,8 +19,8 @@ from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import of_verdict
 from hoop_tui.lines import Line, Span, one_line
 from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context, section
-from hoop_tui.paint.inbox import paint_inbox, sort_inbox
-from hoop_tui.screens.dialogs import ApproveDialog, DecisionDialog, DenyDialog
+from hoop_tui.paint.inbox import GRANT, paint_inbox, sort_inbox
+from hoop_tui.screens.dialogs import ApproveDialog, DenyDialog, WithdrawDialog
 from hoop_tui.screens.frame import WIDE, Frame
 from hoop_tui.state import Approval, Attempt, AttemptPhase, Tail
 from hoop_tui.theme import role_of_verdict
@@ -159,12 +159,16 @@ class ApprovalsScreen(Frame):
             return "open the card first: enter"
         if not state.live:
             return "the gateway is lost: what is shown is stale, nothing can be decided"
+        if state.gateway is not None and state.gateway.needs_login:
+            return "deciding needs a login, not older than 10 minutes: :login"
         if state.gateway is None or not state.gateway.decides:
             return "you may watch, not decide"
+        if approve and state.gateway.person[0] in approval.agreed:
+            return "you approved it already; another person must do so too"
         if not approval.pending:
             return f"already {approval.state}"
         attempt = state.attempts.get(approval.id)
-        if attempt is not None and attempt.phase is not AttemptPhase.REFUSED:
+        if attempt is not None and attempt.phase in {AttemptPhase.SIGNING, AttemptPhase.SENT, AttemptPhase.UNKNOWN}:
             return "your decision is under way"
         if not approve:
             return ""
@@ -185,12 +189,26 @@ class ApprovalsScreen(Frame):
         if obstacle or approval is None:
             self.say(obstacle)
             return
-        dialog: DecisionDialog = ApproveDialog(approval) if approve else DenyDialog(approval)
-        self.app.push_screen(dialog, lambda reason: self._send(approval, reason, approve=approve))
+        if not approve:
+            self.app.push_screen(DenyDialog(approval), lambda reason: self._send(approval, reason, approve=False))
+            return
+        dialog = ApproveDialog(approval)
+        self.app.push_screen(dialog, lambda reason: self._send(approval, reason, approve=True, seconds=dialog.seconds))
 
-    def _send(self, approval: Approval, reason: str | None, *, approve: bool) -> None:
+    def _send(self, approval: Approval, reason: str | None, *, approve: bool, seconds: int | None = None) -> None:
         if reason is not None:
-            self.console.decide(approval, reason, approve=approve)
+            self.console.decide(approval, reason, approve=approve, seconds=seconds)
+
+    def action_withdraw(self) -> None:
+        """Open the dialog that takes the selected grant back."""
+        selected = (self.inbox.selected or "").removeprefix(GRANT)
+        grant = next((each for each in self.store.state.grants if each.id == selected), None)
+        if grant is None or not (self.inbox.selected or "").startswith(GRANT):
+            self.say("select a grant first (below the requests)")
+            return
+        self.app.push_screen(
+            WithdrawDialog(grant), lambda reason: self.console.withdraw(grant.id, reason) if reason else None
+        )
 
     def _show_inbox(self) -> None:
         state = self.store.state

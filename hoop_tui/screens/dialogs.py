@@ -22,7 +22,7 @@ from hoop_tui.lines import Line, Span, fit, wrap
 from hoop_tui.paint.card import remaining
 from hoop_tui.risk import high_risk
 from hoop_tui.sanitize import scrub
-from hoop_tui.state import Approval, Session
+from hoop_tui.state import Approval, Grant, Session
 from hoop_tui.widgets.bar import Bar
 
 if TYPE_CHECKING:
@@ -79,8 +79,10 @@ class Dialog(ModalScreen[str | None]):
             yield Bar(self._paint_state, id="dialog-state")
 
     def on_mount(self) -> None:
-        """Begin with the reason."""
-        self.query_one("#reason", Input).focus()
+        """Begin with the reason, where there is one."""
+        for field in self.query(Input).results(Input):
+            field.focus()
+            break
 
     def summary(self) -> list[Line]:
         """Return the lines above the fields."""
@@ -185,7 +187,10 @@ class DecisionDialog(Dialog):
 
 
 class ApproveDialog(DecisionDialog):
-    """Approve: a reason, four digits, for high risk the target's name."""
+    """Approve: a reason, four digits, for high risk the target's name; where the rule lets it be, a period."""
+
+    seconds: int | None = None
+    """The period to let the agent through, once sent."""
 
     def summary(self) -> list[Line]:
         """What will run, and which digits to type."""
@@ -204,10 +209,23 @@ class ApproveDialog(DecisionDialog):
         yield Input(id="reason", compact=True)
         yield Bar(lambda _: (Span("the hash's first four digits, by hand", "label"),))
         yield HandTyped(id="code", compact=True, max_length=CODE_DIGITS, select_on_focus=False)
+        if self.approval.sessions:
+            yield Bar(lambda _: (Span("let this agent through for so many minutes; empty: only this once", "label"),))
+            yield Input(id="period", compact=True, max_length=4, restrict=r"[0-9]*")
         if high_risk(self.approval):
             name = self.approval.connection
             yield Bar(lambda width: (Span(fit(f"the target's name, by hand: {name}", width), "label"),))
             yield HandTyped(id="target", compact=True, select_on_focus=False)
+
+    @property
+    def period(self) -> str:
+        """What was typed as minutes."""
+        return self.query_one("#period", Input).value.strip() if self.approval.sessions else ""
+
+    def action_send(self) -> None:
+        """Note the period, and send."""
+        self.seconds = int(self.period) * 60 if self.period else None
+        super().action_send()
 
     def missing(self) -> list[str]:
         """Reason, digits, name."""
@@ -215,6 +233,8 @@ class ApproveDialog(DecisionDialog):
         code = self.approval.hash[:CODE_DIGITS].lower()
         if len(code) < CODE_DIGITS or self.query_one("#code", Input).value.strip().lower() != code:
             missing.append("the four digits")
+        if self.approval.sessions and self.query_one("#period", Input).value.strip("0") == "" != self.period:
+            missing.append("minutes, or nothing")
         if high_risk(self.approval) and self.query_one("#target", Input).value.strip() != self.approval.connection:
             missing.append("the target's name")
         return missing
@@ -238,6 +258,35 @@ class DenyDialog(DecisionDialog):
         event.stop()
         event.prevent_default()
         self.action_send()
+
+
+class WithdrawDialog(Dialog):
+    """Take a grant back: a reason only, as that is the safe way."""
+
+    def __init__(self, grant: Grant) -> None:
+        super().__init__()
+        self.grant = grant
+
+    def summary(self) -> list[Line]:
+        """Who is let through no more."""
+        grant, glyphs = self.grant, self.console.glyphs
+        return [
+            (Span(f"{glyphs.deny} WITHDRAW", "bad-strong"), Span(f"  {grant.id}", "faint")),
+            (Span(fit(f"{grant.subject} on {grant.connection}, given by {grant.by}", INSIDE, glyphs.ellipsis)),),
+            (Span("from then on every statement is asked about again", "dim"),),
+            (),
+        ]
+
+    def fields(self) -> ComposeResult:
+        """The reason."""
+        yield Bar(lambda _: (Span("reason, for the record", "label"),))
+        yield Input(id="reason", compact=True)
+
+    def changed(self) -> str:
+        """Is it still in force?"""
+        if all(each.id != self.grant.id for each in self.console.store.state.grants):
+            return "this grant is over"
+        return super().changed()
 
 
 class KillDialog(Dialog):

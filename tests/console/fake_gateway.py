@@ -150,6 +150,9 @@ class FakeGateway:
         self.answers: dict[str, Answer] = {}
         self.mute: set[str] = set()
         self.roles: tuple[str, ...] = ("watch", "decide")
+        self.assurance = "uid"
+        self.login: dict[str, Any] | None = None
+        self.grants: list[dict[str, Any]] = []
         self.groups: tuple[str, ...] = ("oncall",)
         self.gap: tuple[int, int] | None = None
         self.requests: list[Request] = []
@@ -218,7 +221,7 @@ class FakeGateway:
             self.hellos.append(message)
             following = next(self.numbers)
             welcome = Welcome(
-                "gw-1", "0.1.0", "dana", "dana-sub", self.roles, self.groups, "uid", following, self.gap,
+                "gw-1", "0.1.0", "dana", "dana-sub", self.roles, self.groups, self.assurance, following, self.gap,
                 format_time(Micros(self.time)),
             )  # fmt: skip
             writer.write(encode(welcome))
@@ -234,9 +237,18 @@ class FakeGateway:
         else:
             writer.write(encode(Response(message.id, result)))
 
+    def reply(self, method: str, result: Any) -> None:
+        """Answer the latest request of a method that was muted."""
+        message = next(each for each in reversed(self.requests) if each.method == method)
+        answer = Failure(message.id, result.code, str(result)) if isinstance(result, Refusal) else None
+        for writer in self._writers:
+            writer.write(encode(answer or Response(message.id, result)))
+
     def _result(self, method: str, params: dict[str, Any]) -> Any:
         if method in self.answers:
             return self.answers[method](params)
+        if method.startswith(("login.", "grants.")):
+            return self._people(method, params)
         match method:
             case "subscribe":
                 return {"topics": params["topics"]}
@@ -262,6 +274,22 @@ class FakeGateway:
                 return {"items": page, "next_after": page[-1]["seq"] if rest else None}
             case _:
                 raise Refusal("unknown_method", method)
+
+    def _people(self, method: str, params: dict[str, Any]) -> Any:
+        match method:
+            case "login.show":
+                return {"operator": "dana", "roles": list(self.roles), "login": self.login}
+            case "login.start":
+                return {"user_code": "WDJB-MJHT", "verification_uri": "https://idp.example/device",
+                        "verification_uri_complete": None, "seconds": 600}  # fmt: skip
+            case "login.end":
+                self.login = None
+                return {"ended": True}
+            case "grants.withdraw":
+                self.grants = [each for each in self.grants if each["id"] != params["id"]]
+                return {"id": params["id"]}
+            case _:
+                return self.grants
 
     def _approval(self, id_: str) -> dict[str, Any]:
         if id_ not in self.approvals:
