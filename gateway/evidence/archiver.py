@@ -119,9 +119,7 @@ def _archive_file(database: duckdb.DuckDBPyConnection, directory: Path, number: 
         f" (SELECT chain, entry, {shape} AS e FROM {source})) TO {quoted(str(new_entries))} {form}"
     )
     database.execute(
-        f"COPY (SELECT '{segment}' AS segment, CAST(json_extract_string(entry, '$.seq') AS BIGINT) AS seq,"  # noqa: S608
-        f" salt, payload FROM {source} AND (salt IS NOT NULL OR payload IS NOT NULL))"
-        f" TO {quoted(str(new_payload))} {form[:-1]}, ROW_GROUP_SIZE {PAYLOADS})"
+        f"COPY ({columns.kept(source, segment)}) TO {quoted(str(new_payload))} {form[:-1]}, ROW_GROUP_SIZE {PAYLOADS})"
     )
     for new in (new_entries, new_payload):
         new.chmod(0o600)

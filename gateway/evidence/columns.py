@@ -30,6 +30,7 @@ _PLAIN = (
     "masked", "cancel", "kill", "alarm", "access",
 )  # fmt: skip
 """Kinds whose entries hold names and values alone; the others are few and looked at one by one."""
+_BULK = "('prepare', 'request', 'result', 'data')"
 _SAFE = 9007199254740991
 _TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
 _COLUMNS = "{'chain': 'VARCHAR', 'salt': 'VARCHAR', 'entry': 'VARCHAR', 'payload': 'VARCHAR'}"
@@ -54,6 +55,20 @@ def columns(of: str, prefix: str = "") -> str:
     """Return the select list that takes every typed column from struct `of`, named with `prefix`."""
     moment = f'TRY_CAST(substr({of}."ts", 1, 26) AS TIMESTAMP) AS "{prefix}ts"'
     return ", ".join([moment, *(f'{of}."{name}" AS "{prefix}{name}"' for name in NAMES)])
+
+
+def extracted(of: str, prefix: str) -> str:
+    """Return the select list that takes each typed column from JSON text `of` by itself: a query pays for what it asks.
+
+    The same values as `columns` of `transform`.
+    """
+
+    def one(name: str) -> str:
+        text = f"json_extract_string({of}, '$.{name}')"
+        return f"TRY_CAST({text} AS BIGINT)" if name in _INTEGERS else text
+
+    moment = f"TRY_CAST(substr(json_extract_string({of}, '$.ts'), 1, 26) AS TIMESTAMP) AS \"{prefix}ts\""
+    return ", ".join([moment, *(f'{one(name)} AS "{prefix}{name}"' for name in NAMES)])
 
 
 def named(prefix: str) -> str:
@@ -127,6 +142,32 @@ def _agrees(segment: str, entry: str) -> str:
     return f"(segment IS NOT DISTINCT FROM '{segment}' AND {same})"
 
 
-def stray(quoted_path: str, segment: str) -> str:
-    """Return the query for the rows of a payload file that name another segment: views would not find them."""
-    return f"SELECT seq FROM read_parquet({quoted_path}) WHERE segment IS DISTINCT FROM '{segment}' LIMIT 1"  # noqa: S608
+def stray(payload: str, entries: str, segment: str) -> str:
+    """Return the query for rows of a payload file that name another segment or kind: views would not find them."""
+    return f"""
+        SELECT seq FROM read_parquet({payload}) AS kept LEFT JOIN read_parquet({entries}) AS told USING (seq)
+        WHERE kept.segment IS DISTINCT FROM '{segment}' OR kept.kind IS DISTINCT FROM told.kind LIMIT 1
+    """  # noqa: S608  our own paths and names, quoted
+
+
+def kept(source: str, segment: str) -> str:
+    """Return the query for a segment's payloads from the lines in `source`.
+
+    Those of few and small kinds come first, so that an approval or an alarm is found without the statements.
+    """
+    told = "json_extract_string(CASE WHEN json_valid(entry) THEN entry END, '$.{}')"
+    rows = f"""
+        SELECT '{segment}' AS segment, CAST({told.format("seq")} AS BIGINT) AS seq, {told.format("kind")} AS kind,
+            salt, payload
+        FROM {source} AND (salt IS NOT NULL OR payload IS NOT NULL)
+    """  # noqa: S608  our own paths and names, quoted
+    bulk = f"coalesce(kind IN {_BULK}, false)"
+    return f"SELECT * FROM ({rows}) WHERE NOT {bulk} UNION ALL SELECT * FROM ({rows}) WHERE {bulk}"  # noqa: S608  likewise
+
+
+def paid(quoted_path: str, what: str, since: int | None = None) -> tuple[str, str]:
+    """Return the queries for `what` of a segment's payloads: of the few kinds, and of the many; each in order."""
+    first = "" if since is None else f" AND seq >= {since}"
+    bulk = f"coalesce(kind IN {_BULK}, false)"
+    few, many = (f"SELECT {what} FROM read_parquet({quoted_path}) WHERE {one}{first}" for one in (f"NOT {bulk}", bulk))  # noqa: S608
+    return few, many

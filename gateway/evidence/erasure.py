@@ -137,7 +137,7 @@ def staged(place: Place, storage: Storage) -> Change:
         found = database.execute(counted).fetchone()
         if found is None or not found[0]:
             raise ClientFault("its payload was erased already", "22023")
-        database.execute(f"COPY ({kept} ORDER BY seq) TO {quoted(str(beside))} {form}")
+        database.execute(f"COPY ({kept}) TO {quoted(str(beside))} {form}")
         lost = f"SELECT count(*) FROM (({kept}) EXCEPT ALL SELECT * FROM {made})"  # noqa: S608
         more = f"SELECT count(*) FROM (SELECT * FROM {made} EXCEPT ALL ({kept}))"  # noqa: S608
         if database.execute(lost).fetchone() != (0,) or database.execute(more).fetchone() != (0,):

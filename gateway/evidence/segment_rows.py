@@ -15,6 +15,7 @@ from gateway.evidence import columns
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following, Paid, Plain
 from gateway.evidence.segments import entries_path, payload_path
+from gateway.evidence.sources import kept_rows
 from gateway.evidence.views import located
 
 _CHUNK = 2048
@@ -67,9 +68,10 @@ class _Rows:
         if self._due is not None:
             raise Malformed(f"it holds a payload for {self._due[0]}, which is no record of it, or is out of order")
         if self._log.payloads:
-            stray = columns.stray(located(self._payload), self._segment)
-            if self._database.execute(stray).fetchone():
-                self._log.find("tampered", None, f"payload/{self._payload.name} says that it is of another segment")
+            stray = columns.stray(located(self._payload), located(self._entries), self._segment)
+            if (found := self._database.execute(stray).fetchone()) is not None:
+                what = f"payload/{self._payload.name} says that it is of another segment or kind"
+                self._log.find("tampered", found[0], what)
 
     def _chunk(self, chunk: Sequence[Plain]) -> None:
         """Follow some records: stretches that are plain at once, the others one by one."""
@@ -118,7 +120,4 @@ class _Rows:
 
     def _payloads(self) -> Iterator[Paid]:
         if self._log.payloads:
-            cursor = self._database.cursor()
-            cursor.execute(f"SELECT seq, salt, encode(payload) FROM read_parquet({located(self._payload)})")  # noqa: S608
-            while rows := cursor.fetchmany(_CHUNK):
-                yield from rows
+            yield from kept_rows(self._database, self._payload, "seq, salt, encode(payload)")

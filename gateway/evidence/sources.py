@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from gateway.evidence import columns
 from gateway.evidence.entry import Malformed
 from gateway.evidence.segments import entries_path, journal_path, numbers_in, payload_path
 from gateway.evidence.views import located
@@ -29,8 +30,7 @@ def segment_lines(
     `duckdb.Error` where a file is no such table.
     """
     since = "" if first is None else f" WHERE seq >= {first}"
-    paid = None if payload is None else f"read_parquet({located(payload)}){since}"
-    kept = iter(()) if paid is None else _rows(database, f"SELECT seq, salt, payload FROM {paid}")  # noqa: S608
+    kept = iter(()) if payload is None else kept_rows(database, payload, "seq, salt, payload", first)
     rows = _rows(database, f"SELECT seq, chain, entry FROM read_parquet({located(entries)}){since}")  # noqa: S608
     due = next(kept, None)
     for seq, chain, entry in rows:
@@ -41,6 +41,22 @@ def segment_lines(
             yield f"{chain}\t\t{entry}\t".encode()
     if due is not None:
         raise Malformed(f"it holds a payload for {due[0]}, which is no record of it, or is out of order")
+
+
+def kept_rows(
+    database: duckdb.DuckDBPyConnection, payload: Path, what: str, first: int | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """Yield `what`, `seq` first, of each payload in the file, in the order of its records. May raise `duckdb.Error`."""
+    few, many = (_rows(database, sql) for sql in columns.paid(located(payload), what, first))
+    due = next(few, None)
+    for row in many:
+        while due is not None and due[0] < row[0]:
+            yield due
+            due = next(few, None)
+        yield row
+    while due is not None:
+        yield due
+        due = next(few, None)
 
 
 def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, ...]]:

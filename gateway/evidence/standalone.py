@@ -92,7 +92,7 @@ class Log:
         """Yield the lines of an archived journal file; the columns beside each entry must say what it says."""
         db, kept, place = duckdb.connect(), self.path / "payload" / file.name, f"{self.path.name}/{file.stem[4:]}"
         quoted = [re.sub(r"([*?[])", r"[\1]", str(one)).replace("'", "''") for one in (file, kept)]
-        sql = f"SELECT seq, segment, salt, payload FROM read_parquet('{quoted[1]}')"
+        sql = f"SELECT seq, segment, kind, salt, payload FROM read_parquet('{quoted[1]}')"
         self.paid = kept.is_file()  # else an erasure must say so
         paid = {seq: fields for seq, *fields in db.execute(sql).fetchall()} if self.paid else {}
         must(all(segment == place for segment, *_ in paid.values()), f"payload/{file.name} is of another segment")
@@ -101,10 +101,11 @@ class Log:
         told = "json_extract_string(entry, [" + ", ".join(f"'$.{name}'" for name in names) + "])"
         typed = ", ".join(["strftime(ts, '%Y-%m-%dT%H:%M:%S.%fZ')", *(f'"{name}"::VARCHAR' for name in names[1:])])
         true = f"segment = '{place}' AND {told} IS NOT DISTINCT FROM [{typed}]"
-        sql = f"SELECT seq, {true}, chain, entry FROM read_parquet('{quoted[0]}')"
-        for seq, same, *line in db.execute(sql).fetchall():
+        sql = f"SELECT seq, {true}, kind, chain, entry FROM read_parquet('{quoted[0]}')"
+        for seq, same, kind, *line in db.execute(sql).fetchall():
             must(same, f"a column of record {seq} is not what its entry says")
-            _, salt, payload = paid.pop(seq, (place, "", ""))
+            _, kept_kind, salt, payload = paid.pop(seq, (place, kind, "", ""))
+            must(kept_kind == kind, f"the payload of record {seq} is said to be of another kind")
             yield [(one or "").encode() for one in (line[0], salt, line[1], payload)]
         must(not paid, f"payload/{file.name} holds payloads of no record")
         self.paid = True

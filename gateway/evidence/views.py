@@ -7,7 +7,9 @@ writing and never runs in a process that carries traffic longer than it takes to
 from __future__ import annotations
 
 import os
+import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -91,28 +93,44 @@ def sql_over(sources: Sources) -> str:
     """Return the SQL that makes the views over `sources`."""
     template = files("gateway.evidence").joinpath("views.sql").read_text("utf-8")
     base, views = template.split("-- views\n")
-    base = base[base.index("-- Which segments") :].rstrip()
+    base = base[base.index("-- Which segments") :].rstrip() + "\n"
     payload_names = [f"e_{name}" for name in columns.NAMES]
     filled = {
         "segments": sources.segments,
         "entries_table": sources.entries,
         "payload_table": sources.payload,
         "journal": sources.journal,
-        "transform": columns.transform(),
-        "live_columns": columns.columns("e", "e_"),
+        "live_columns": columns.extracted("e", "e_"),
         "named": columns.named("e_"),
         "whole_columns": ", ".join(f'"{name}"' for name in payload_names),
         "gathered_columns": ", ".join(f'any_value("{name}") AS "{name}"' for name in payload_names),
     }
     for word, text in filled.items():
         base = base.replace(f"{{{word}}}", text)
-    return views.replace("{base}", base).replace("{notes}", sources.notes)
+    first, steps = base.split("-- steps\n")
+    written: dict[str, str] = {}
+    for name, body in _STEP.findall(steps):
+        written[name] = _in_place(body, written)
+    views = _in_place(views, written)
+    return views.replace("{base}", first.rstrip()).replace("{notes}", sources.notes)
+
+
+def _in_place(text: str, steps: Mapping[str, str]) -> str:
+    """Return SQL with each reference to a step replaced by its query.
+
+    Not as CTEs: DuckDB 2.0 computes one that is used twice for all rows, before any filter of the view's reader.
+    """
+    return _USED.sub(lambda use: f"{use[1]} (\n{steps[use[2]]}) AS {use[2]}" if use[2] in steps else use[0], text)
+
+
+_STEP = re.compile(r"^([a-z]+) := \(\n(.*?)^\)\n", re.MULTILINE | re.DOTALL)
+_USED = re.compile(r"\b(FROM|JOIN) (lines|live|archive|entries|paid|whole)\b")
 
 
 def empty(kind: str) -> str:
     """Return the query for a segment's table without rows; `kind` is `entries` or `payload`."""
     if kind == "payload":
-        return "SELECT '' AS segment, 0::BIGINT AS seq, '' AS salt, '' AS payload LIMIT 0"
+        return "SELECT '' AS segment, 0::BIGINT AS seq, '' AS kind, '' AS salt, '' AS payload LIMIT 0"
     nothing = f"json_transform('{{}}', {columns.transform()})"
     shape = columns.columns("e")
     return f"SELECT '' AS segment, {shape}, '' AS chain, '' AS entry FROM (SELECT {nothing} AS e) LIMIT 0"  # noqa: S608  ours

@@ -1,6 +1,6 @@
 -- The views of evidence.duckdb over the live journals and the segments. Words in braces are filled in by views.py, {base}
--- with the steps before the first view, which each view carries itself: so the file shows no other view, and works
--- under any name it is attached by. Written for DuckDB 1.0 and later: no lambda, no window default, nothing younger.
+-- with the segments that are there; the steps (NAME := query) are written in place wherever a view reads from one, so
+-- that a filter reaches the files, the file shows no other view, and it works under any name it is attached by. Written for DuckDB 1.0 and later: no lambda, no window default, nothing younger.
 
 -- Which segments are there, asked once a query and, as what is materialized, before the segments themselves are looked
 -- up: one that gets its name a moment later is left out of both halves below, where its journal file still stands.
@@ -9,16 +9,17 @@ archived AS MATERIALIZED (
         regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 1) || '/'
         || regexp_extract(file, '/logs/([^/]+)/entries/seg-([0-9]+)[.]parquet$', 2) AS segment
     FROM {segments}
-),
+)
+-- steps
 -- Every live line as it stands. A torn one has NULL fields; the room kept for later lines reads as one line of NULs.
-lines AS NOT MATERIALIZED (
+lines := (
     SELECT
         regexp_extract(filename, '/logs/([^/]+)/journal/', 1) AS place,
         chain,
         salt,
         payload,
         entry,
-        json_transform(CASE WHEN json_valid(entry) THEN entry END, {transform}) AS e
+        CASE WHEN json_valid(entry) THEN entry END AS e
     FROM {journal}
     WHERE NOT starts_with(chain, chr(0))
         AND NOT coalesce(
@@ -26,44 +27,49 @@ lines AS NOT MATERIALIZED (
             || regexp_extract(filename, '/([0-9]+)[.]tsv$', 1) IN (SELECT segment FROM archived),
             false
         )
-),
+)
 -- Live lines that are whole: the entry is JSON and the payload has its length, or was erased together with its salt.
-live AS NOT MATERIALIZED (
+live := (
     SELECT {live_columns}, chain, payload, entry
     FROM lines
-    WHERE e.seq IS NOT NULL
-        AND CASE WHEN payload IS NULL THEN e.plen IS NULL OR salt IS NULL ELSE strlen(payload) = e.plen END
-),
+    WHERE json_extract_string(e, '$.seq') IS NOT NULL
+        AND CASE
+            WHEN payload IS NULL THEN salt IS NULL OR json_extract_string(e, '$.plen') IS NULL
+            ELSE strlen(payload) = TRY_CAST(json_extract_string(e, '$.plen') AS BIGINT)
+        END
+)
+-- Archived records without their payloads.
+archive := (
+    SELECT {named}, segment, chain, entry
+    FROM {entries_table}
+    WHERE segment IN (SELECT segment FROM archived)
+)
 -- Each record without its payload.
-entries AS NOT MATERIALIZED (
+entries := (
     SELECT *, e_log AS log, e_seq AS seq, e_ts AS ts, e_sid AS session_id, e_n AS n, e_kind AS kind
     FROM (
         SELECT * EXCLUDE (payload)
         FROM live
         UNION ALL
-        SELECT {named}, chain, entry
-        FROM {entries_table}
-        WHERE segment IN (SELECT segment FROM archived)
+        SELECT * EXCLUDE (segment)
+        FROM archive
     )
-),
+)
 -- Each line of a record with its payload.
-paid AS NOT MATERIALIZED (
+paid := (
     SELECT *, e_log AS log, e_seq AS seq, e_ts AS ts, e_sid AS session_id, e_n AS n, e_kind AS kind
     FROM (
         SELECT * EXCLUDE (chain, entry)
         FROM live
         UNION ALL
-        SELECT archive.* EXCLUDE (segment), kept.payload
-        FROM (
-            SELECT {named}, segment
-            FROM {entries_table}
-            WHERE segment IN (SELECT segment FROM archived)
-        ) AS archive
-        LEFT JOIN {payload_table} AS kept ON kept.segment = archive.segment AND kept.seq = archive.e_seq
+        SELECT archive.* EXCLUDE (segment, chain, entry), kept.payload
+        FROM archive
+        LEFT JOIN {payload_table} AS kept
+            ON kept.kind = archive.e_kind AND kept.segment = archive.segment AND kept.seq = archive.e_seq
     )
-),
+)
 -- One row for each record, with the payloads of its parts put together.
-whole AS NOT MATERIALIZED (
+whole := (
     SELECT log, seq, ts, session_id, n, kind, payload, {whole_columns}
     FROM paid
     WHERE e_part IS NULL
@@ -92,33 +98,35 @@ FROM entries;
 
 CREATE VIEW sessions AS
 WITH {base},
-gathered AS (
+started AS (
+    SELECT * FROM entries WHERE kind = 'session_start'
+    QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY log, seq) = 1
+),
+finished AS (
     SELECT
         session_id,
-        any_value(log) FILTER (kind = 'session_start') AS log,
-        any_value(seq) FILTER (kind = 'session_start') AS seq,
-        any_value(e_started) FILTER (kind = 'session_start') AS started,
-        any_value(e_sub) FILTER (kind = 'session_start') AS subject,
-        any_value(e_iss) FILTER (kind = 'session_start') AS issuer,
-        any_value(e_owner) FILTER (kind = 'session_start') AS owner,
-        any_value(e_jti) FILTER (kind = 'session_start') AS jti,
-        any_value(e_addr) FILTER (kind = 'session_start') AS client_address,
-        any_value(e_conn) FILTER (kind = 'session_start') AS "connection",
-        any_value(e_tgt) FILTER (kind = 'session_start') AS target,
-        any_value(e_tpid) FILTER (kind = 'session_start') AS target_pid,
-        any_value(e_role) FILTER (kind = 'session_start') AS target_role,
-        any_value(ts) FILTER (kind = 'session_end') AS ended,
-        any_value(e_reason) FILTER (kind = 'session_end') AS end_reason,
-        any_value(e_statements) FILTER (kind = 'session_end') AS told_statements,
-        any_value(e_denied) FILTER (kind = 'session_end') AS told_denied,
-        any_value(e_held) FILTER (kind = 'session_end') AS told_held,
-        any_value(e_rows) FILTER (kind = 'session_end') AS told_rows,
-        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1) AS statements,
-        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1 AND e_verdict = 'deny') AS denied,
-        count(*) FILTER (kind = 'request' AND coalesce(e_part, 1) = 1 AND e_approval IS NOT NULL) AS held,
-        CAST(coalesce(sum(e_rows) FILTER (kind = 'result' AND coalesce(e_part, 1) = 1), 0) AS BIGINT) AS rows
+        any_value(ts) AS ended,
+        any_value(e_reason) AS end_reason,
+        any_value(e_statements) AS statements,
+        any_value(e_denied) AS denied,
+        any_value(e_held) AS held,
+        any_value(e_rows) AS rows
     FROM entries
-    WHERE session_id IS NOT NULL
+    WHERE kind = 'session_end'
+    GROUP BY session_id
+),
+-- Only what has no end is counted from its records.
+running AS (
+    SELECT
+        session_id,
+        count(*) FILTER (kind = 'request') AS statements,
+        count(*) FILTER (kind = 'request' AND e_verdict = 'deny') AS denied,
+        count(*) FILTER (kind = 'request' AND e_approval IS NOT NULL) AS held,
+        CAST(coalesce(sum(e_rows) FILTER (kind = 'result'), 0) AS BIGINT) AS rows
+    FROM entries
+    WHERE kind IN ('request', 'result')
+        AND coalesce(e_part, 1) = 1
+        AND session_id IN (SELECT session_id FROM started WHERE session_id NOT IN (SELECT session_id FROM finished))
     GROUP BY session_id
 ),
 chosen AS (
@@ -127,27 +135,28 @@ chosen AS (
     WHERE kind = 'session_start'
 )
 SELECT
-    session_id,
-    TRY_CAST(substr(gathered.started, 1, 26) AS TIMESTAMP) AS started,
-    ended,
-    subject,
-    issuer,
-    owner,
-    jti,
-    client_address,
+    began.session_id AS session_id,
+    TRY_CAST(substr(began.e_started, 1, 26) AS TIMESTAMP) AS started,
+    finished.ended AS ended,
+    began.e_sub AS subject,
+    began.e_iss AS issuer,
+    began.e_owner AS owner,
+    began.e_jti AS jti,
+    began.e_addr AS client_address,
     chosen.application AS agent_application,
-    "connection",
-    target,
-    target_pid,
-    target_role,
-    coalesce(told_statements, statements) AS statements,
-    coalesce(told_denied, denied) AS denied,
-    coalesce(told_held, held) AS held,
-    coalesce(told_rows, rows) AS rows,
-    end_reason
-FROM gathered
-LEFT JOIN chosen ON chosen.log = gathered.log AND chosen.seq = gathered.seq
-WHERE gathered.seq IS NOT NULL;
+    began.e_conn AS "connection",
+    began.e_tgt AS target,
+    began.e_tpid AS target_pid,
+    began.e_role AS target_role,
+    coalesce(finished.statements, running.statements, 0) AS statements,
+    coalesce(finished.denied, running.denied, 0) AS denied,
+    coalesce(finished.held, running.held, 0) AS held,
+    coalesce(finished.rows, running.rows, 0) AS rows,
+    finished.end_reason AS end_reason
+FROM started AS began
+LEFT JOIN finished ON finished.session_id = began.session_id
+LEFT JOIN running ON running.session_id = began.session_id
+LEFT JOIN chosen ON chosen.log = began.log AND chosen.seq = began.seq;
 
 CREATE VIEW statements AS
 WITH {base},
@@ -354,8 +363,23 @@ LEFT JOIN entries ON entries.log = told.log AND entries.seq = size - 1;
 
 CREATE VIEW gaps AS
 WITH {base},
+-- Stretches without a gap: a segment whose records are as many as its numbers, else each record by itself.
+stretches AS (
+    SELECT e_log AS log, min(e_seq) AS first, max(e_seq) AS last, segment, count(*) AS records
+    FROM archive
+    GROUP BY e_log, segment
+),
+spans AS (
+    SELECT log, first, last FROM stretches WHERE records = last - first + 1
+    UNION ALL
+    SELECT e_log, e_seq, e_seq
+    FROM archive
+    WHERE segment IN (SELECT segment FROM stretches WHERE records <> last - first + 1)
+    UNION ALL
+    SELECT e_log, e_seq, e_seq FROM live
+),
 neighbours AS (
-    SELECT log, seq, coalesce(lag(seq) OVER (PARTITION BY log ORDER BY seq), -1) AS before FROM entries
+    SELECT log, first AS seq, coalesce(lag(last) OVER (PARTITION BY log ORDER BY first, last), -1) AS before FROM spans
 ),
 -- What was erased by range: `LOG:FIRST-LAST`, and which part of it where that is not all.
 pruned AS (
@@ -387,7 +411,14 @@ WHERE seq > before + 1
 UNION ALL
 SELECT log, from_seq, to_seq, part || ' pruned: ' || basis FROM pruned WHERE part <> ''
 UNION ALL
-SELECT coalesce(e.log, place), e.seq, e.seq, 'a line that is not whole: being written, torn by a crash, or changed'
+SELECT
+    coalesce(json_extract_string(e, '$.log'), place),
+    TRY_CAST(json_extract_string(e, '$.seq') AS BIGINT),
+    TRY_CAST(json_extract_string(e, '$.seq') AS BIGINT),
+    'a line that is not whole: being written, torn by a crash, or changed'
 FROM lines
-WHERE e.seq IS NULL
-    OR NOT CASE WHEN payload IS NULL THEN e.plen IS NULL OR salt IS NULL ELSE strlen(payload) = e.plen END;
+WHERE json_extract_string(e, '$.seq') IS NULL
+    OR NOT CASE
+        WHEN payload IS NULL THEN salt IS NULL OR json_extract_string(e, '$.plen') IS NULL
+        ELSE strlen(payload) = TRY_CAST(json_extract_string(e, '$.plen') AS BIGINT)
+    END;
