@@ -241,6 +241,8 @@ class Connection:
     marks: tuple[Mark, ...] = ()
     policy: str = "standard"
     access: str = "read-write"
+    statement_timeout: int | None = None
+    """Milliseconds that a statement may run at most; the agent may ask for less."""
     hold: str = "wait"
     functions: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()

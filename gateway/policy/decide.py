@@ -211,6 +211,7 @@ def _resolve(act: Act, rules: RuleSet) -> Act:
             search_path=rules.search_path,
             listed=rules.settings,
             read_only=rules.read_only,
+            statement_timeout=rules.statement_timeout,
         )
         return replace(act, what=what)
     if act.what == "show":

@@ -48,6 +48,8 @@ WORK_MEM_CAP_KB = 256 * 1024
 
 _MEMORY = re.compile(r"\s*(\d+)\s*(kB|MB|GB|TB|B)?\s*")
 _KILOBYTES = {"B": 1 / 1024, "kB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3}
+_TIME = re.compile(r"\s*(\d{1,10}(?:\.\d{1,6})?)\s*(us|ms|s|min|h|d)?\s*", re.ASCII)
+_MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _ON = frozenset({"on", "true", "yes", "1"})
 
 
@@ -57,7 +59,13 @@ def settable(name: str, listed: frozenset[str]) -> bool:
 
 
 def judge_setting(
-    name: str, value: str | None, *, search_path: Sequence[str], listed: frozenset[str], read_only: bool
+    name: str,
+    value: str | None,
+    *,
+    search_path: Sequence[str],
+    listed: frozenset[str],
+    read_only: bool,
+    statement_timeout: int | None = None,
 ) -> str:
     """Return the act of setting `name` to `value`: `set`, or `set-pinned`, `-read-write`, `-role`, `-not-listed`.
 
@@ -70,6 +78,9 @@ def judge_setting(
         if value is not None and _keeps_pin(name, value, search_path):
             return "set"
         return "set-pinned"
+    if name == "statement_timeout" and statement_timeout is not None:
+        asked = None if value is None else milliseconds(value)
+        return "set" if asked is not None and asked <= statement_timeout else "set-pinned"
     if not settable(name, listed):
         return "set-not-listed"
     if read_only and name in {"transaction_read_only", "default_transaction_read_only"}:
@@ -83,6 +94,15 @@ def judge_showing(name: str, listed: frozenset[str]) -> str:
     """Return the act that showing the setting `name` is: `show` or `show-not-listed`."""
     name = name.lower()
     return "show" if settable(name, listed) or name in SHOWABLE else "show-not-listed"
+
+
+def milliseconds(value: str) -> int | None:
+    """Return a time as PostgreSQL reads it, in milliseconds; None: no limit (0), or none that is clear."""
+    match = _TIME.fullmatch(value)
+    if match is None:
+        return None
+    found = float(match[1]) * _MILLISECONDS[match[2] or "ms"]
+    return round(found) if found >= 1 else None
 
 
 def is_utf8(value: str) -> bool:

@@ -35,6 +35,8 @@ class RuleSet:
     """Who decides where a rule names nobody."""
     has_marks: bool
     read_only: bool
+    statement_timeout: int | None
+    """Milliseconds that `statement_timeout` may be set to at most; None: any."""
     text: str
     """Canonical JSON of everything above."""
     hash: str
@@ -86,6 +88,7 @@ def compile_rules(connection: Connection) -> RuleSet:
             "reviewers": list(connection.reviewers),
             "marks": [[str(mark), mark.style.value] for mark in connection.marks],
             "access": connection.access,
+            **({"statement_timeout": connection.statement_timeout} if connection.statement_timeout else {}),
             "agents": sorted(connection.agents),
         },
         sort_keys=True,
@@ -103,6 +106,7 @@ def compile_rules(connection: Connection) -> RuleSet:
         reviewers=connection.reviewers,
         has_marks=bool(connection.marks),
         read_only=connection.access == "read-only",
+        statement_timeout=connection.statement_timeout,
         text=text,
         hash=blake3(text.encode()).hexdigest(),
         by_act={act: line for line in lines for act in line.acts},

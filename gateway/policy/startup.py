@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gateway.errors import LoginRefused
 from gateway.model import Connection
-from gateway.policy.parameters import is_utf8, join_search_path
+from gateway.policy.parameters import is_utf8, join_search_path, milliseconds
 
 ALLOWED = frozenset(
     {
@@ -71,7 +71,10 @@ def check_startup(parameters: Mapping[str, str], connection: Connection) -> Star
                     _accept(forwarded, option, setting, watching=watching)
         else:
             _accept(forwarded, name, value, watching=watching)
-    return StartupPlan(forwarded, _pins(connection, watching=watching), hold, tuple(declined))
+    pins = _pins(connection, watching=watching)
+    if connection.statement_timeout is not None:
+        pins["statement_timeout"] = str(_within(forwarded, connection.statement_timeout))
+    return StartupPlan(forwarded, pins, hold, tuple(declined))
 
 
 def observes_freely(connection: Connection) -> bool:
@@ -88,6 +91,12 @@ def _pins(connection: Connection, *, watching: bool) -> dict[str, str]:
     if connection.access == "read-only":
         pins["default_transaction_read_only"] = "on"
     return pins
+
+
+def _within(forwarded: dict[str, str], most: int) -> int:
+    """Take what the agent asks for as its statement_timeout, if it is less than `most`; in milliseconds."""
+    asked = [forwarded.pop(name) for name in list(forwarded) if name.lower() == "statement_timeout"]
+    return min([most, *(found for found in map(milliseconds, asked) if found is not None)])
 
 
 def _accept(forwarded: dict[str, str], name: str, value: str, *, watching: bool) -> None:

@@ -272,6 +272,7 @@ class ConnectionTable(Table):
     mask: tuple[Annotated[MaskTable, BeforeValidator(_mask)], ...] = ()
     policy: Literal["standard", "read-only", "migrations", "observe"] = "standard"
     access: Literal["read-write", "read-only"] = "read-write"
+    statement_timeout: PositiveDuration | None = None
     hold: Literal["wait", "refuse"] = "wait"
     functions: tuple[Annotated[str, AfterValidator(function)], ...] = ()
     settings: tuple[Annotated[str, AfterValidator(setting)], ...] = ()
@@ -383,6 +384,7 @@ class Settings(BaseSettings):
                 marks=entry.marks(),
                 policy=entry.policy,
                 access=entry.access,
+                statement_timeout=None if entry.statement_timeout is None else max(1, entry.statement_timeout // 1000),
                 hold=entry.hold,
                 functions=entry.functions,
                 settings=entry.settings,

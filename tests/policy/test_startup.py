@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from policy_sample import connection
+from policy_sample import connection, judge
 
 from gateway.errors import LoginRefused
 from gateway.policy.parameters import join_search_path, split_search_path
@@ -87,3 +87,31 @@ def test_search_paths_are_split_as_postgresql_splits_them(text: str, schemas: tu
     assert split_search_path(text) == schemas
     if schemas:
         assert split_search_path(join_search_path(schemas)) == schemas
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ({}, "30000"), ({"statement_timeout": "5s"}, "5000"), ({"statement_timeout": "0"}, "30000"),
+    ({"statement_timeout": "1h"}, "30000"), ({"Statement_Timeout": "0"}, "30000"), ({"statement_timeout": "0x7530"}, "30000"),
+    ({"options": "-c statement_timeout=0"}, "30000"), ({"options": "-c Statement_timeout=1500"}, "1500"),
+    ({"statement_timeout": "-1"}, "30000"), ({"statement_timeout": "0.4ms"}, "30000"), ({"statement_timeout": "x"}, "30000"),
+])  # fmt: skip
+def test_a_bounded_statement_timeout_can_only_be_lowered(given: dict[str, str], expected: str) -> None:
+    for policy in ("standard", "observe"):
+        plan = check_startup(given, connection(statement_timeout=30_000, policy=policy, marks=()))
+        assert [value for name, value in plan.parameters.items() if name.lower() == "statement_timeout"] == [expected]
+
+
+@pytest.mark.parametrize(("value", "expected"), [
+    ("'29s'", "setting"), ("30000", "setting"), ("'0.5min'", "setting"), ("' 100 ms '", "setting"), ("'1000us'", "setting"),
+    ("0", "pinned-setting"), ("30001", "pinned-setting"), ("'1h'", "pinned-setting"), ("'0.4ms'", "pinned-setting"),
+    ("'1e9'", "pinned-setting"), ("'-1'", "pinned-setting"), ("'0x0'", "pinned-setting"), ("''", "pinned-setting"),
+])  # fmt: skip
+def test_set_stays_below_the_bound(value: str, expected: str) -> None:
+    for sql in (f"SET statement_timeout = {value}", f"SET LOCAL statement_timeout TO {value}",
+                f"SELECT set_config('statement_timeout', {value}::text, false)"):  # fmt: skip
+        assert judge(sql, statement_timeout=30_000).rule == f"standard/{expected}", sql
+    assert judge("SET statement_timeout = 0").rule == "standard/setting"
+    assert judge("RESET statement_timeout", statement_timeout=30_000).rule == "standard/setting"
+    assert judge("SELECT set_config('statement_timeout', $1, false)", statement_timeout=30_000).rule == (
+        "standard/pinned-setting"
+    )
