@@ -417,6 +417,24 @@ class HoldRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Impact:
+    """What is known of a held operation beside its text, at the moment it was asked about; None: not known."""
+
+    rows: int | None = None
+    """Rows that the target's planner expects to come out."""
+    changed: int | None = None
+    """Rows that it expects to be changed."""
+    transaction_ms: int | None = None
+    """Age of the transaction that the session has open; None also where none is."""
+    writes: bool | None = None
+    """That transaction has changed something already."""
+    blocks: int | None = None
+    """Sessions that wait for it."""
+    locks: tuple[tuple[str, str], ...] = ()
+    """What it holds: (relation, lock mode)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sealed:
     """One sealed envelope, and what its record says of it: `oc`, `sc` and `kid` (EVIDENCE.md, "Entry")."""
 

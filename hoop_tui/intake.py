@@ -21,6 +21,7 @@ from hoop_tui.state import (
     Grant,
     Happening,
     HealthSeen,
+    Impact,
     Login,
     Ran,
     Session,
@@ -120,6 +121,21 @@ def approval(raw: object) -> Approval | None:
         agreed=tuple(text(vote, "approver") for vote in _objects(raw.get("votes"))),
         missing=texts(raw, "missing"),
         sessions=texts(raw, "sessions"),
+        impact=_impact(raw.get("impact")),
+    )
+
+
+def _impact(raw: object) -> Impact | None:
+    if not isinstance(raw, Mapping):
+        return None
+    rows, changed, age = (raw.get(name) for name in ("rows", "changed", "transaction_ms"))
+    return Impact(
+        rows=rows if type(rows) is int else None,
+        changed=changed if type(changed) is int else None,
+        transaction_ms=age if type(age) is int else None,
+        writes=raw.get("writes") is True,
+        blocks=count(raw, "blocks"),
+        locks=texts(raw, "locks"),
     )
 
 

@@ -127,6 +127,18 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
+class Impact:
+    """What the gateway found out about a held operation; None: not known."""
+
+    rows: int | None
+    changed: int | None
+    transaction_ms: int | None
+    writes: bool
+    blocks: int
+    locks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """An operation that waits, or waited, for a person."""
 
@@ -171,6 +183,7 @@ class Approval:
     """Whose approvals are missing."""
     sessions: tuple[str, ...] = ()
     """Rules for which the agent may be let through for a period."""
+    impact: Impact | None = None
 
     @property
     def pending(self) -> bool:

@@ -67,6 +67,7 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "expires": format_time(approval.expires),
         "waiting": approval.waiting,
         "in_transaction": request.in_transaction,
+        "impact": _impact(approval),
         "development": principal.development,
         "token_expires": format_time(principal.expires),
         "client_address": session.client_address,
@@ -88,6 +89,20 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
     return {name: _plain(value) for name, value in shown.items()}
 
 
+def _impact(approval: Approval) -> dict[str, Json] | None:
+    impact = approval.impact
+    if impact is None:
+        return None
+    return {
+        "rows": impact.rows,
+        "changed": impact.changed,
+        "transaction_ms": impact.transaction_ms,
+        "writes": impact.writes,
+        "blocks": impact.blocks,
+        "locks": [f"{relation[:200]} {mode}" for relation, mode in impact.locks[:ITEMS]],
+    }
+
+
 def _warnings(approval: Approval, *, cut: bool) -> list[str]:
     request, session = approval.request, approval.request.session
     found = []
@@ -98,6 +113,8 @@ def _warnings(approval: Approval, *, cut: bool) -> list[str]:
         found.append("not all parameters are shown whole: refuse what you cannot read")
     if request.in_transaction:
         found.append("the agent's transaction is open: its locks are held while this waits")
+    if approval.impact is not None and approval.impact.blocks:
+        found.append(f"{approval.impact.blocks} other sessions wait for the agent's transaction")
     if session.principal.development:
         found.append("development identity: the approval will be stamped weak")
     if session.principal.owner is None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from gateway.approval.people import Approver, Leave, Receipt, Vote
-from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
+from gateway.model import ApprovalId, DecisionKind, HoldRequest, Impact, Micros, OperationHash
 
 
 class HoldState(StrEnum):
@@ -50,6 +50,7 @@ class Approval:
     decided: Micros | None = None
     reason: str = ""
     ran: Ran | None = None
+    impact: Impact | None = None
     votes: tuple[Vote, ...] = ()
     """Who approved, in order; enough of them once it is approved."""
     receipt: Receipt | None = field(default=None, repr=False)
@@ -72,6 +73,14 @@ class Opened:
 
     request: HoldRequest
     waiting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """It became known what the operation would do; a reviewer is shown it."""
+
+    approval: ApprovalId
+    impact: Impact
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class Shut:
     why: str
 
 
-Event: TypeAlias = Opened | Decided | Cancelled | Left | Ticked | Used | Finished | Abandoned | Shut
+Event: TypeAlias = Opened | Weighed | Decided | Cancelled | Left | Ticked | Used | Finished | Abandoned | Shut
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from gateway.approval.events import (
     Shut,
     Ticked,
     Used,
+    Weighed,
 )
 from gateway.approval.people import Approver, Vote, may_approve, may_refuse, missing, weakest
 from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
@@ -54,6 +55,7 @@ __all__ = [
     "Shut",
     "Ticked",
     "Used",
+    "Weighed",
     "step",
 ]
 
@@ -106,7 +108,7 @@ def step(ledger: Ledger, event: Event, now: Micros) -> tuple[Ledger, tuple[Effec
         case Shut(why):
             left = [each for each in ledger.approvals.values() if each.open]
             return _apply(ledger, [_closed(each, HoldState.REFUSED, now, why) for each in left])
-        case Decided() | Cancelled() | Left() | Used() | Finished() | Abandoned():
+        case Weighed() | Decided() | Cancelled() | Left() | Used() | Finished() | Abandoned():
             approval = ledger.approvals.get(event.approval)
             if approval is None:
                 return ledger, (Rejected("not_found", "no such approval; it may have been decided long ago"),)
@@ -114,7 +116,10 @@ def step(ledger: Ledger, event: Event, now: Micros) -> tuple[Ledger, tuple[Effec
 
 
 def _one(
-    ledger: Ledger, approval: Approval, event: Decided | Cancelled | Left | Used | Finished | Abandoned, now: Micros
+    ledger: Ledger,
+    approval: Approval,
+    event: Weighed | Decided | Cancelled | Left | Used | Finished | Abandoned,
+    now: Micros,
 ) -> tuple[Ledger, tuple[Effect, ...]]:
     """Apply an event about one known approval."""
     if approval.open and approval.expires <= now:
@@ -123,6 +128,8 @@ def _one(
     match event:
         case Decided():
             outcome = _decide(approval, event, now)
+        case Weighed(_, impact) if approval.open:
+            outcome = replace(approval, impact=impact)
         case Cancelled(_, why) if approval.open:
             outcome = _closed(approval, HoldState.CANCELLED, now, why)
         case Left(_, linger) if approval.open and approval.waiting and linger > 0:

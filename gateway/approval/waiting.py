@@ -31,6 +31,7 @@ from gateway.approval.ledger import (
     Rejected,
     Shut,
     Used,
+    Weighed,
 )
 from gateway.approval.people import Leave, Receipt, agreed_leave, may_approve
 from gateway.approval.receipt import digest
@@ -45,6 +46,7 @@ from gateway.model import (
     DecisionKind,
     Exact,
     HoldRequest,
+    Impact,
     OperationHash,
     Outcome,
     Principal,
@@ -139,6 +141,10 @@ class Approvals:
     async def opened(self, approval: ApprovalId) -> None:
         """Return once the request is on disk and people can see it. Raises EvidenceFault."""
         await self._settling.until(lambda: self._settling.state(approval) is not None)
+
+    def weigh(self, approval: ApprovalId, impact: Impact) -> None:
+        """Show reviewers what became known of an open request."""
+        self._settling.attempt(Weighed(approval, impact))
 
     async def ask(self, request: HoldRequest) -> Approval:
         """Ask people about `request` without waiting; the same question of the same identity is asked once.

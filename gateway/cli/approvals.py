@@ -24,7 +24,7 @@ DECIDED_COLUMNS = ("id", "state", "decided", "approver", "subject", "connection"
 SHOWN = (
     *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
     *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
-    *("sessions", "relations", "statement", "parameters"),
+    *("sessions", "relations", "impact", "statement", "parameters"),
     *("warnings", "decided", "approver", "assurance", "decision_reason", "result", "id", "hash"),
 )
 

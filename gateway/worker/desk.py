@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import trio
 
@@ -19,8 +20,11 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.rules import RuleSet, compile_rules
 from gateway.target.catalog import CatalogReader
 from gateway.target.estimate import Estimator
+from gateway.target.holdings import holdings
+from gateway.target.own_session import OwnSession
 from gateway.target.watch import EVERY, STALE, CatalogWatch
 from gateway.worker.closing import UNMATCHED, UNWATCHED, Closing
+from gateway.worker.impact import Inquirer
 from gateway.worker.judging import Judge
 from gateway.worker.keeping import Keeping
 
@@ -45,6 +49,8 @@ class Desk:
         self.connection = connection
         self.rules: RuleSet = compile_rules(connection)
         self._estimator = Estimator(connection)
+        self._asking = OwnSession(connection)
+        self.inquirer = Inquirer(self._estimator, lambda: self.judge.catalog, partial(holdings, self._asking))
         self.judge = Judge(
             self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name), self._estimator
         )
@@ -95,6 +101,7 @@ class Desk:
         """Close the connection's own sessions with the target."""
         await self._reader.aclose()
         await self._estimator.aclose()
+        await self._asking.aclose()
 
     def describe(self) -> dict[str, Json]:
         """Return how the catalog is watched, as `status` shows it."""

@@ -27,6 +27,7 @@ from gateway.model import (
     Entropy,
     Exact,
     HoldRequest,
+    Impact,
     Micros,
     OperationHash,
     Outcome,
@@ -70,12 +71,14 @@ class Holding:
         judge: Callable[[Analyse], Awaitable[Judgement]],
         notify: Callable[[Report], Awaitable[None]],
         why_not: Callable[[], Awaitable[str | None]],
+        impact: Callable[[Hold], Awaitable[Impact]],
         options: HoldOptions,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._session, self._info, self._log, self._approvals = session, info, log, approvals
         self._append, self._judge, self._notify, self._why_not, self._options = append, judge, notify, why_not, options
+        self._impact = impact
         self._clock, self._entropy = clock, entropy
         self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
 
@@ -122,9 +125,10 @@ class Holding:
         if asked.claimed is not None:
             return await self._release(action, asked.claimed)
         if not self._options.waits:
-            return await self._send_away(request)
+            return await self._send_away(action, request)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._remind, request)
+            nursery.start_soon(self._weigh, action, request.approval)
             decision = await self._approvals.hold(request, ends.cancelled, ends.gone)
             nursery.cancel_scope.cancel()
         if decision.kind is DecisionKind.APPROVED:
@@ -143,12 +147,19 @@ class Holding:
             self._approvals.abandoned(approval, "the session ended before its result was known")
         self._released.clear()
 
-    async def _send_away(self, request: HoldRequest) -> Refused:
+    async def _weigh(self, action: Hold, approval: ApprovalId) -> None:
+        """Find out for reviewers what the operation would do; nobody waits for it."""
+        await self._approvals.opened(approval)
+        self._approvals.weigh(approval, await self._impact(action))
+
+    async def _send_away(self, action: Hold, request: HoldRequest) -> Refused:
         """The agent does not wait: it is told the approval's id, and sends the same statement again later."""
         try:
             approval = await self._approvals.ask(request)
         except Refusal as why_not:
             return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=str(why_not)))
+        if approval.id == request.approval:
+            await self._weigh(action, approval.id)
         hint = (
             f"Wait with `hoop-gateway approvals wait {approval.id}`, then send the same statement again; "
             f"it runs once, until {format_time(approval.expires)}."

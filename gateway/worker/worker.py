@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import trio
 
@@ -219,6 +220,7 @@ class Worker:
             session.analyse_again,
             session.notify,
             session.standing.why_not,
+            partial(desk.inquirer.impact, pid=session.info.target_pid),
             options,
             self.around.clock,
             self.around.entropy,

@@ -16,7 +16,7 @@ from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.risk import high_risk
-from hoop_tui.state import Approval, Attempt, Gateway
+from hoop_tui.state import Approval, Attempt, Gateway, Impact
 
 LABEL = 8
 URGENT = 60 * SECOND
@@ -119,10 +119,12 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
         who.append("development identity")
     where = [approval.connection, approval.target, f"as {approval.role}" if approval.role else ""]
     where.append(_transaction(approval))
+    if approval.impact is not None and approval.impact.locks:
+        where.append("holds " + ", ".join(approval.impact.locks))
     impact = [
         approval.operation,
         "on " + ", ".join(approval.relations) if approval.relations else "relations not told",
-        "rows not estimated",
+        _expected(approval.impact),
     ]
     rule = [approval.rule, approval.reason]
     lines = _fact("who", dot.join(filter(None, who)), width, "strong")
@@ -137,9 +139,23 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     return lines
 
 
+def _expected(impact: Impact | None) -> str:
+    """Say what the planner expects, and that it is only that."""
+    if impact is None or (impact.rows is None and impact.changed is None):
+        return "rows not estimated"
+    if impact.changed:
+        return f"about {impact.changed:,} rows changed (the planner's estimate)"
+    return f"about {impact.rows or 0:,} rows (the planner's estimate)"
+
+
 def _transaction(approval: Approval) -> str:
     if not approval.in_transaction:
         return "no transaction open"
+    if approval.impact is not None and approval.impact.transaction_ms is not None:
+        age = duration(Micros(approval.impact.transaction_ms * 1_000))
+        wrote = "has written" if approval.impact.writes else "has only read"
+        waits = f", {approval.impact.blocks} sessions wait for it" if approval.impact.blocks else ""
+        return f"IN A TRANSACTION of {age}, {wrote}{waits}"
     return "IN A TRANSACTION: its locks block others" if approval.pending else "in a transaction"
 
 

@@ -10,7 +10,7 @@ from approving import NOON, hold, of
 from gateway.approval.card import card
 from gateway.approval.ledger import Approval, HoldState, Ran
 from gateway.control.messages import MAX_FRAME, Event, Response, decode_server, encode
-from gateway.model import HoldRequest, OperationHash
+from gateway.model import HoldRequest, Impact, OperationHash
 
 
 def pending(request: HoldRequest) -> Approval:
@@ -68,3 +68,16 @@ def test_a_result_is_shown_with_what_ran() -> None:
     shown = card(replace(pending(hold()), state=HoldState.EXECUTED, decided=NOON, approver="dana", ran=ran))
     assert shown["state"] == "executed"
     assert shown["result"] == {"outcome": "ok", "rows": 182_340, "duration_us": 2_100_000, "executed_hash": "ab" * 32}
+
+
+def test_what_is_known_of_its_effect_is_shown() -> None:
+    assert card(pending(hold()))["impact"] is None
+    impact = Impact(
+        rows=0, changed=12_000, transaction_ms=900, writes=True, blocks=2, locks=(("public.t", "ShareLock"),)
+    )
+    shown = card(replace(pending(hold()), impact=impact))
+    assert shown["impact"] == {
+        "rows": 0, "changed": 12_000, "transaction_ms": 900, "writes": True, "blocks": 2,
+        "locks": ["public.t ShareLock"],
+    }  # fmt: skip
+    assert "2 other sessions wait for the agent's transaction" in shown["warnings"]  # type: ignore[operator]

@@ -25,10 +25,11 @@ from gateway.approval.ledger import (
     Shut,
     Ticked,
     Used,
+    Weighed,
     step,
 )
 from gateway.approval.people import Leave, Vote, agreed_leave
-from gateway.model import ApprovalId, Ask, DecisionKind, Micros, OperationHash
+from gateway.model import ApprovalId, Ask, DecisionKind, Impact, Micros, OperationHash
 
 A1 = ApprovalId("a1")
 ISSUER, SUBJECT = "https://idp.example/realms/prod", "agent-7"
@@ -260,3 +261,14 @@ def test_what_is_closed_is_forgotten_oldest_first() -> None:
     assert len(ledger.approvals) == rules.MAX_CLOSED
     assert "a9" not in ledger.approvals
     assert "a10" in ledger.approvals
+
+
+def test_what_is_known_of_an_open_request_is_kept_and_of_no_other() -> None:
+    ledger, _ = step(Ledger(), Opened(hold(), waiting=True), NOON)
+    impact = Impact(changed=7)
+    after, effects = step(ledger, Weighed(A1, impact), NOON)
+    assert after.approvals[A1].impact == impact
+    assert [effect.before for effect in effects if isinstance(effect, Changed)] == [HoldState.PENDING]
+    closed, _ = step(after, Cancelled(A1, "gone"), NOON)
+    same, effects = step(closed, Weighed(A1, Impact(changed=8)), NOON)
+    assert (same, [type(effect) for effect in effects]) == (closed, [Rejected])

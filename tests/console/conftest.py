@@ -8,30 +8,13 @@ from typing import Any
 
 import pytest
 from fake_gateway import FakeGateway
-
-from gateway.model import Micros
+from hand_clock import HandClock
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """The console lives on asyncio."""
     return ("asyncio", {})
-
-
-class HandClock:
-    """A clock that moves only when a test moves it."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0
-
-    def now(self) -> Micros:
-        return Micros(1_700_000_000_000_000 + self.elapsed)
-
-    def monotonic(self) -> int:
-        return self.elapsed
-
-    def advance(self, seconds: float) -> None:
-        self.elapsed += int(seconds * 1_000_000)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HandClock
 from fake_gateway import HASH, FakeGateway, make_approval, make_item, make_record, make_session
+from hand_clock import HandClock
 from textual import events
 from textual.pilot import Pilot
 

@@ -48,6 +48,26 @@ def test_the_card_stands_in_the_order_of_the_decision() -> None:
         assert fact in shown
 
 
+IMPACT = {"rows": 0, "changed": 12_000, "transaction_ms": 61_000, "writes": True, "blocks": 2, "locks": ["public.t X"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["rows not estimated", "no transaction open"]),
+        ({"impact": {"rows": None, "changed": None}}, ["rows not estimated"]),
+        ({"impact": {"rows": 1_234, "changed": 0}}, ["about 1,234 rows (the planner's estimate)"]),
+        ({"impact": IMPACT}, ["about 12,000 rows changed", "holds public.t X"]),
+        ({"impact": IMPACT, "in_transaction": True}, ["IN A TRANSACTION of", "has written, 2 sessions wait"]),
+        ({"impact": {"rows": "many", "changed": [], "locks": "x", "blocks": -1}}, ["rows not estimated"]),
+    ],
+)
+def test_what_the_gateway_found_out_is_told(changes: dict[str, object], words: list[str]) -> None:
+    shown = " ".join(text(paint_card(approval(**changes), AROUND, 120, RICH).lines).split())
+    for word in words:
+        assert word in shown
+
+
 def test_the_facts_are_there_before_anything_scrolls() -> None:
     first = text(paint_card(approval(), AROUND, 79, RICH).lines[:8])
     for word in ("HELD", "report-bot", "orders", "standard/delete", "STATEMENT"):

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HandClock
 from fake_gateway import FakeGateway, make_approval, make_record, make_session
+from hand_clock import HandClock
 
 from gateway.control.messages import MAX_FRAME, Refusal
 from hoop_tui.client import BACKOFF_SECONDS, ControlClient, LineLost

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import HandClock
 from fake_gateway import FakeGateway, at, make_approval, make_item, make_record, make_session
+from hand_clock import HandClock
 from test_console_app import ApprovalsScreen, ReplayScreen, Seat, seated
 
 PICTURES = Path(__file__).parent / "pictures"

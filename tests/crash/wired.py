@@ -31,8 +31,8 @@ from gateway.evidence.storage import SystemClock, SystemEntropy
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.listener.stream import PlainStream
-from gateway.model import DecisionKind, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
-from gateway.pgwire.actions import Analyse, Judgement, Limits
+from gateway.model import DecisionKind, Impact, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
+from gateway.pgwire.actions import Analyse, Hold, Judgement, Limits
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import Bind, Execute, Parse
@@ -124,6 +124,11 @@ def _judgement(sql: bytes) -> Judgement:
     kind = {"drop": VerdictKind.DENY, "delete": VerdictKind.APPROVE}.get(word, VerdictKind.ALLOW)
     verdict = Verdict(kind, f"standard/{word}", "by its first word", word, reviewers=("group:oncall",))
     return Judgement(verdict, "hash", copy_in=word == "copy")
+
+
+async def nothing_known(_: Hold) -> Impact:
+    """There is no target that could be asked."""
+    return Impact()
 
 
 class Anybody:
@@ -273,7 +278,7 @@ class World:
         def holding(session: AgentSession) -> Holding:
             return Holding(
                 session.session, session.info, self.around.log, self.approvals, session.append, session.analyse,
-                session.notify, session.standing.why_not, options, CLOCK, ENTROPY,
+                session.notify, session.standing.why_not, nothing_known, options, CLOCK, ENTROPY,
             )  # fmt: skip
 
         async with AsyncExitStack() as stack:
