@@ -319,6 +319,9 @@ class Lineage:
         inner = replace(beside, sources=(plain, *others))
         columns = assigned(kind, fields, self._columns_of(relation), self._written(relation), inner, self)
         target = self._aliased(columns, relation, str(relation.get("relname", "")))
+        # what PostgreSQL 18 calls the row before and after, unless something else bears the name
+        images = {"old": plain.columns, "new": target.columns}
+        target = replace(target, tables={**images, **target.tables})
         sources = (*others, target) if kind == "MergeStmt" else (target, *others)
         columns = self._targets(fields.get("returningList"), Scope(sources, scope, scope.expressions))
         if kind == "DeleteStmt":

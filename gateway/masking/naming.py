@@ -13,6 +13,7 @@ _FIXED = {
     "A_ArrayExpr": "array",
     "RowExpr": "row",
     "GroupingFunc": "grouping",
+    "MergeSupportFunc": "merge_action",
     "XmlSerialize": "xmlserialize",
 }
 _DEPTH = 100

@@ -43,7 +43,8 @@ PLAIN = words(
     JsonArgument JsonArrayAgg JsonArrayConstructor JsonArrayQueryConstructor JsonBehavior JsonFormat
     JsonFuncExpr JsonIsPredicate JsonKeyValue JsonObjectAgg JsonObjectConstructor JsonOutput JsonParseExpr
     JsonReturning JsonScalarExpr JsonSerializeExpr JsonTable JsonTableColumn JsonTablePathSpec JsonValueExpr
-    List LockingClause MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest OnConflictClause ParamRef
+    List LockingClause MergeSupportFunc MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest
+    OnConflictClause ParamRef
     PartitionBoundSpec PartitionElem PartitionSpec RangeFunction RangeSubselect RangeTableFunc RangeTableFuncCol
     ResTarget RoleSpec RowExpr SQLValueFunction SetToDefault StatsElem String TableLikeClause TypeCast WindowDef
     XmlExpr XmlSerialize

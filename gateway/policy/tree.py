@@ -102,6 +102,7 @@ _BARE_KINDS: Mapping[str, str] = MappingProxyType(
         "onConflictClause": "OnConflictClause",
         "infer": "InferClause",
         "alias": "Alias",
+        "arg": "JsonValueExpr",
         "join_using_alias": "Alias",
         "collClause": "CollateClause",
         "funccall": "FuncCall",

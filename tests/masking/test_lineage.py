@@ -178,6 +178,12 @@ INSERT INTO orders SELECT * FROM json_populate_record(NULL::users, (SELECT to_js
 UPDATE orders SET note = u.email FROM users u WHERE u.id = user_id RETURNING note, total | dc
 UPDATE orders SET (note, total) = (SELECT email, 1 FROM users) WHERE id = 1 RETURNING note, total, id | ddc
 WITH a AS (INSERT INTO orders (note) SELECT email FROM users RETURNING note, id) SELECT note, id FROM a | dc
+UPDATE users SET name = 'x' WHERE id = 1 RETURNING old.email, new.email, old.id, new.name | DDcc
+UPDATE users SET name = email WHERE id = 1 RETURNING old.name, new.name, new.id | cdc
+UPDATE users SET name = 'x' WHERE id = 1 RETURNING old.*, new.* | ccDcccDc
+UPDATE users AS old SET name = 'x' FROM orders new WHERE old.id = 1 RETURNING old.email, new.id | Dc
+MERGE INTO users u USING orders o ON u.id = o.id WHEN MATCHED THEN UPDATE SET name = 'x' RETURNING merge_action(), u.email | cD
+SELECT JSON_ARRAYAGG(email), JSON_OBJECTAGG(name: email), JSON_ARRAYAGG(name) FROM users | ddc
 SELECT EXISTS (SELECT 1 FROM users u JOIN orders o ON u.email LIKE 'z%') | d
 SELECT EXISTS (SELECT 1 FROM orders UNION SELECT 1 FROM users WHERE email LIKE 'z%') | d
 SELECT 1 = ANY (SELECT u.id FROM users u JOIN orders o ON u.id = o.user_id) | c
