@@ -24,6 +24,7 @@ from gateway.pgwire.actions import (
     SendToClient,
     SendToTarget,
     Source,
+    Token,
 )
 from gateway.pgwire.backend import Report
 from gateway.pgwire.framing import Message, MessageReader
@@ -73,6 +74,8 @@ class Drive:
     judge: Callable[[Analyse], Judgement] = by_words
     limits: Limits = field(default_factory=Limits)
     marked: bool = False
+    quick: bool = False
+    """The machine may judge by itself, at once, instead of asking."""
     to_client: bytearray = field(default_factory=bytearray)
     to_target: bytearray = field(default_factory=bytearray)
     notes: list[Note] = field(default_factory=list)
@@ -85,7 +88,8 @@ class Drive:
 
     def __post_init__(self) -> None:
         pinned = {"client_encoding": "UTF8"}
-        self.session = Session(self.limits, CountingEntropy(), lambda: 0, pinned, marked=self.marked)
+        judge = (lambda statement, names: self.judge(Analyse(Token(0), statement, names))) if self.quick else None
+        self.session = Session(self.limits, CountingEntropy(), lambda: 0, pinned, marked=self.marked, judge=judge)
 
     def client(self, *data: bytes) -> Drive:
         self._perform(self.session.feed(Source.CLIENT, b"".join(data)))

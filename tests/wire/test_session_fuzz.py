@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from itertools import pairwise
 
+import pytest
 from driving import Drive, allow, by_words, hold, kinds
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.model import Outcome
@@ -122,6 +123,21 @@ def test_whatever_comes_the_machine_answers_or_closes_and_never_raises(found: li
     sent = drive.sent_to_target()
     assert set(kinds(sent)) <= set("QPBEDCSHdcfX")
     drive.sent_to_client()
+
+
+@pytest.mark.fuzz
+@given(steps)
+def test_what_is_done_at_once_is_what_would_be_done_with_waiting(found: list[tuple[str, bytes]]) -> None:
+    """The quick way of a message and the patient one: the same bytes to both sides, the same notes, the same end."""
+    patient, quick = (Drive(judge=judge, quick=way) for way in (False, True))
+    for step in found:
+        play(patient, step)
+        play(quick, step)
+        assert (quick.to_client, quick.to_target) == (patient.to_client, patient.to_target)
+        assert quick.notes == patient.notes
+        assert [hold.n for hold in quick.holds] == [hold.n for hold in patient.holds]
+        assert quick.closed == patient.closed
+    event("closed" if quick.closed else "open")
 
 
 @given(steps)
