@@ -139,7 +139,8 @@ class Exchange:
         """Start an operation that is about to be forwarded."""
         if judgement.touches_marks:
             self.tainted = True
-        self.wrote = self.wrote or judgement.writes
+        if judgement.writes:
+            self.wrote = True
         if judgement.changes_catalog:
             self.redefined = True
         return Operation(n, statement, judgement, self.collector(), portal)

@@ -131,6 +131,8 @@ class Execute(NamedTuple):
 
 def decode_query(body: bytes) -> bytes:
     """Return the statement text of a Query body."""
+    if body.find(b"\0") == len(body) - 1 >= 0:
+        return body[:-1]
     reader = BodyReader(body)
     sql = reader.cstring()
     reader.end()

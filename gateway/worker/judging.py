@@ -39,8 +39,7 @@ from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide, limits
 from gateway.policy.facts import facts
-from gateway.policy.lexing import Lexed
-from gateway.policy.literals import ALL, NONE, connecting
+from gateway.policy.literals import ALL, NONE
 from gateway.policy.returned import returned
 from gateway.policy.rules import RuleSet
 from gateway.policy.shapes import shape_of, stands_for_all
@@ -129,11 +128,7 @@ class Judge:
         known = self._known(key, action)
         if known is not None:
             return known
-        shape = (
-            None
-            if connecting(Lexed(action.statement.sql), 0, len(action.statement.sql))
-            else shape_of(action.statement.sql)
-        )
+        shape = shape_of(action.statement.sql)
         alike = key if shape is None else (shape, *key[1:])
         known = None if shape is None else self._known(alike, action)
         if known is not None:
