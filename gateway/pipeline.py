@@ -269,8 +269,12 @@ class Pipeline:
         self.perform(self._session.resume(token, answer))
 
     async def _cancel(self) -> None:
-        while not (self._target.empty or self.over.is_set()):  # what is to be cancelled must be there first
+        self._target.put(self._ticket, b"")  # nothing, once the cancel is on record
+        self._ready()
+        while not (self._target.empty or self.over.is_set()):  # what is to be cancelled must be there first, too
             await self._move()
+        if self.fault is not None:
+            return
         await self._stages.cancel_target()
         self.perform(self._session.cancel_delivered())
 

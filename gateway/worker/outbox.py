@@ -97,6 +97,8 @@ class Outbox:
                 raise EvidenceFault(journal.broken)
             return False
         self._queue.popleft()
+        if not data:
+            return True
         self._cut_in_two = False
         if self._queue or len(data) > AT_ONCE:
             ticket, data = self._more(ticket, data)
