@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,26 +19,23 @@ import trio
 
 from gateway import __version__
 from gateway.approval.ledger import Ledger
-from gateway.approval.people import Approver
 from gateway.approval.waiting import Approvals
 from gateway.archiving import archive_once, keep_archiving
-from gateway.authority import Authority, agents_file
-from gateway.control.deciding import Deciding
+from gateway.authority import Authority
 from gateway.control.events import Events
-from gateway.control.logins import Logins
 from gateway.control.messages import Refusal
 from gateway.control.server import ControlServer, make_socket_directory
 from gateway.doors import open_doors
 from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
-from gateway.identity.agents_seen import AgentsSeen
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.listener.tls import server_context
 from gateway.logs import Logs, configuration, open_logs
-from gateway.model import Clock, Entropy, Json, Micros, Principal, SessionId, format_time
+from gateway.model import Clock, Entropy, Json, Micros, SessionId, format_time
 from gateway.notify.opening import notifier_of
+from gateway.people import People
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
 from gateway.witnessing import Witnessing, keepers_of
@@ -102,7 +98,7 @@ class Supervisor:
         tls = server_context(postgres.tls_cert, postgres.tls_key, postgres.client_ca)
         self._authority = Authority(settings, self._clock, self._entropy)
         self._keeping = Keeping(settings.gateway.state_dir, self._entropy)
-        self._agents = AgentsSeen.load(agents_file(settings.gateway.state_dir), self._recorded_agents)
+        self._people = People(settings, self._authority, self._clock, self._entropy)
         make_socket_directory(settings.gateway.control_socket)
         accept_loss = self._accept_loss
         with open_logs(settings, self._clock, self._entropy, accept_loss=accept_loss) as logs:
@@ -138,19 +134,13 @@ class Supervisor:
             self._clock,
             publish,
             linger=settings.approvals.linger,
-            objection=self._objection,
+            objection=self._people.objection,
         )
         self._approvals = approvals
         nursery.start_soon(logs.control.run, self._control_resumed)
         nursery.start_soon(self._run_approvals)
         await approvals.refuse_left_over(logs.left)
-        self._logins = Logins(
-            self._authority.door,
-            settings.operators(),
-            self._clock,
-            logs.control.record,
-            why_none="people cannot log in here: the development issuer's realm has no client for it",
-        )
+        self._logins = self._people.logins(logs.control.record)
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
         reactor = self._reactor = Reactor(logs.worker.now, settings.limits.buffered)
         nursery.start_soon(reactor.run)
@@ -235,32 +225,12 @@ class Supervisor:
             self._alarm,
             self._keeping,
             self._marks_moved,
-            self._agents.add,
+            self._people.agents.add,
         )
-
-    def _objection(self, approver: Approver) -> str | None:
-        """Say why an approval that somebody gave is worth nothing any more."""
-        if approver.subject is None:
-            return None
-        if approver.subject in self._agents:
-            return f"{approver.name}, who approved it, connected as an agent"
-        person = Principal(self._authority.issuer_url, approver.subject, "", Micros(0))
-        struck = self._authority.kill_list.struck(person)
-        return None if struck is None else f"{approver.name}, who approved it, was revoked"
 
     def _control(self, approvals: Approvals, events: Events, worker: Worker) -> ControlServer:
         settings = self._settings
-        deciding = Deciding(
-            approvals,
-            self._logins,
-            self._clock,
-            self._entropy,
-            gateway=settings.gateway.name,
-            assurance=settings.assurance,
-            grant_limit=settings.approvals.grant_limit,
-            policy=lambda connection: worker.desks[connection].rules.hash,
-            was_agent=self._agents.__contains__,
-        )
+        deciding = self._people.deciding(approvals, self._logins, lambda name: worker.desks[name].rules.hash)
         return ControlServer(
             settings.gateway.control_socket,
             self,
@@ -404,18 +374,6 @@ class Supervisor:
     async def replay_transcript(self, session: SessionId, after_seq: int | None, limit: int) -> Json:
         """See `gateway.control.methods.ControlBackend`."""
         return await self._read({"method": "transcript", "session_id": session, "after_seq": after_seq, "limit": limit})
-
-    def _recorded_agents(self) -> list[str]:
-        """Read which subjects connected as agents from the evidence, in a process of its own."""
-        evidence = self._settings.evidence_dir
-        if not any(evidence.glob("logs/*/journal/*.tsv")):
-            return []
-        sql = "SELECT DISTINCT subject FROM logins WHERE kind = 'login' AND \"connection\" IS NOT NULL"
-        command = [sys.executable, "-P", "-m", "gateway", "evidence", "query", str(evidence), sql, "--format", "json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise EvidenceFault(f"who connected as an agent cannot be read: {done.stderr.strip()}")
-        return [str(each["subject"]) for each in json.loads(done.stdout)]
 
     async def _read(self, request: dict[str, Json]) -> Json:
         """Ask the reader, a process of its own."""

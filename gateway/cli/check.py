@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationFault, IssuerFault
 
 if TYPE_CHECKING:
+    from gateway.identity.issuer import Issuer
     from gateway.model import Connection
     from gateway.settings import Settings
 
@@ -99,7 +100,7 @@ async def _reach_issuer(settings: Settings) -> list[str]:
     """The development issuer is part of the gateway; any other must answer with keys, and about tokens."""
     from gateway.authority import remote_issuer
     from gateway.evidence.storage import SystemClock
-    from gateway.identity.issuer import keys_of
+    from gateway.identity.issuer import Issuer, keys_of
     from gateway.identity.keys import IssuerKeys
     from gateway.identity.realm import read_representation, realm_of
 
@@ -120,9 +121,25 @@ async def _reach_issuer(settings: Settings) -> list[str]:
             await issuer.check()
     except IssuerFault as fault:
         faults.append(f"identity.introspection: {fault}")
+    if not faults and any(each.subject is not None and "decide" in each.roles for each in settings.operator):
+        faults += await _try_login(
+            issuer if issuer.client_id else Issuer(str(identity.issuer), client_id=identity.client_id)
+        )
+    await issuer.aclose()
+    return faults
+
+
+async def _try_login(issuer: Issuer) -> list[str]:
+    """Operators log in by the device flow: the issuer must start one for the gateway's client."""
+    from gateway.identity.device_login import start_login
+
+    try:
+        await start_login(issuer)
+    except IssuerFault as fault:
+        return [f"identity.client_id: operators cannot log in: {fault}"]
     finally:
         await issuer.aclose()
-    return faults
+    return []
 
 
 async def _reach_witnesses(settings: Settings) -> list[str]:

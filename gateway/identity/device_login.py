@@ -59,25 +59,7 @@ class DeviceLogin:
 
     async def start(self) -> DeviceCode:
         """Ask for a code. Raises `IssuerFault`, also where the issuer or its client offers no such login."""
-        status, answer = await self._issuer.post("device_authorization_endpoint", {"scope": SCOPE})
-        if status != 200:
-            why = _word(answer)
-            raise IssuerFault(f"the identity issuer starts no device login for this gateway's client ({why or status})")
-        device, user, place = (answer.get(name) for name in ("device_code", "user_code", "verification_uri"))
-        whole = answer.get("verification_uri_complete")
-        seconds, interval = answer.get("expires_in"), answer.get("interval", _INTERVAL)
-        if not (isinstance(device, str) and _shown(user) and _shown(place) and _number(seconds) and _number(interval)):
-            raise IssuerFault("the identity issuer's answer could not be understood")
-        for url in (place, whole):
-            self._must_be_safe(url)
-        return DeviceCode(
-            device_code=device,
-            user_code=str(user),
-            verification_uri=str(place),
-            verification_uri_complete=whole if isinstance(whole, str) and _shown(whole) else None,
-            seconds=min(int(str(seconds)), _LONGEST),
-            interval=max(1, int(str(interval))),
-        )
+        return await start_login(self._issuer)
 
     async def confirmed(self, code: DeviceCode) -> Confirmed:
         """Wait until the person confirmed. Raises `LoginRefused` where they do not, `IssuerFault` where none tells."""
@@ -111,16 +93,40 @@ class DeviceLogin:
         found = await self._verifier.verify_person(proof, self._issuer.client_id or "")
         return Confirmed(found, token)
 
-    def _must_be_safe(self, url: object) -> None:
-        """A person is sent to that address: https, or on this machine where the issuer is, too."""
-        if not isinstance(url, str):
-            return
-        try:
-            place = issuer_address(url.partition("?")[0])
-        except ConfigurationFault:
-            place = None
-        if place is None or (place.loopback and not self._issuer.address.loopback):
-            raise IssuerFault("the identity issuer sends people to an address that is not safe")
+
+async def start_login(issuer: Issuer) -> DeviceCode:
+    """Ask `issuer` for a code. Raises `IssuerFault`, also where its client may not, or the answer would mislead."""
+    status, answer = await issuer.post("device_authorization_endpoint", {"scope": SCOPE})
+    if status != 200:
+        why = _word(answer)
+        raise IssuerFault(f"the identity issuer starts no device login for this gateway's client ({why or status})")
+    device, user, place = (answer.get(name) for name in ("device_code", "user_code", "verification_uri"))
+    whole = answer.get("verification_uri_complete")
+    seconds, interval = answer.get("expires_in"), answer.get("interval", _INTERVAL)
+    if not (isinstance(device, str) and _shown(user) and _shown(place) and _number(seconds) and _number(interval)):
+        raise IssuerFault("the identity issuer's answer could not be understood")
+    for url in (place, whole):
+        _must_be_safe(url, issuer)
+    return DeviceCode(
+        device_code=device,
+        user_code=str(user),
+        verification_uri=str(place),
+        verification_uri_complete=whole if isinstance(whole, str) and _shown(whole) else None,
+        seconds=min(int(str(seconds)), _LONGEST),
+        interval=max(1, int(str(interval))),
+    )
+
+
+def _must_be_safe(url: object, issuer: Issuer) -> None:
+    """A person is sent to that address: https, or on this machine where the issuer is, too."""
+    if not isinstance(url, str):
+        return
+    try:
+        place = issuer_address(url.partition("?")[0])
+    except ConfigurationFault:
+        place = None
+    if place is None or (place.loopback and not issuer.address.loopback):
+        raise IssuerFault("the identity issuer sends people to an address that is not safe")
 
 
 def _word(answer: Mapping[str, object]) -> str:

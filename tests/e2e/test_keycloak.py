@@ -395,6 +395,9 @@ def log_in(gateway: RunningGateway, user: str) -> subprocess.CompletedProcess[st
 def test_operators_log_in_at_keycloak_and_decide_without_the_development_issuer(
     people: RunningGateway, keycloak: Keycloak, scratch: Wire
 ) -> None:
+    checked = people.command("check", "-c", str(people.config), check=False)
+    assert checked.returncode == 0, checked.stdout
+    assert "approvals.assurance" not in checked.stdout
     scratch.rows("INSERT INTO scratch SELECT generate_series(1, 2)")
     with through(people, "plain", token_of(keycloak)) as wire:
         wire.send(query(b"DELETE FROM scratch WHERE id = 1"))
@@ -420,6 +423,20 @@ def test_operators_log_in_at_keycloak_and_decide_without_the_development_issuer(
     receipt = json.loads(found["receipt"])
     assert receipt["approver"]["issuer"] == keycloak.issuer()
     assert receipt["requester"]["owner"] == keycloak.api().get_user_id("dana")
+
+
+def test_check_says_where_keycloaks_client_lets_nobody_log_in(people: RunningGateway, keycloak: Keycloak) -> None:
+    api = keycloak.api()
+    client = api.get_client_id("hoop-gateway")
+    assert client
+    switch = "oauth2.device.authorization.grant.enabled"
+    api.update_client(client, {"attributes": {switch: "false"}})
+    try:
+        checked = people.command("check", "-c", str(people.config), check=False)
+        assert checked.returncode == 1
+        assert "fault: identity.client_id: operators cannot log in: " in checked.stdout
+    finally:
+        api.update_client(client, {"attributes": {switch: "true"}})
 
 
 def test_who_is_disabled_at_keycloak_decides_no_more(people: RunningGateway, keycloak: Keycloak, scratch: Wire) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 from operating import ask, pending
-from running import RunningGateway, connection_table, running
+from running import RunningGateway, connection_table, running, start, write_home
 from seats import Seat
 from test_wire_holds import held, ids
 from wire_client import Wire, error, errors, eventually, through
@@ -291,6 +292,38 @@ def ask_denied(house: RunningGateway, id_: str) -> None:
     with Seat(house) as seat:
         seat.who(DANA)
         seat.run("approvals", "deny", id_, "--reason", "no")
+
+
+def test_after_a_crash_what_was_pending_is_refused_and_agents_are_still_known(
+    postgres: PostgresServer, orders: str, three: Wire, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    write_home(home, postgres.password, [connection_table("plain", postgres, orders)], APPROVALS + PEOPLE)
+    house = start(home)
+    try:
+        with through(house, "plain", house.token(ROB, owner=OLGA)) as wire:
+            asked = ask_for(house, wire, 1)
+            house.stop(signal.SIGKILL)
+        assert house.process.stdout is not None
+        house.process.stdout.close()
+        (home / "state" / "agents-seen.jsonl").unlink()  # the evidence says it again
+        house = start(home)
+        (found,) = ask(house, "approvals.list", decided=True)
+        assert (found["id"], found["state"]) == (asked["id"], "refused")
+        assert found["decision_reason"] == "the gateway restarted while this waited"
+        with Seat(house) as seat:
+            seat.who(DANA)
+            late = seat.approve(asked)
+            assert (late.returncode, "refused already" in late.stderr) == (1, True), late.stderr
+        with through(house, "plain", house.token(owner=OLGA)) as wire, Seat(house) as seat:
+            again = ask_for(house, wire, 1)
+            seat.who(ROB)
+            assert "agents approve nothing" in seat.approve(again).stderr
+        assert ids(three) == [1, 2, 3]
+    finally:
+        assert house.stop() == 0, house.log
+        assert house.process.stdout is not None
+        house.process.stdout.close()
 
 
 # --- signed --------------------------------------------------------------------------------------------------------

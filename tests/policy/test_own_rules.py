@@ -414,6 +414,7 @@ def test_the_hash_covers_every_rule_and_not_its_place() -> None:
         replace(base, relations=(RelationPattern("a", None),)), replace(base, functions=("a.b",)),
         replace(base, columns=(Mark("a", "b", "c"),)), replace(base, hours=(Hours(frozenset({1}), 0, 60),)),
         replace(base, subjects=("x",)), replace(base, groups=("x",)), replace(base, reviewers=("group:x",)),
+        replace(base, approvals=2), replace(base, approvals=0), replace(base, session=True),
         replace(base, replaces=DROP), replace(base, replaces=DROP, accept_risk="x"),
     ]  # fmt: skip
     found = {hashed(), hashed(base), hashed(base, rule("z")), hashed(rule("z"), base)} | {
