@@ -82,10 +82,11 @@ DEFINITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "pg_statistic_ext": words("stxexprs"),
         "pg_trigger": words("tgqual"),
         "columns": words("column_default generation_expression"),
+        "triggers": words("action_condition"),
         "check_constraints": words("check_clause"),
     }
 )
-"""Columns that print expressions with the constants beside a column (the last two: information_schema)."""
+"""Columns that print expressions with the constants beside a column (the last three: information_schema)."""
 
 
 def classify_relation(schema: str | None, name: str) -> str | None:

@@ -73,6 +73,18 @@ SELECT p.relid, p.attnum
                           AND d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid
          WHERE f.adbin::text LIKE '%:constisnull false%'
         UNION
+        SELECT w.polrelid, d.refobjsubid
+          FROM pg_policy w
+          JOIN pg_depend d ON d.classid = 'pg_policy'::regclass AND d.objid = w.oid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = w.polrelid
+         WHERE w.polqual::text LIKE '%:constisnull false%' OR w.polwithcheck::text LIKE '%:constisnull false%'
+        UNION
+        SELECT t.tgrelid, d.refobjsubid
+          FROM pg_trigger t
+          JOIN pg_depend d ON d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
+                          AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.tgrelid
+         WHERE t.tgqual::text LIKE '%:constisnull false%'
+        UNION
         -- the value that older rows have of a column that was added with a default
         SELECT a.attrelid, a.attnum FROM pg_attribute a WHERE a.atthasmissing
         UNION

@@ -26,6 +26,11 @@ CREATE INDEX ON public.users (substr(note, 2));
 CREATE INDEX ON public.users (lower(email));
 CREATE TABLE public.orders (id int PRIMARY KEY, buyer int REFERENCES public.users, total numeric(10, 2));
 CREATE TABLE public.whole (a int, b int, CHECK (whole IS NOT NULL AND 1 = 1));
+CREATE TABLE public.ruled (a int, b text, c text, d int);
+CREATE POLICY few ON public.ruled USING (b = 'us');
+CREATE FUNCTION public.stamp_ruled() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER when_c BEFORE UPDATE ON public.ruled FOR EACH ROW WHEN (NEW.c = 'x')
+    EXECUTE FUNCTION public.stamp_ruled();
 CREATE TABLE public.late (a int CHECK (a IS NOT NULL));
 INSERT INTO public.late VALUES (1);
 ALTER TABLE public.late ADD COLUMN b text DEFAULT 'filled in';
@@ -125,13 +130,14 @@ async def test_columns_whose_values_the_catalog_prints(reader: CatalogReader) ->
     catalog = await reader.load()
     shown = {
         name: printed(catalog.by_name["public", name])
-        for name in ("users", "orders", "whole", "late", "events", "by_name")
+        for name in ("users", "orders", "whole", "late", "ruled", "events", "by_name")
     }
     assert shown == {
         "users": {"name", "age", "note"},
         "orders": set(),
         "whole": None,
         "late": {"b"},
+        "ruled": {"b", "c"},
         "events": {"day"},
         "by_name": {"who"},
     }
