@@ -7,7 +7,6 @@ decide; the ledger does. `run` must be running.
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -109,6 +108,7 @@ class Approvals:
             kind = DecisionKind.EXPIRED if why_not.code == "expired" else DecisionKind.REFUSED
             return Decision(request.approval, kind, request.operation_hash, reason=why_not.message)
         decision: Decision | None = None
+        fault: EvidenceFault | None = None
         hung_up = delivered = False
 
         async def on_cancel() -> None:
@@ -126,16 +126,18 @@ class Approvals:
                 nursery.start_soon(on_cancel)
                 if gone is not None:
                     nursery.start_soon(on_gone, gone, nursery.cancel_scope)
-                with contextlib.suppress(EvidenceFault):  # raised again below, outside the nursery's exception group
+                try:
                     decision = await self._decision(request)
+                except EvidenceFault as broken:
+                    fault = broken  # raised again below, outside the nursery's exception group
                 nursery.cancel_scope.cancel()
             delivered = True
         finally:
             self._let_go(request.approval, decision, delivered=delivered, hung_up=hung_up)
         if decision is not None:
             return decision
-        if self._settling.broken is not None:
-            raise self._settling.broken
+        if fault is not None:
+            raise fault
         return Decision(request.approval, DecisionKind.CANCELLED, request.operation_hash, reason="the agent hung up")
 
     async def opened(self, approval: ApprovalId) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from approving import DANA, HASH, NOON, SECOND, hold, of
+from approving import DANA, HASH, NOON, SECOND, TrioClock, hold, of
 
 from gateway.approval.ledger import Approval, Decided, HoldState
 from gateway.approval.restart import left_pending
@@ -15,7 +15,8 @@ from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
-from gateway.evidence.storage import DiskStorage
+from gateway.evidence.journal import Journal
+from gateway.evidence.storage import DiskStorage, SystemEntropy
 from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, OperationHash, Outcome
 
 if TYPE_CHECKING:
@@ -245,6 +246,36 @@ async def test_a_full_disk_ends_every_wait_and_nothing_is_approved(open_desk: Op
         assert [data["state"] for _, data, _ in desk.published] == ["pending"]
         with pytest.raises(EvidenceFault):
             await desk.approvals.hold(hold("a2"), trio.Event())
+
+
+async def test_once_the_log_is_opened_anew_what_was_open_is_refused_and_new_holds_are_asked(
+    open_desk: OpenDesk,
+) -> None:
+    async with open_desk() as desk, trio.open_nursery() as nursery:
+        session = Session(desk.approvals, hold())
+        nursery.start_soon(session.run)
+        await pending(desk.approvals)
+        desk.disk.full = True
+        with pytest.raises(EvidenceFault):
+            await desk.log.record(record.alarm(None, None, "test", "somebody else's"))
+        desk.log.journal.close()
+        desk.disk.full = False
+        left = left_pending(desk.directory, desk.disk)
+        assert [one.approval for one in left] == ["a1"]
+        origin = desk.log.journal.log
+        desk.log.journal = Journal.open(desk.directory, origin, desk.disk, TrioClock(), SystemEntropy())
+        desk.approvals.resume(left)
+        await session.done.wait()
+        assert session.fault is not None
+        again = Session(desk.approvals, hold("a2"))
+        nursery.start_soon(again.run)
+        await pending(desk.approvals, ApprovalId("a2"))
+        await approve(desk.approvals, ApprovalId("a2"))
+        assert (await again.told()).kind is DecisionKind.APPROVED
+        assert desk.approvals.get(A1).state is HoldState.REFUSED
+        assert desk.journal().count(b'"decision":"refused"') == 1
+        assert not left_pending(desk.directory, desk.disk)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_stopping_gateway_refuses_what_waits_and_what_comes(open_desk: OpenDesk) -> None:
