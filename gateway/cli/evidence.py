@@ -40,7 +40,10 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     query = commands.add_parser("query", help="run one SELECT over the evidence views")
     query.add_argument("directory", type=Path, metavar="DIR")
-    query.add_argument("sql", metavar="SQL")
+    asked = query.add_mutually_exclusive_group(required=True)
+    asked.add_argument("sql", nargs="?", metavar="SQL")
+    asked.add_argument("--saved", metavar="NAME", help="a query that auditors ask; see --list")
+    asked.add_argument("--list", action="store_true", help="list the saved queries with the controls they bear on")
     query.add_argument("--format", choices=("table", "csv", "json"), default="table")
     query.set_defaults(run=_query)
 
@@ -117,8 +120,15 @@ def _summary(report: Report) -> Json:
 
 def _query(args: argparse.Namespace) -> int:
     from gateway.evidence.reader import plain, select
+    from gateway.evidence.saved import saved, saved_query
 
-    columns, rows = select(args.directory, args.sql)
+    if args.list:
+        known: list[dict[str, Json]] = [
+            {"name": one.name, "control": one.control, "answers": one.answers} for one in saved()
+        ]
+        print_rows(("name", "control", "answers"), known, args.format == "json")
+        return 0
+    columns, rows = select(args.directory, args.sql if args.saved is None else saved_query(args.saved).sql)
     if args.format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)

@@ -1,0 +1,55 @@
+-- Questions that auditors ask, ready to run: `hoop-gateway evidence query DIR --saved NAME`. Each begins with a line of
+-- its name, the control of SOC 2 (2017 Trust Services Criteria) that it bears on, and what it answers. They read the
+-- views of evidence.duckdb and may be pasted into any DuckDB that has it open.
+
+-- denied | CC6.1 | the newest statements that policy denied: who, where, by which rule
+SELECT ts, subject, "connection", rule, session_id, log, seq
+FROM records
+WHERE kind = 'request' AND verdict = 'deny'
+ORDER BY ts DESC
+LIMIT 500;
+
+-- agents | CC6.2 | how much each agent asked for on each connection, and how much of it was denied or held
+SELECT
+    subject, "connection", count(*) AS statements, count(*) FILTER (verdict = 'deny') AS denied,
+    count(*) FILTER (verdict = 'approve') AS held, min(ts) AS first, max(ts) AS last
+FROM records
+WHERE kind = 'request'
+GROUP BY subject, "connection"
+ORDER BY statements DESC;
+
+-- refused-logins | CC6.6 | logins that were refused, by whom and why
+SELECT ts, subject, issuer, client_address, "connection", reason FROM logins WHERE outcome <> 'ok' ORDER BY ts DESC;
+
+-- lost-sessions | CC7.4 | sessions that a crash ended
+SELECT session_id, started, ended, subject, "connection", statements FROM sessions WHERE end_reason = 'lost'
+ORDER BY started DESC;
+
+-- approvals | CC8.1 | what was held for a person, who decided, how surely they were known, and why
+SELECT requested, decided, subject, approver, assurance, decision, reason, rule, approval_id, log, seq
+FROM approvals
+ORDER BY requested DESC;
+
+-- own-approvals | CC6.3 | approvals by the requester: four-eyes was broken; there must be none
+SELECT * FROM approvals WHERE decision = 'approved' AND approver = subject;
+
+-- changed-after-approval | CC8.1 | what ran and was not what was approved; there must be none
+SELECT * FROM approvals WHERE executed_hash IS NOT NULL AND executed_hash <> operation_hash;
+
+-- masked-columns | C1.1 | which sensitive columns were reached, and how many of their values were withheld
+SELECT source_columns, style, count(*) AS results, sum(values_masked) AS values_masked, sum(values_sealed) AS values_sealed
+FROM masked
+GROUP BY source_columns, style
+ORDER BY values_masked DESC;
+
+-- alarms | CC7.2 | what should not happen and was noticed
+SELECT ts, alarm, detail, session_id, log, seq FROM alarms ORDER BY ts DESC;
+
+-- policies | CC8.1 | every policy that was in force, from when
+SELECT * FROM policies ORDER BY ts DESC;
+
+-- evidence-access | CC4.1 | who looked at evidence or opened originals, and why
+SELECT * FROM access ORDER BY ts DESC;
+
+-- gaps | CC7.2 | what the evidence does not hold; what was not pruned on purpose must be explained
+SELECT * FROM gaps;
