@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.functions import Call, classify, field_call, operator_call, type_call
+from gateway.policy.known_forms import compares_access_method, is_parameter, is_settings_list
 from gateway.policy.named import created_name
 from gateway.policy.parse import NotUnderstoodError
 from gateway.policy.restricts import Target, most_rows, restricts
@@ -51,10 +52,6 @@ PLAIN = words(
     """
 )
 """Nodes that do nothing by themselves: only what is below them counts."""
-
-
-_CURRENT_SETTING = {("current_setting",), ("pg_catalog", "current_setting")}
-_TEXTS = {("text",), ("varchar",), ("pg_catalog", "varchar")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ class Survey:
 
     def select(self, fields: Node, place: Place) -> list[Step]:
         """SELECT, VALUES, TABLE: its table expressions first, then all below."""
-        self.only_settings = not self.acts and _is_settings_list(fields)
+        self.only_settings = not self.acts and is_settings_list(fields)
         inner, steps = self._with(fields, place)
         into, clause = child(fields, "intoClause")
         if into:
@@ -283,7 +280,7 @@ class Survey:
             call = operator_call(names, self.catalog) if names else None
             if call is not None:
                 self.call(call, place)
-        if _compares_access_method(fields, self.catalog):
+        if compares_access_method(fields, self.catalog):
             return []
         skip = {"name", "operName", "useOp"}
         return [(*found, place) for found in children({k: v for k, v in fields.items() if k not in skip})]
@@ -372,48 +369,10 @@ class Survey:
         if what == "show" and name is None and given and self._lists_settings(given[0]):
             return
         value = constant_text(given[1]) if what == "set" and len(given) > 1 else None
-        if what == "set" and value is None and len(given) > 1 and not _is_parameter(given[1]):
+        if what == "set" and value is None and len(given) > 1 and not is_parameter(given[1]):
             # a value computed from rows would come back by SHOW, or as a ParameterStatus message
             what = "set-computed"
         self.act(what, (name or "a setting whose name is no constant").lower(), place, value)
-
-
-def _is_parameter(node: object) -> bool:
-    kind, fields = kind_of(node)
-    while kind == "TypeCast":
-        kind, fields = kind_of(fields.get("arg"))
-    return kind == "ParamRef" or (kind == "A_Const" and bool(fields.get("isnull")))
-
-
-def _compares_access_method(fields: Node, catalog: Catalog) -> bool:
-    """`amname <> current_setting($1)`, as SQLAlchemy reflects tables: equality with a name tells nothing.
-
-    Exactly this: nothing below it is walked, so that a second argument, a FILTER or a cast could hide a call.
-    """
-    if strings(fields.get("name")) not in {("=",), ("<>",)} or fields.get("kind") != "AEXPR_OP":
-        return False
-    column, (kind, call) = kind_of(fields.get("lexpr")), kind_of(fields.get("rexpr"))
-    if column[0] != "ColumnRef" or strings(column[1].get("fields"))[-1:] != ("amname",) or kind != "FuncCall":
-        return False
-    arguments = items(call.get("args"))
-    own = any(name == "current_setting" for _, name in catalog.functions)
-    if own or len(arguments) != 1 or set(call) - {"funcname", "args", "funcformat", "location"}:
-        return False
-    argument, node = kind_of(arguments[0])
-    if argument == "TypeCast":
-        _, type_name = child(node, "typeName")
-        if type_name.get("typmods") or strings(type_name.get("names")) not in _TEXTS:
-            return False
-        argument = kind_of(node.get("arg"))[0]
-    return strings(call.get("funcname")) in _CURRENT_SETTING and argument == "ParamRef"
-
-
-def _is_settings_list(select: Node) -> bool:
-    sources = [kind_of(item) for item in items(select.get("fromClause"))]
-    if "withClause" in select or "larg" in select or len(sources) != 1 or sources[0][0] != "RangeVar":
-        return False
-    source = sources[0][1]
-    return source.get("relname") == "pg_settings" and source.get("schemaname") == "pg_catalog"
 
 
 _HANDLERS: Mapping[str, Callable[[Survey, Node, Place], list[Step]]] = MappingProxyType(
