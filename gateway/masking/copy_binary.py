@@ -101,7 +101,7 @@ class CopyBinary:
             self._passing = max(size, 0)
         elif size > LONGEST:
             out.append(_encoded(stand.constant))
-            found.append(Replaced(self._rows, self._column, b"", whole=False))
+            found.append(Replaced(self._rows - 1, self._column, b"", whole=False))
             self._dropping = size
         else:
             start = place + _SIZE.size
@@ -111,7 +111,7 @@ class CopyBinary:
             shown = stand.of(original)
             out.append(_encoded(shown))
             if stand.guard is None or shown is not original:
-                found.append(Replaced(self._rows, self._column, original))
+                found.append(Replaced(self._rows - 1, self._column, original))
             self._advance()
             return _SIZE.size + size
         self._advance()

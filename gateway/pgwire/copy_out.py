@@ -74,15 +74,19 @@ class CopyOutSide:
         """Hand what was replaced over row by row; what the agent gets comes with the last of them."""
         rows: dict[int, dict[int, bytes]] = {}
         for each in copied.replaced:
-            rows.setdefault(each.row, {})[each.column] = each.original
+            if each.whole:
+                rows.setdefault(each.row, {})[each.column] = each.original
+            else:  # masked, and too long to be kept: not among those that are sealed
+                operation.collector.masked(plan, each.column)
         if not rows and raw:
             self._originals.flush()
             self._x.to_client(raw)
         for found in rows.values():
             alarm_tripped(self._x, operation, plan, tuple(found))
-        for place, found in enumerate(rows.values(), 1):
+        for place, (row, found) in enumerate(rows.items(), 1):
             values = [found.get(column) for column in range(len(plan.columns))]
-            self._originals.row(operation, plan, values, tuple(found), raw if place == len(rows) else b"")
+            passed = raw if place == len(rows) else b""
+            self._originals.row(operation, plan, values, tuple(found), passed, row + 1)
 
     def ends(self, operation: Operation) -> None:
         """Take CopyDone."""

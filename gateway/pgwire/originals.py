@@ -15,6 +15,8 @@ from gateway.pgwire.flight import Operation
 
 CHUNK = 1 << 20
 """Bytes of originals that are sealed together, at most; one row may have more."""
+_GAP = 1000
+"""Rows without originals within one stretch, at most."""
 
 
 class OriginalsSide:
@@ -35,9 +37,13 @@ class OriginalsSide:
         values: Sequence[bytes | None],
         replaced: Sequence[int],
         raw: bytes,
+        number: int | None = None,
     ) -> None:
-        """Take one row of `operation`: its original values, which of them were replaced, and what the agent gets."""
-        operation.row += 1
+        """Take one row of `operation`: its original values, which of them were replaced, and what the agent gets.
+
+        COPY gives the row's `number`: rows without anything to replace are left out, and one row may come in parts.
+        """
+        operation.row = operation.row + 1 if number is None else number
         limit = self._x.limits.originals
         keeps = limit is None or operation.row <= limit
         for index in replaced:
@@ -50,7 +56,15 @@ class OriginalsSide:
             self.flush()
             self._operation = operation
             self._masked = tuple(index for index, column in enumerate(plan.columns) if column is not None)
-        kept = tuple([values[index] for index in self._masked])
+        if self._rows and not 0 <= operation.row - self._last <= _GAP:
+            self.flush()
+            self._operation = operation
+        kept = tuple([values[index] if index in replaced else None for index in self._masked])
+        if self._rows and operation.row == self._last:
+            former = self._rows.pop()
+            kept = tuple([new if new is not None else old for new, old in zip(kept, former, strict=True)])
+        elif self._rows:
+            self._rows += [(None,) * len(kept)] * (operation.row - self._last - 1)
         self._last = operation.row
         self._rows.append(kept)
         self._raw.append(raw)

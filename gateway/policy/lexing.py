@@ -31,6 +31,7 @@ _TOKEN = re.compile(
 _CONTINUED = re.compile(rb"(?:[ \t\f\v]++|--[^\r\n]*+)*+[\r\n](?:[ \t\f\v\r\n]++|--[^\r\n]*+[\r\n])*+'")
 """Two strings with a line break between them are one. Possessive: a text made for it would take forever otherwise."""
 _BLOCK = re.compile(rb"/\*|\*/")
+_UESCAPE = re.compile(rb"(?:\s|--[^\r\n]*[\r\n])*+UESCAPE\s*'([^'])'", re.IGNORECASE)
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|[0-7]{1,3}|.)|''", re.DOTALL)
 
@@ -81,7 +82,8 @@ def literals(text: bytes) -> Iterator[Literal]:
                 escapes = found["escape"] is not None
                 while (more := _CONTINUED.match(text, position)) is not None:
                     position = _string_end(text, more.end(), escapes=escapes)
-                yield _literal(text, start, position)
+                given = _UESCAPE.match(text, position)
+                yield _literal(text, start, position, given[1].decode("utf-8", "replace") if given else "\\")
 
 
 def _string_end(text: bytes, position: int, *, escapes: bool) -> int:
@@ -100,7 +102,7 @@ def _after_comment(text: bytes, position: int) -> int:
     return len(text) if depth else position
 
 
-def _literal(text: bytes, start: int, end: int) -> Literal:
+def _literal(text: bytes, start: int, end: int, escape: str = "\\") -> Literal:
     raw = text[start:end].decode("utf-8", "replace")
     prefix, quote, inside = raw.partition("'")
     if not quote:
@@ -108,7 +110,11 @@ def _literal(text: bytes, start: int, end: int) -> Literal:
     inside = inside.removesuffix("'")
     if prefix in {"e", "E"}:
         return Literal(start, end, _ESCAPE.sub(_plain, inside))
-    return Literal(start, end, inside.replace("''", "'"))
+    inside = inside.replace("''", "'")
+    if prefix in {"u&", "U&"}:
+        form = re.compile(rf"{re.escape(escape)}(?:\+([0-9A-Fa-f]{{6}})|([0-9A-Fa-f]{{4}})|{re.escape(escape)})")
+        inside = form.sub(lambda found: _character(found[1] or found[2]) if found[1] or found[2] else escape, inside)
+    return Literal(start, end, inside)
 
 
 def _plain(found: re.Match[str]) -> str:
@@ -116,8 +122,12 @@ def _plain(found: re.Match[str]) -> str:
     if code is None:
         return "'"
     if code[0] in "xuU" and len(code) > 1:
-        number = int(code[1:], 16)
-        return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else "\ufffd"
+        return _character(code[1:])
     if code[0] in "01234567":
         return chr(int(code, 8))
     return _ESCAPES.get(code, code)
+
+
+def _character(digits: str) -> str:
+    number = int(digits, 16)
+    return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else "\ufffd"

@@ -7,6 +7,7 @@ but for what it remembers of its session. Never touches what is forwarded, hashe
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -120,7 +121,7 @@ class Withholding:
         told = withhold(statement, judgement.literals)
         if told.values:
             self._operations[n] = told.values
-            if judgement.verdict.operation in {"explain", "several"}:
+            if b"explain" in statement.sql.lower():
                 self._explains.add(n)
             if len(self._operations) > _OPERATIONS:
                 self._explains.discard(self._operations.popitem(last=False)[0])
@@ -158,7 +159,7 @@ class Withholding:
         if not values and not self._remembered:
             return note
         shortest = 1 if explains or note.outcome is Outcome.DENIED else _SHORTEST
-        text, message = self._clean(note.text, values, shortest), note.message
+        text, message = self._clean(_plan(note.text) if explains else note.text, values, shortest), note.message
         if message is not None:
             message = self._clean(message, values, shortest)
         return note if (text, message) == (note.text, note.message) else note._replace(text=text, message=message)
@@ -188,10 +189,26 @@ def _scrubbed(text: str, values: Iterable[str], shortest: int) -> str:
     return _form(places).sub(lambda found: named[found[0]], text)
 
 
+def _plan(text: str) -> str:
+    """Return a plan without its conditions: PostgreSQL folds constants, so that no value need stand there as sent."""
+    return "\n".join(line if _NODE.fullmatch(line) else _LABEL.sub(r"\1 $masked", line) for line in text.split("\n"))
+
+
+_NODE = re.compile(
+    r"|QUERY PLAN|EXPLAIN|(Planning|Execution) Time: [0-9.]+ ms|(ERROR|NOTICE|DETAIL|HINT): .*"
+    r"| *(-> *)?[A-Z][A-Za-z -]+?( using \w+)?( on [\w.]+( \w+)?)? +\((cost|actual)=[a-z0-9.= ()]*\)"
+)
+"""Lines of a plan that hold no expression, and those that are no plan."""
+_LABEL = re.compile(r"""^([\s"'<-]*[A-Za-z][A-Za-z ]*[A-Za-z]["']?[:>]|).*$""")
+
+
 def _forms(value: str) -> set[str]:
-    """How a value may stand in a text: as it is, quoted for SQL, or escaped as transcripts do."""
-    escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return {value, value.replace("'", "''"), escaped}
+    """How a value may stand in a text: as it is, quoted for SQL or JSON, or escaped as transcripts do."""
+    found = {value, value.replace("'", "''"), json.dumps(value, ensure_ascii=False)[1:-1]}
+    return found | {one.translate(_TRANSCRIPT) for one in found}
+
+
+_TRANSCRIPT = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 def _form(values: Iterable[str]) -> re.Pattern[str]:

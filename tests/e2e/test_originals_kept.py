@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pyrage
+import pytest
 from keeping import Kept
-from wire_client import bind, prepare, rows
+from wire_client import bind, kinds, prepare, rows
 
 from gateway.pgwire.frontend import FLUSH, SYNC, execute
 
@@ -28,6 +29,8 @@ def opened(out: Path, session: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Each row that was opened: its number, and its values by column."""
     for line in (out / f"{session}.jsonl").read_text().splitlines():
         told = json.loads(line)
+        if told["kind"] != "rows":
+            continue
         columns = {one["column"]: one["values"] for one in told["columns"]}
         for place, values in enumerate(zip(*columns.values(), strict=True)):
             yield told["from"] + place, dict(zip(columns, values, strict=True))
@@ -129,3 +132,21 @@ def test_no_original_lies_in_the_state_of_the_gateway_or_in_its_log(kept: Kept) 
         if path.is_file():
             assert not form.search(path.read_bytes()), path
     assert any((kept.gateway.evidence / "logs" / "w1" / "originals").iterdir())
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "binary"])
+def test_rows_copied_out_are_kept_under_their_numbers(kept: Kept, tmp_path: Path, form: str) -> None:
+    with kept.wire() as wire:
+        wire.rows(f"SELECT 'copied-{form}' AS mark")
+        query = "SELECT id, card FROM payments WHERE id <= 1200 ORDER BY id"
+        found = wire.query(f"COPY ({query}) TO STDOUT (FORMAT {form})")
+        assert kinds(found).endswith("cCZ")
+        assert b"card-" not in b"".join(each.body for each in found)
+    session = session_of(kept, "sql", f"copied-{form}")
+    kept.unseal(tmp_path / "out", "--session", session)
+    originals = {number: values["card"] for number, values in opened(tmp_path / "out", session)}
+    assert {number: value for number, value in originals.items() if value} == {
+        number: card(number) for number in range(1, 1001) if number % 10
+    }
+    (counts,) = kept.gateway.query(f"FROM masked WHERE session_id = '{session}'")
+    assert (counts["values_masked"], counts["values_sealed"]) == (1080, 900)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 from evidence_samples import WORKER, open_journal
+from test_originals import IDENTITIES, RECIPIENTS
 
+from gateway.evidence.unseal import open_originals, read_identity
 from gateway.evidence.verify import verify
 from gateway.evidence.views import write_views
 
@@ -25,6 +27,8 @@ from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.model import LogName
+from gateway.pgwire.actions import OriginalColumn, Originals
+from gateway.worker.sealing import SealingTerms, SessionSealing
 
 async def main():
     place = Path(sys.argv[1]) / "logs" / "w1"
@@ -35,13 +39,18 @@ async def main():
     async def agent(name):
         who = session(sys.argv[2] + "-" + name)
         await group.record(record.session_start(who))
-        n = 1
+        sealing, n = SessionSealing(SealingTerms(tuple(sys.argv[3:])), SystemEntropy()), 1
         while True:
             asked = await group.record(request(n, "SELECT " + "x" * (n * 997 % 60_000), who=who))
             sys.stdout.write(f"{asked.ticket.seq} {asked.ticket.chain}\\n")
             sys.stdout.flush()
-            group.append(result(n + 1, n, who=who))
-            n += 2
+            column = OriginalColumn("c", (), 25, 0, (f"original {n}".encode() * (n % 50),))
+            for draft in sealing.rows(who, Originals(n + 1, n, 0, 1, 1, (column,))):
+                asked = await group.record(draft)
+            sys.stdout.write(f"{asked.ticket.seq} {asked.ticket.chain}\\n")
+            sys.stdout.flush()
+            group.append(result(n + 2, n, who=who))
+            n += 3
     async with trio.open_nursery() as nursery:
         nursery.start_soon(group.run)
         for name in "abc":
@@ -57,7 +66,7 @@ def test_every_durable_record_survives_every_kill(tmp_path: Path, seed: int) -> 
     promised: dict[int, str] = {}
     environment = {"PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parent.parent}:{Path(__file__).parents[2]}"}
     for round_ in range(5):
-        command = [sys.executable, "-c", WRITER, str(tmp_path), str(round_)]
+        command = [sys.executable, "-c", WRITER, str(tmp_path), str(round_), *RECIPIENTS]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as writer:
             assert writer.stdout is not None
             for _ in range(chance.randint(1, 150)):
@@ -70,6 +79,12 @@ def test_every_durable_record_survives_every_kill(tmp_path: Path, seed: int) -> 
         report = verify(tmp_path)
         assert report.intact, report.findings
         assert report.heads[WORKER][0] > max(promised)
+    identity = tmp_path / "identity"
+    identity.write_text(str(IDENTITIES[1]))
+    (tmp_path / "opened").mkdir()
+    opened = open_originals(tmp_path, tmp_path / "opened", read_identity(identity))
+    assert opened.findings == []
+    assert opened.envelopes > 0
     journal = open_journal(tmp_path)
     journal.close()
     import duckdb
