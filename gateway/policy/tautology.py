@@ -20,6 +20,8 @@ _MOST_NODES: Final = 300
 _MOST_SAMPLES: Final = 400
 _NUMBERS: Final = (0, 1, -1, 2, 7, -2_000_000_000, 1_000_000_007)
 _MOST_VALUES: Final = 40
+_LONGEST: Final = 10_000
+"""Characters of a text that is made because a length is compared."""
 _TEXTS: Final = ("", "a", "Zz", "x%_", "m n")
 _TEXT_TYPES: Final = frozenset({19, 25, 1042, 1043})
 _BOOLEAN: Final = 16
@@ -58,7 +60,9 @@ def _samples(names: Sequence[str], constants: Sequence[Any], relation: Relation 
     Beside values of all kinds a column takes those that it is compared with, and their neighbours.
     """
     numbers = list(dict.fromkeys((*_NUMBERS, *_near(constants))))[:_MOST_VALUES]
-    texts = list(dict.fromkeys((*_TEXTS, *(each for each in constants if isinstance(each, str)))))[:_MOST_VALUES]
+    written = (each for each in constants if isinstance(each, str))
+    longer = ("q" * (each + 1) for each in constants if type(each) is int and 0 < each <= _LONGEST)
+    texts = list(dict.fromkeys((*_TEXTS, *written, *longer)))[:_MOST_VALUES]
     known = {column.name: column for column in relation.columns} if relation is not None else {}
     domains = []
     for name in names:

@@ -57,6 +57,10 @@ id = user_id
 id < user_id OR user_id < id
 NOT id = 1
 length(note) > 0
+length(note) < 100
+length(note) <= 5000 AND note <> 'x'
+id < 5000000000
+position('@' in note) = 0
 id * 2 <> 10
 id IN (1, 2, 3)
 id NOT IN (7, 8)
