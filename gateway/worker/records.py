@@ -62,7 +62,7 @@ def drafts(
                     column.values,
                     column.sealed,
                 )
-            yield _result(session, note)
+            yield from sealing.sealed(session, _result(session, note), told.content)
         case Cancellation(n, of, forwarded):
             yield record.cancel(session, n, of, forwarded)
         case Alarm(n, alarm, detail):

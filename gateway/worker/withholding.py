@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from gateway.evidence.originals_content import encode_told
+from gateway.evidence.values import text as as_text
 from gateway.evidence.values import wire
 from gateway.model import Json, Outcome, Parameter, Statement
 from gateway.pgwire.actions import Answer, CopyChunk, Judgement, Note, Preparation, Request
@@ -149,20 +150,24 @@ class Withholding:
                 content = encode_told("data", {"of": note.of, "content": wire(note.data)})
                 return ToldNote(note, content, 1)
             case Answer():
-                return ToldNote(self._answer(note))
+                return self._answer(note)
         return ToldNote(replace(note, withheld=False) if isinstance(note, CopyChunk) else note)
 
-    def _answer(self, note: Answer) -> Answer:
+    def _answer(self, note: Answer) -> ToldNote:
+        """Return an answer without what is withheld; the salt of its digest is sealed, lest that be found by trying."""
         values = self._operations.pop(note.of, ())
         explains = note.of in self._explains
         self._explains.discard(note.of)
         if not values and not self._remembered:
-            return note
+            return ToldNote(note)
         shortest = 1 if explains or note.outcome is Outcome.DENIED else _SHORTEST
         text, message = self._clean(_plan(note.text) if explains else note.text, values, shortest), note.message
         if message is not None:
             message = self._clean(message, values, shortest)
-        return note if (text, message) == (note.text, note.message) else note._replace(text=text, message=message)
+        if (text, message) == (note.text, note.message):
+            return ToldNote(note)
+        told: dict[str, Json] = {"of": note.of, "salt": note.salt.hex(), "text": as_text(note.text)}
+        return ToldNote(note._replace(text=text, message=message, salt=b""), encode_told("answer", told))
 
     def _clean(self, text: str, values: tuple[str, ...], shortest: int) -> str:
         text = _scrubbed(text, values, shortest)

@@ -174,6 +174,8 @@ def test_the_exact_text_is_in_the_sealed_originals(kept: Kept, session: str, tmp
     told = [json.loads(line) for line in opened.splitlines()]
     statements = [one["sql"]["t"] for one in told if one["kind"] == "statement"]
     assert "SELECT amount FROM payments WHERE card = 'needle-simple' AND id = 4242" in statements
+    plans = [one["text"] for one in told if one["kind"] == "answer" and "needle-explain" in one["text"]]
+    assert len(plans) == 1
     data = [one["content"]["t"] for one in told if one["kind"] == "data"]
     assert data == ["9002\tneedle-copied\n"]
     (bound,) = [one for one in told if one.get("parameters", [None])[0] == {"t": "needle-bound"}]
