@@ -213,3 +213,46 @@ def test_literals_never_overlap_and_never_fail(text: bytes) -> None:
 def test_no_text_of_a_megabyte_is_cut_for_ever(part: bytes) -> None:
     text = part * (1_000_000 // len(part))
     assert all(one.end <= len(text) for one in literals(text))
+
+
+NEEDLE = "needle@secret.example"
+MENTIONS = st.sampled_from([
+    "email = {}", "email <> {}", "{} = u.email", "lower(email) = lower({})", "email LIKE {}", "email IN ('x', {})",
+    "email = ANY(ARRAY[{}])", "email BETWEEN 'a' AND {}", "coalesce(email, {}) = 'q'", "(email, city) = ({}, 'c')",
+    "email || 'x' > {}", "CASE WHEN email = {} THEN true ELSE false END", "position({} IN email) > 0",
+    "email IS NOT DISTINCT FROM {}", "NOT (email = {})", "u.* = ROW(1, 'n', {}, 'c')", "email = (SELECT {})",
+    "email IN (VALUES ({}))", "EXISTS (SELECT 1 FROM (SELECT {} AS e) s WHERE s.e = email)",
+])  # fmt: skip
+PLAIN_CONDITIONS = st.sampled_from(
+    ["id = 5", "city = 'Bonn'", "true", "name LIKE 'a%' OR id > 3", "city IN ('a', 'b')"]
+)
+AROUND = st.sampled_from([
+    "SELECT id FROM users u WHERE {}", "SELECT count(*) FROM users u GROUP BY city, email HAVING {}",
+    "SELECT id FROM users u JOIN orders o ON {} WHERE o.total > 4", "SELECT {} FROM users u", "SELECT id FROM users u ORDER BY {}",
+    "UPDATE users u SET city = 'c' WHERE {} AND id = 4", "DELETE FROM users u WHERE {} AND id = 4",
+    "WITH w AS (SELECT id FROM users u WHERE {}) SELECT * FROM w", "SELECT * FROM (SELECT u.* FROM users u WHERE {}) x",
+    "EXPLAIN SELECT id FROM users u WHERE {}", "PREPARE p AS SELECT id FROM users u WHERE {}",
+    "SELECT id FROM users u WHERE {} UNION SELECT id FROM orders", "COPY (SELECT id FROM users u WHERE {}) TO STDOUT",
+    "SELECT id FROM users u WHERE id IN (SELECT id FROM users u WHERE {})", "SELECT 1; SELECT id FROM users u WHERE {}",
+    "SELECT max(id) FILTER (WHERE {}) FROM users u", "SELECT row_number() OVER (ORDER BY {}) FROM users u",
+    "DECLARE c CURSOR FOR SELECT id FROM users u WHERE {}", "CREATE TABLE z AS SELECT id FROM users u WHERE {}",
+])  # fmt: skip
+SPELLINGS = st.sampled_from([
+    f"'{NEEDLE}'", f"E'{NEEDLE}'", f"$${NEEDLE}$$", f"$q${NEEDLE}$q$", f"'{NEEDLE}'::text", f"CAST('{NEEDLE}' AS varchar)",
+    f"text '{NEEDLE}'", f"U&'{NEEDLE}'", f"('{NEEDLE}')", f"/* {NEEDLE} */ '{NEEDLE}' -- {NEEDLE}\n",
+])  # fmt: skip
+
+
+@given(AROUND, MENTIONS, PLAIN_CONDITIONS, SPELLINGS, st.booleans())
+def test_no_composed_statement_tells_what_a_marked_column_is_compared_with(
+    around: str, mention: str, other: str, spelled: str, first: bool
+) -> None:
+    condition = mention.format(spelled)
+    joined = f"({condition}) AND ({other})" if first else f"({other}) OR ({condition})"
+    found = told(around.format(joined))
+    assert NEEDLE not in found.statement.sql.decode(), found.statement.sql
+    assert found.exact is not None
+    short = told(
+        around.format(joined).replace(f"/* {NEEDLE} */", "").replace(f"-- {NEEDLE}", "").replace(NEEDLE, "q7z")
+    )
+    assert "q7z" not in short.statement.sql.decode(), "by its place alone, a short value is not looked for elsewhere"
