@@ -6,13 +6,13 @@ records gives the same log but for salts. Signs with a key of its own; nothing i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
 
 from gateway.evidence import record
-from gateway.evidence.archiver import archive
+from gateway.evidence.archiver import Archived, archive
 from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemEntropy
@@ -65,7 +65,12 @@ class SyntheticClock:
         return self.at - BEGIN
 
 
-def write(place: Path, records: int, progress: Callable[[int], None] = lambda _: None) -> Path:
+def write(
+    place: Path,
+    records: int,
+    progress: Callable[[int], None] = lambda _: None,
+    archiving: Callable[[Path, DiskStorage, SyntheticClock], Iterable[Archived]] = archive,
+) -> Path:
     """Write a log of about `records` records below `place`, archive all but its last file; return the evidence."""
     evidence, storage, clock = place / "evidence", DiskStorage(), SyntheticClock()
     log = Journal.open(
@@ -84,7 +89,7 @@ def write(place: Path, records: int, progress: Callable[[int], None] = lambda _:
             written, batch = written + batch, 0
         if log.number != number:
             number = log.number
-            for one in archive(evidence, storage, clock):
+            for one in archiving(evidence, storage, clock):
                 fields = (
                     one.segment,
                     one.first,
