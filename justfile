@@ -39,6 +39,10 @@ crash rounds="50":
 bench *arguments:
     {{ python }} -m bench {{ arguments }}
 
+# Evidence: written durable, archived, checked, asked over ten million records; writes docs/benchmarks-evidence.md.
+bench-evidence *arguments:
+    {{ python }} -m bench.evidence {{ arguments }}
+
 # Play the corpora of fixtures/ direct and through the gateway: leaks, wrong verdicts, speed of a decision.
 score *arguments:
     {{ python }} -m score {{ arguments }}

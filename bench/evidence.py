@@ -36,11 +36,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.evidence", description=__doc__)
     parser.add_argument("--records", type=int, default=10_000_000)
     parser.add_argument("--evidence", type=Path, help="ask and check this one")
-    parser.add_argument("--checked", type=int, default=330_000, help="records of the log that is checked: five segments and a tail")
+    parser.add_argument("--checked", type=int, default=330_000, help="records of the log that is checked")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run of writing")
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="hoop-bench-", dir=".") as folder:
+    with tempfile.TemporaryDirectory(prefix="hoop-bench-") as folder:
         rows = _writing(Path(folder), arguments.seconds) + _checking(Path(folder), arguments.checked)
         evidence = arguments.evidence or write(Path(folder) / "large", arguments.records)
         asked, count = _asking(evidence)
