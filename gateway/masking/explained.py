@@ -8,35 +8,40 @@ inference (`predicate_touch`), which no masking stops. In text, JSON, XML and YA
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-_LITERAL = re.compile(rb"'((?:[^']|'')*)'")
+_LITERAL = re.compile(rb"'((?:[^']|'')*+)'")
 _NUMBER = re.compile(rb"(?<![\w.'$])-?\d[\d.]*(?:[eE][+-]?\d+)?(?![\w.'])")
 _CONDITION = re.compile(
     rb"^[\s>-]*[\"<]?(?:[A-Za-z-]+ )?(?:Filter|Cond|Output|Call|Key|Order By|SQL|Condition|Item)[\">:]"
 )
 """Lines that hold expressions; elsewhere numbers are costs and counts."""
-_TOKEN = re.compile(rb"[^\s{}(),\"\\]+")
+_TOKEN = re.compile(rb"[^\s{}(),\"\\']+")
 _HIDDEN = b"***"
+_LONGEST = 1 << 20
+"""Bytes of what the agent sent that are looked at."""
 
 
 def scrubbed(plan: bytes, own: bytes) -> bytes:
     """Return a line or document of a plan without the constants that are not in `own`; `plan` itself where none is."""
-    found = _LITERAL.sub(lambda match: match[0] if _is_own(match[1], own) else b"'" + _HIDDEN + b"'", plan)
-    lines = [_line(line, own) for line in found.split(b"\n")]
-    found = b"\n".join(lines)
+    known = _words(own[:_LONGEST])
+    found = _LITERAL.sub(lambda match: match[0] if _is_own(match[1], known) else b"'" + _HIDDEN + b"'", plan)
+    found = b"\n".join([_line(line, known) for line in found.split(b"\n")])
     return plan if found == plan else found
 
 
-def _line(line: bytes, own: bytes) -> bytes:
+def _line(line: bytes, known: frozenset[bytes]) -> bytes:
     if _CONDITION.match(line) is None:
         return line
-    return _NUMBER.sub(lambda match: match[0] if _holds(own, match[0]) else _HIDDEN, line)
+    return _NUMBER.sub(lambda match: match[0] if match[0].lstrip(b"-") in known else _HIDDEN, line)
 
 
-def _is_own(literal: bytes, own: bytes) -> bool:
-    text = literal.replace(b"''", b"'")
-    return text in own or all(token in own for token in _TOKEN.findall(text))
+def _is_own(literal: bytes, known: frozenset[bytes]) -> bool:
+    """A literal may be put together of what the agent wrote: `ANY ('{1,2}'::integer[])` of `IN (1, 2)`."""
+    return all(token in known or token.lstrip(b"-") in known for token in _TOKEN.findall(literal))
 
 
-def _holds(own: bytes, number: bytes) -> bool:
-    return re.search(rb"(?<![\d.])" + re.escape(number.lstrip(b"-")) + rb"(?![\d])", own) is not None
+@lru_cache(maxsize=4)
+def _words(own: bytes) -> frozenset[bytes]:
+    """Return the words and numbers of what the agent sent; a plan of many lines asks for them again and again."""
+    return frozenset((*_TOKEN.findall(own), *_NUMBER.findall(own)))

@@ -57,7 +57,7 @@ def expression(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Flow:
         elif here.startswith("?"):
             flows.append(UNKNOWN)
         elif here not in LEAVES:
-            flows.append(_called(here, node, tracer.catalog))
+            flows.append(called(here, node, tracer.catalog))
             stack.extend(children(node))
     return join(flows).derived()
 
@@ -119,7 +119,7 @@ def _field(fields: Node, scope: Scope, catalog: Catalog) -> Flow | None:
     return join((scope.qualified(names[0], field), CLEAN if plain.level is not Level.UNKNOWN else plain))
 
 
-def _called(kind: str, node: Node, catalog: Catalog) -> Flow:
+def called(kind: str, node: Node, catalog: Catalog) -> Flow:
     """Return what a node itself may reveal, whatever it is given."""
     if kind == "FuncCall":
         return _function(strings(node.get("funcname")), catalog)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.masking.carried import Carried
+from gateway.masking.expression import called
 from gateway.masking.flow import UNKNOWN, Flow, Output, join
 from gateway.masking.lineage import outputs
 from gateway.masking.touch import Touch
@@ -85,8 +86,11 @@ def _insert(fields: Node, relation: Relation | None, target: Node, catalog: Cata
     if "selectStmt" not in fields:
         return
     names = [str(kind_of(item)[1].get("name", "")) for item in items(fields.get("cols"))] or _names(relation)
-    columns = _columns(fields["selectStmt"], fields.get("withClause"), catalog)
-    by_place = list(_by_place(kind_of(fields["selectStmt"])[1]))
+    _, select = kind_of(fields["selectStmt"])
+    by_place = list(_by_place(select))
+    columns = _constants(select, by_place, catalog)
+    if columns is None:
+        columns = _columns(fields["selectStmt"], fields.get("withClause"), catalog)
     if columns is None or any(column.many for column in columns):
         flow = UNKNOWN if columns is None else join(column.flow for column in columns)
         yield Assigned(relation, target, "", flow)
@@ -104,6 +108,19 @@ def _insert(fields: Node, relation: Relation | None, target: Node, catalog: Cata
         deep = any(here == "SubLink" for here, _ in below(*kind_of(wanted.get("val"))))
         flow = Flow(UNKNOWN.level, inserted.sources | own) if own or deep else inserted
         yield Assigned(relation, target, str(wanted.get("name", "")), flow, (wanted.get("val"),))
+
+
+def _constants(select: Node, by_place: Sequence[tuple[Any, ...] | None], catalog: Catalog) -> tuple[Output, ...] | None:
+    """Return the columns of VALUES that reads nothing, however many rows it has; None for whatever reads."""
+    if "valuesLists" not in select:
+        return None
+    flows = []
+    for expressions in by_place:
+        nodes = [node for value in expressions or () for node in below(*kind_of(value))]
+        if any(here in {"ColumnRef", "SubLink"} or here.startswith("?") for here, _ in nodes):
+            return None
+        flows.append(join(called(here, node, catalog) for here, node in nodes))
+    return tuple(Output("", flow) for flow in flows)
 
 
 def _columns(query: object, clause: object, catalog: Catalog) -> tuple[Output, ...] | None:

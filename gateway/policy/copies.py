@@ -9,7 +9,7 @@ import re
 from dataclasses import replace
 
 from gateway.masking.copy_layout import CopyFormat, Layout, codec
-from gateway.policy.parse import NotUnderstoodError, SyntaxFaultError, parse
+from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, SyntaxFaultError, parse
 from gateway.policy.tree import Node, flag, items, kind_of, strings
 
 _KNOWN = frozenset(
@@ -74,6 +74,8 @@ def inner_query(text: bytes, query: tuple[str, Node]) -> tuple[bytes, int] | Non
     if found is None:
         return None
     start, stop = found
+    if stop - start > INLINE_LIMIT:
+        return None
     try:
         statements = parse(text[start:stop]).statements
         same = len(statements) == 1 and _bare(statements[0].node) == _bare({query[0]: query[1]})

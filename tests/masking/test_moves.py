@@ -6,14 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from policy_sample import CATALOG, catalog, connection, relation, understand
+from policy_sample import BOUND, CATALOG, catalog, connection, relation, understand
 
 from gateway.masking.carried import Carried
 from gateway.masking.marks import bind
 from gateway.masking.pseudonyms import of_connection
 from gateway.model import Mark, MaskStyle, Parameter
 from gateway.policy.catalog import Catalog, Relation
-from gateway.policy.facts import SessionState
+from gateway.policy.facts import SessionState, facts
+from gateway.policy.parse import parse
 from gateway.policy.returned import returned
 
 STYLED = catalog(marks=(
@@ -80,6 +81,15 @@ def test_what_receives_marked_values_is_marked(sql: str, expected: str) -> None:
     assert " ".join(map(str, statement.carries)) == expected
     if expected:
         assert all(each.sources or "nowhere" in sql or "EXECUTE marked" in sql for each in statement.carries)
+
+
+def test_many_rows_of_constants_fill_nothing() -> None:
+    """Whatever their number: lineage gives up on large statements, and would call all of them unknown."""
+    rows = ", ".join(f"({n}, 'name {n}', lower('A{n}'), 'x' || {n})" for n in range(3000))
+    for changed, expected in ((rows, []), (rows.replace("'name 2999'", "public.leak(1)"), ["public.users.name"])):
+        text = f"INSERT INTO users VALUES {changed}".encode()
+        (statement,) = facts(text, SessionState(), BOUND, {text: parse(text)}).statements
+        assert [str(each) for each in statement.carries] == expected
 
 
 def test_what_reads_what_was_just_filled_is_sent_by_itself() -> None:
