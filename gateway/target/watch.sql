@@ -1,7 +1,7 @@
 -- One line that changes with every change of the catalog that policy and masking depend on; cheap enough for each second.
 -- Rows are told apart by the transaction that wrote them, relations by what is read of them: VACUUM, TRUNCATE, REFRESH
--- and GRANT change their rows and nothing else. Temporary objects are left out: only their own session sees them, and
--- the gateway sees what its sessions make.
+-- and GRANT change their rows and nothing else. Temporary objects are left out, since only their own session sees them
+-- and the gateway sees what its sessions make; except those that hide another relation, which come and go for everybody.
 SELECT md5(concat_ws(' ',
     (SELECT concat(count(*), ',', sum(hashtextextended(
                 concat_ws(' ', c.oid, c.relname, c.relnamespace, c.relkind, c.relispartition, c.reltype, c.relrowsecurity), 0)))
@@ -11,6 +11,10 @@ SELECT md5(concat_ws(' ',
                 concat_ws(' ', a.attrelid, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attgenerated), a.attnum)))
        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
       WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relpersistence <> 't' AND c.relkind IN ('r', 'v', 'm', 'f', 'p', 'c')),
+    (SELECT concat(count(*), ',', sum(hashtextextended(concat_ws(' ', t.oid, t.relname), 0)))
+       FROM pg_catalog.pg_class t
+      WHERE t.relpersistence = 't' AND t.relkind IN ('r', 'v', 'm', 'f', 'p', 'S')
+        AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relname = t.relname AND c.relpersistence <> 't')),
     (SELECT concat(count(*), ',', sum(hashint8extended((p.oid::int8 << 32) | p.xmin::text::int8, 0)))
        FROM pg_catalog.pg_proc p),
     (SELECT concat(count(*), ',', sum(hashint8extended((t.oid::int8 << 32) | t.xmin::text::int8, 0)))

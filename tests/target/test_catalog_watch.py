@@ -53,6 +53,8 @@ MOVES = (
     "CREATE TYPE mood AS ENUM ('ok')",
     "CREATE DOMAIN short AS text",
     "CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)",
+    "CREATE TEMP TABLE users AS SELECT 1 AS id",
+    "CREATE TEMP VIEW people AS SELECT 1 AS id",
     "CREATE STATISTICS both_of ON name, email FROM users",
 )
 STAYS = (
@@ -64,8 +66,8 @@ STAYS = (
     "SELECT nextval('counter')",
     "CREATE INDEX ON users (name)",
     "COMMENT ON TABLE users IS 'x'",
-    "CREATE TEMP TABLE users AS SELECT 1 AS id",
-    "CREATE TEMP VIEW people AS SELECT 1 AS id",
+    "CREATE TEMP TABLE aside AS SELECT 1 AS id",
+    "CREATE TEMP VIEW beside AS SELECT 1 AS id",
 )
 
 
@@ -110,7 +112,10 @@ async def test_what_moves_the_fingerprint_and_what_does_not(
                 admin.execute(change)
                 assert await fingerprint() == before, f"{change} is not committed yet"
         for change in MOVES:
-            admin.execute("DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS crm, other CASCADE; CREATE SCHEMA public")
+            admin.execute(
+                "DISCARD TEMP; DROP SCHEMA public CASCADE; DROP SCHEMA IF EXISTS crm, other CASCADE;"
+                " CREATE SCHEMA public"
+            )
             for statement in SCHEMA.split(";\n"):
                 admin.execute(statement)  # type: ignore[arg-type]
             before = await fingerprint()
