@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from docs_commands import PAGES, ROOT, blocks, commands
 
 from gateway.evidence import record
 from gateway.evidence.journal import Journal
@@ -23,11 +24,6 @@ from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.evidence.views import write_views
 from gateway.model import LogName
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
-    *sorted((ROOT / "docs").rglob("*.md")),
-]
 OTHERS = {
     "psql",
     "duckdb",
@@ -45,22 +41,6 @@ OTHERS = {
     "pgbench",
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-
-
-def blocks(page: Path, *languages: str) -> Iterator[str]:
-    """The fenced blocks of `page` in one of `languages`."""
-    for language, body in re.findall(r"^ *```(\w+)\n(.*?)^ *```", page.read_text(), re.MULTILINE | re.DOTALL):
-        if language in languages:
-            yield body
-
-
-def commands(page: Path) -> Iterator[str]:
-    """The commands of a page, one line each; of a `console` block only what follows a `$`."""
-    for body in blocks(page, "sh"):
-        yield from (line for line in body.replace("\\\n", " ").splitlines() if line.strip())
-    for body in blocks(page, "console"):
-        joined = body.replace("\\\n", " ").splitlines()
-        yield from (line.strip()[2:] for line in joined if line.strip().startswith("$ "))
 
 
 def simple_commands(line: str) -> Iterator[list[str]]:
