@@ -212,7 +212,13 @@ class Approvals:
 
     async def withdraw(self, approval: ApprovalId, by: str, reason: str) -> Grant:
         """Take a grant back: nothing is let through by it any more, from now on. Raises Refusal, EvidenceFault."""
-        return await self._granting.withdraw(approval, by, clean_reason(reason))
+        reason = clean_reason(reason)
+        if any(each.approval == approval for each in self.grants()):
+            # The operation with which the grant was given may not have run yet: it does not run now.
+            self._settling.attempt(Cancelled(approval, f"withdrawn by {by}"))
+        grant = await self._granting.withdraw(approval, by, reason)
+        await self._settling.until(lambda: not self._settling.moving(approval))
+        return grant
 
     async def withdraw_from(self, meant: Callable[[Principal], bool], by: str, reason: str) -> None:
         """Take back every grant of agents that are no longer let in, all at once. Raises EvidenceFault afterwards."""

@@ -52,6 +52,8 @@ class _Prepared:
     approver: Approver
     text: str
     until: Micros
+    votes: int
+    """How many had approved when it was written: the receipt quotes them."""
 
 
 class Deciding:
@@ -117,7 +119,7 @@ class Deciding:
         if len(self._prepared) >= MAX_PREPARED:
             raise Refusal("unavailable", "too many receipts wait to be signed")
         until = Micros(now + SIGN_WITHIN)
-        self._prepared[caller.seat, decision.approval] = _Prepared(decision, approver, text, until)
+        self._prepared[caller.seat, decision.approval] = _Prepared(decision, approver, text, until, len(approval.votes))
         return text
 
     async def decide(self, caller: Caller, decision: Decision, signature: str | None) -> Approval:
@@ -146,6 +148,10 @@ class Deciding:
             raise Refusal("forbidden", "no receipt of yours waits to be signed, or it waited too long: sign a new one")
         if prepared.decision != decision:
             raise Refusal("forbidden", "what was signed is another decision; sign a new receipt")
+        if prepared.votes != len(self._approvals.get(decision.approval).votes):
+            raise Refusal(
+                "forbidden", "somebody else approved meanwhile, which your receipt must quote: sign a new one"
+            )
         keys = [read_key(line) for line in operator.signers]
         try:
             key = verify(prepared.text.encode(), signature, keys)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import trio
+
 from gateway.control.messages import Refusal
 from gateway.control.operators import Operator, by_subject
 from gateway.control.seat import Seat
@@ -82,17 +84,18 @@ class Logins:
         self._door, self._operators, self._clock, self._write = door, tuple(operators), clock, write
         self._why_none = why_none
         self._codes: dict[Seat, DeviceCode] = {}
-        self._waiting: set[Seat] = set()
+        self._waiting: dict[Seat, trio.CancelScope] = {}
         self._logins: dict[Seat, Login] = {}
 
     async def start(self, seat: Seat) -> dict[str, Json]:
-        """Begin a login; returns what the person needs to confirm it. Raises Refusal and `IssuerFault`."""
+        """Begin a login; returns what the person needs to confirm it. One that waits here already is given up.
+
+        Raises Refusal and `IssuerFault`.
+        """
         if self._door is None:
             raise Refusal("unavailable", self._why_none)
         if seat in self._waiting:
-            raise Refusal(
-                "unavailable", "a login is under way here already; confirm it, or wait until its code is over"
-            )
+            self._waiting[seat].cancel()
         self._forget_old()
         if len(self._codes) + len(self._logins) >= MAX_LOGINS:
             raise Refusal("unavailable", f"{MAX_LOGINS} logins are under way or open already")
@@ -107,11 +110,13 @@ class Logins:
     async def wait(self, seat: Seat) -> Login:
         """Wait until the person confirmed the login begun here. Raises Refusal, `IssuerFault` and `EvidenceFault`."""
         code = self._codes.pop(seat, None)
-        if self._door is None or code is None or seat in self._waiting:
+        if self._door is None or code is None:
             raise Refusal("bad_request", "no login was begun here")
-        self._waiting.add(seat)
+        confirmed: Confirmed | None = None
+        scope = self._waiting[seat] = trio.CancelScope()
         try:
-            confirmed = await self._door.confirmed(code)
+            with scope:
+                confirmed = await self._door.confirmed(code)
         except LoginRefused as refusal:
             await self._refused(seat, refusal.reason, None)
             raise Refusal("forbidden", f"not logged in: {refusal.reason}") from None
@@ -119,7 +124,10 @@ class Logins:
             await self._refused(seat, str(fault), None)
             raise
         finally:
-            self._waiting.discard(seat)
+            if self._waiting.get(seat) is scope:
+                del self._waiting[seat]
+        if confirmed is None:
+            raise Refusal("forbidden", "not logged in: a newer login was begun here")
         return await self._enter(seat, confirmed)
 
     def of(self, seat: Seat) -> Login | None:

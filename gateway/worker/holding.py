@@ -103,10 +103,11 @@ class Holding:
         return Asked(action, request, ticket, claimed)
 
     def _claim(self, request: HoldRequest) -> Decision | None:
-        """Return what lets the operation through at once: leave for a period, else an approval of this very one."""
+        """Return what lets the operation through at once: an approval of this very one, else leave for a period."""
+        claimed = self._approvals.claim(request.operation_hash, self._info.principal)
         grant = self._approvals.granted(self._info.principal, self._info.connection, request.sessions)
-        if grant is None:
-            return self._approvals.claim(request.operation_hash, self._info.principal)
+        if claimed is not None or grant is None:
+            return claimed
         return Decision(
             approval=grant.approval,
             kind=DecisionKind.APPROVED,

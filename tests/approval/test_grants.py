@@ -109,6 +109,14 @@ async def test_withdrawn_it_is_gone_at_once_and_once(open_desk: OpenDesk) -> Non
         assert [each["outcome"] for each in grants_recorded(desk)] == ["given", "withdrawn"]
 
 
+async def test_the_operation_it_was_given_with_does_not_run_after_it_was_withdrawn(open_desk: OpenDesk) -> None:
+    async with open_desk() as desk:
+        await approve(desk)
+        await desk.approvals.withdraw(A1, "erin", "done")
+        assert desk.approvals.claim(REQUEST.operation_hash, REQUEST.session.principal) is None
+        assert (await desk.approvals.wait(A1)).reason == "withdrawn by erin"
+
+
 async def test_a_full_disk_withdraws_it_all_the_same(open_desk: OpenDesk) -> None:
     async with open_desk() as desk:
         await approve(desk)

@@ -243,6 +243,37 @@ def test_a_code_is_waited_for_once_and_logins_are_bounded(monkeypatch: pytest.Mo
     play(body)
 
 
+def test_a_newer_login_takes_the_place_of_one_that_waits() -> None:
+    class Slow(Door):
+        async def confirmed(self, code: DeviceCode) -> Confirmed:
+            if self.who == "nobody yet":
+                await trio.sleep_forever()
+            return await super().confirmed(code)
+
+    async def body() -> None:
+        door = Slow("nobody yet")
+        logins, _ = desk(door)
+        refused: list[str] = []
+
+        async def first() -> None:
+            await logins.start(HERE)
+            try:
+                await logins.wait(HERE)
+            except Refusal as refusal:
+                refused.append(str(refusal))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first)
+            await trio.testing.wait_all_tasks_blocked()
+            door.who = "sub-dana"
+            await logins.start(HERE)
+            assert (await logins.wait(HERE)).operator.name == "dana"
+        assert refused == ["not logged in: a newer login was begun here"]
+        assert logins.of(HERE) is not None
+
+    play(body)
+
+
 def test_a_login_that_cannot_be_recorded_does_not_count() -> None:
     async def body() -> None:
         async def write(_: Draft) -> None:

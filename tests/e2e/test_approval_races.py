@@ -23,11 +23,15 @@ from gateway.pgwire.frontend import query
 ROUNDS = 6
 TABLES = '[approvals]\nin_transaction_timeout = "1s"\nlinger = "0s"\n'
 RULE = '[[connection.rule]]\nname = "ask"\naction = "approve"\noperation = "insert"\n'
+VISIT = '[[connection.rule]]\nname = "visit"\naction = "approve-session"\noperation = "insert"\n'
 
 
 @pytest.fixture(scope="module")
 def house(postgres: PostgresServer, orders: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    connections = [connection_table("plain", postgres, orders) + RULE]
+    connections = [
+        connection_table("plain", postgres, orders) + RULE,
+        connection_table("visits", postgres, orders, hold="refuse") + VISIT,
+    ]
     with running(tmp_path_factory.mktemp("races"), postgres, connections, TABLES) as found:
         yield found
         assert "Traceback" not in found.log, found.log
@@ -166,3 +170,38 @@ def test_exactly_one_outcome_and_at_most_one_execution(
         assert told["approved"] + told["refused"] + told["expired"] <= 1 + (told["expired"] and told["approved"])
         assert each["releases"] <= told["approved"]
     assert sum(outcomes.values()) == ROUNDS
+
+
+def test_after_a_withdrawal_was_answered_nothing_more_is_let_through(
+    house: RunningGateway, ran: Callable[[str], int]
+) -> None:
+    for number in range(ROUNDS):
+        name = f"visit-{number}"
+        insert = query(f"INSERT INTO races VALUES ('{name}')".encode())
+        with through(house, "visits", house.token(f"agent-{name}")) as wire:
+            (refusal,) = errors(wire.send(insert).until())
+            assert refusal.get("M") == "hoop: approval needed"
+            asked = call(house, "approvals.list", decided=False)["result"]
+            (mine,) = [each for each in asked if each["subject"] == f"agent-{name}"]
+            given = {"id": mine["id"], "hash": mine["hash"], "reason": "yes", "seconds": 60}
+            assert call(house, "approvals.approve", **given)["result"]["state"] == "approved"
+            over = threading.Event()
+
+            def withdraw(id_: str = mine["id"], over: threading.Event = over) -> None:
+                assert "result" in call(house, "grants.withdraw", id=id_, reason="done")
+                over.set()
+
+            thread = threading.Thread(target=withdraw)
+            let_through = 0
+            for turn in range(400):
+                if turn == 5 + number:
+                    thread.start()
+                was_over = over.is_set()
+                done = not errors(wire.send(insert).until())
+                assert not (done and was_over), "let through after the withdrawal was answered"
+                let_through += done
+                if was_over:
+                    break
+            thread.join()
+            assert over.is_set()
+            assert ran(name) == let_through >= 5
