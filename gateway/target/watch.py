@@ -54,6 +54,10 @@ class CatalogWatch:
         """Why the watch does not stand, for people; empty while it does."""
         return "" if self.up else self._fault or "it has not been looked at for a while"
 
+    def distrust(self) -> None:
+        """Take the next look for a change: the catalog was read in between, perhaps while it was another."""
+        self._seen = ""
+
     async def begin(self) -> None:
         """Have the watch looking; returns after its first attempt, whatever came of it."""
         self._wanted.set()

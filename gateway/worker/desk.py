@@ -134,6 +134,7 @@ class Desk:
         try:
             loaded = await self._reader.load()
             self._read_at = trio.current_time()
+            self.watch.distrust()
             if loaded is self._loaded and self._bound is not None:
                 return self._bound
             identity = await self._reader.identity()
