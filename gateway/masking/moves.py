@@ -7,7 +7,7 @@ INTO, LIKE, ALTER TYPE … USING). Whatever cannot be told counts as every colum
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.masking.carried import Carried
@@ -177,6 +177,8 @@ def carried(kind: str, fields: Node, catalog: Catalog) -> Iterator[Carried]:
         yield from _alike(fields, catalog)
     elif kind == "AlterTableStmt":
         yield from _retyped(fields, catalog)
+    elif kind in {"RenameStmt", "AlterObjectSchemaStmt"}:
+        yield from _renamed(fields, catalog)
 
 
 def _receivers(each: Assigned, catalog: Catalog) -> Iterator[Carried]:
@@ -262,6 +264,30 @@ def _retyped(fields: Node, catalog: Catalog) -> Iterator[Carried]:
         if relation is None or touched:
             flow = Flow(UNKNOWN.level, touched)
             yield from _receivers(Assigned(relation, target, str(command.get("name", "")), flow), catalog)
+
+
+def _renamed(fields: Node, catalog: Catalog) -> Iterator[Carried]:
+    """A table that the catalog does not show yet gets another name: what is promised to it goes along.
+
+    Where nothing is promised nobody knows what it holds: it may have been filled in the same string or transaction.
+    """
+    what = fields.get("renameType") or fields.get("objectType")
+    target = fields.get("relation") or {}
+    if what not in {"OBJECT_TABLE", "OBJECT_COLUMN"} or "relname" not in target:
+        return
+    if catalog.resolve(target.get("schemaname"), str(target["relname"])) is not None:
+        return
+    schema, name = _created(target, catalog)
+    promised = [each for each in catalog.carried if not each.oid and (each.schema, each.relation) == (schema, name)]
+    if what == "OBJECT_COLUMN":
+        old, new = str(fields.get("subname", "")), str(fields.get("newname", ""))
+        yield from (replace(each, column=new) for each in promised if each.column == old)
+        if not promised:
+            yield Carried(schema, name)
+        return
+    place = str(fields.get("newschema") or schema), str(fields.get("newname") or name)
+    for each in promised or [Carried(schema, name)]:
+        yield replace(each, schema=place[0], relation=place[1])
 
 
 def _created(relation: Node, catalog: Catalog) -> tuple[str, str]:

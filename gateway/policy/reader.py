@@ -37,7 +37,7 @@ from gateway.policy.system import classify_relation
 from gateway.policy.tree import Node, below, child, items, kind_of, strings
 
 _DEFINING = frozenset({"create", "alter", "create-as", "drop", "drop-database"})
-_SHAPING = frozenset({"CreateStmt", "AlterTableStmt"})
+_SHAPING = frozenset({"CreateStmt", "AlterTableStmt", "RenameStmt", "AlterObjectSchemaStmt"})
 """Definitions that may make or fill columns without reading any relation."""
 _OPAQUE = frozenset({"call", "do", "create-function", "create-trigger", "create-rule", "load", "rewrite-rule"})
 """Acts that run code which is not in the statement."""

@@ -131,6 +131,14 @@ def test_new_tables_and_filled_ones_are_marked_and_stay_so(
     approved(gateway, agent, "ALTER TABLE child NO INHERIT parents")
     assert agent.rows("SELECT email FROM child") == [("***",)]
 
+    agent.rows("BEGIN")
+    approved(gateway, agent, "CREATE TABLE hasty AS SELECT id, email AS mail FROM users")
+    approved(gateway, agent, "ALTER TABLE hasty RENAME TO hidden")
+    approved(gateway, agent, "ALTER TABLE hidden RENAME COLUMN mail TO plain")
+    agent.rows("SELECT * FROM hidden")
+    agent.rows("COMMIT")
+    assert agent.rows("SELECT id, plain FROM hidden ORDER BY id LIMIT 1") == [("1", "***")]
+
     approved(gateway, agent, "ALTER TABLE copied RENAME COLUMN mail TO post")
     approved(gateway, agent, "ALTER TABLE copied RENAME TO renamed")
     assert set(agent.rows("SELECT post FROM renamed")) == {("***",)}

@@ -21,6 +21,7 @@ STYLED = catalog(marks=(
     Mark("public", "users", "email"), Mark("public", "users", "city", MaskStyle.LAST4),
     Mark("public", "payments", "card", MaskStyle.PSEUDONYM),
 ))  # fmt: skip
+MAIL = frozenset({"public.users.email"})
 NAMES = of_connection(bytes(32), "orders")
 OURS = NAMES.of("public.payments.card", b"4111").decode()
 FOREIGN = of_connection(bytes(32), "billing").of("public.payments.card", b"4111").decode()
@@ -83,6 +84,18 @@ def test_what_receives_marked_values_is_marked(sql: str, expected: str) -> None:
         assert all(each.sources or "nowhere" in sql or "EXECUTE marked" in sql for each in statement.carries)
 
 
+@pytest.mark.parametrize(("sql", "expected"), [
+    ("ALTER TABLE t RENAME TO u", "public.u.mail public.u.x"), ("ALTER TABLE t SET SCHEMA crm", "crm.t.mail crm.t.x"),
+    ("ALTER TABLE t RENAME COLUMN x TO y", "public.t.y"), ("ALTER TABLE t RENAME COLUMN z TO y", ""),
+    ("ALTER TABLE made_just_now RENAME TO u", "public.u.*"), ("ALTER TABLE crm.made RENAME a TO b", "crm.made.*"),
+    ("ALTER TABLE orders RENAME TO u", ""), ("ALTER TABLE users RENAME email TO e", ""), ("ALTER INDEX i RENAME TO j", ""),
+])  # fmt: skip
+def test_a_table_that_is_not_committed_yet_takes_its_marks_to_another_name(sql: str, expected: str) -> None:
+    promised = (Carried("public", "t", "mail", 2, MAIL), Carried("public", "t", "x", 0, MAIL))
+    (statement,) = understand(sql, known=replace(BOUND, carried=promised)).statements
+    assert " ".join(map(str, statement.carries)) == expected
+
+
 def test_many_rows_of_constants_fill_nothing() -> None:
     """Whatever their number: lineage gives up on large statements, and would call all of them unknown."""
     rows = ", ".join(f"({n}, 'name {n}', lower('A{n}'), 'x' || {n})" for n in range(3000))
@@ -105,9 +118,6 @@ def known(*relations: Relation) -> Catalog:
 
 def marked(bound: Catalog, oid: int) -> dict[int, frozenset[str]]:
     return {number: flow.sources for number, flow in bound.flows.get(oid, {}).items() if not flow.clean}
-
-
-MAIL = frozenset({"public.users.email"})
 
 
 def test_a_carried_mark_follows_its_table_through_renames_and_ends_with_it() -> None:
