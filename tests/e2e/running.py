@@ -52,7 +52,7 @@ class RunningGateway:
             env=self.environment,
         )
 
-    def token(self, subject: str = "agent-1", groups: str = "", ttl: str = "15m", owner: str = "") -> str:
+    def token(self, subject: str = "agent-1", groups: str = "", ttl: str = "60m", owner: str = "") -> str:
         more = [*(["--groups", groups] if groups else []), *(["--owner", owner] if owner else [])]
         return self.command("token", "-c", str(self.config), "--subject", subject, "--ttl", ttl, *more).stdout.strip()
 
