@@ -46,10 +46,8 @@ class Metering:
         estimates: Estimates | None,
     ) -> Metered:
         """Hold what a string is expected to take against `rules`, all of which are about it."""
-        rows, size = await _expected(found, action, estimates, by_shape=True)
+        rows, size = await _expected(found, action, estimates)
         limits = [Limit(rule, self._tally(rule, principal), principal.subject) for rule in rules]
-        if any(limit.passes(rows, size) for limit in limits):  # another statement of that shape might, not this one
-            rows, size = await _expected(found, action, estimates, by_shape=False)
         writes = any(statement.relations_written for statement in found.statements)
         exceeded = {}
         for limit in limits:
@@ -72,14 +70,17 @@ class Metering:
         return tally
 
 
-async def _expected(found: Facts, action: Analyse, estimates: Estimates | None, *, by_shape: bool) -> tuple[int, int]:
-    """Return the rows and bytes that a string is expected to return or change; what is not known counts as none."""
+async def _expected(found: Facts, action: Analyse, estimates: Estimates | None) -> tuple[int, int]:
+    """Return the rows and bytes that a string is expected to return or change; what is not known counts as none.
+
+    Asked about the statement itself, never another of its shape: with other constants it may return far fewer.
+    """
     rows = size = 0
     for index, statement in enumerate(found.statements):
         question = question_of(index, found, action)
         if estimates is None or question is None or not (statement.relations_read or statement.relations_written):
             continue
-        estimate = await estimates.estimate(question, by_shape=by_shape)
+        estimate = await estimates.estimate(question)
         if estimate is not None:
             rows += max(estimate.rows, estimate.changed + estimate.inserted)
             size += estimate.size

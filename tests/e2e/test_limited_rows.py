@@ -199,6 +199,9 @@ def test_what_is_changed_counts_and_is_not_committed_beyond(
 
 def test_what_a_person_said_yes_to_may_pass_the_limit_once(agent: Callable[[], Wire], gateway: RunningGateway) -> None:
     wire = agent()
+    assert (
+        len(rows(wire.query("SELECT id FROM stock WHERE id <= 3"))) == 3
+    )  # a statement of the same shape tells nothing
     sql = "SELECT id FROM stock WHERE id <= 3000"
     assert "approval needed" in error(wire.query(sql))[1]
     (waiting,) = [each for each in gateway.approvals() if each["statement"] == sql]
