@@ -15,7 +15,7 @@ from typing import Any
 from operating import approve
 from running import connection_table, running
 from standardwebhooks import Webhook
-from wire_client import errors, through
+from wire_client import errors, eventually, through
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query
@@ -71,7 +71,8 @@ def test_a_held_statement_is_told_and_its_decision(postgres: PostgresServer, tmp
                 assert not errors(wire.until())
             decided = got.get(timeout=30)
             assert (decided["type"], decided["data"]["state"]) == ("approval.decided", "approved")
-            assert list((gateway.home / "state" / "outbox").iterdir()) == []
+            # The parcel goes once the answer was read, which is after the receiver gave it.
+            eventually(lambda: not list((gateway.home / "state" / "outbox").iterdir()))
         for told in (asked, decided):
             assert CANARY not in json.dumps(told)
         assert got.empty()
