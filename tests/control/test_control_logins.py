@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from gateway.control import logins as module
 from gateway.control.logins import GOOD_FOR, Logins
 from gateway.control.messages import Failure, Refusal, Response
 from gateway.control.operators import Operator
-from gateway.control.seat import Seat, seat_of
+from gateway.control.seat import Seat, eldest_unseen, seat_of
 from gateway.errors import EvidenceFault, IssuerFault, LoginRefused
 from gateway.identity.device_login import Confirmed, DeviceCode
 from gateway.identity.id_token import Person
@@ -288,6 +289,32 @@ def test_a_login_that_cannot_be_recorded_does_not_count() -> None:
     play(body)
 
 
+@pytest.mark.parametrize(
+    ("parents", "sessions", "eldest"),
+    [
+        ({9: 5, 5: 1, 1: 0}, {9: 0, 5: 0, 1: 0}, 1),
+        ({9: 5, 5: 0}, {9: 0, 5: 0}, 5),
+        ({9: 5, 5: 1}, {9: 0, 5: 5, 1: 0}, 9),
+        ({9: 5}, {9: 0, 5: 0}, 0),
+    ],
+    ids=["entered by the first process", "entered from outside", "the parent leads a session", "a parent that is gone"],
+)
+def test_a_session_led_from_outside_is_told_by_its_eldest_process(
+    parents: dict[int, int], sessions: dict[int, int], eldest: int
+) -> None:
+    def parent(pid: int) -> int:
+        if pid not in parents:
+            raise ProcessLookupError(pid)
+        return parents[pid]
+
+    assert eldest_unseen(9, parent, lambda pid: sessions[pid]) == eldest
+
+
+def parent(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("PPid:")[2].split()[0])
+
+
 def test_a_seat_is_told_by_the_kernel_and_an_unknown_one_is_like_no_other() -> None:
     import socket
     import struct
@@ -295,7 +322,8 @@ def test_a_seat_is_told_by_the_kernel_and_an_unknown_one_is_like_no_other() -> N
     first, second = socket.socketpair(socket.AF_UNIX)
     with first, second:
         assert seat_of(first) == seat_of(second)
-        assert (seat_of(first).uid, seat_of(first).session) == (UID, os.getsid(0))
+        assert seat_of(first).uid == UID
+        assert seat_of(first).session == (os.getsid(0) or eldest_unseen(os.getpid(), parent, os.getsid))
 
     class Elsewhere:
         def getsockopt(self, *_: int) -> bytes:
