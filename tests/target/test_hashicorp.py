@@ -1,102 +1,59 @@
-"""`hashicorp:` references against the two requests that a key-value store of Vault or OpenBao answers.
-
-The servers themselves are not to be had as packages; this speaks their HTTP API (api-docs/secret/kv) on loopback.
-"""
+"""`hashicorp:` references against a real OpenBao, whose API is Vault's: both stores, AppRoles, and what is refused."""
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+import openbao_server
 from gateway.errors import ConfigurationFault
 from gateway.target import hashicorp
 from gateway.target.credentials import fetch, obtain
+from openbao_server import OpenBao
+from requires import requires
 
-TOKEN = "hvs.root-Sesame"
-SECRET = "hunter2-Sesame"
-
-
-class KeyValue(BaseHTTPRequestHandler):
-    """Mounts `secret/` (version 2) and `old/` (version 1); an AppRole `role` gets a token of its own."""
-
-    seen: list[str]
-    tokens: set[str]
-
-    def do_GET(self) -> None:
-        self.seen.append(self.path)
-        if self.headers.get("X-Vault-Token") not in self.tokens:
-            self.answer(403, {"errors": ["permission denied"]})
-            return
-        mounts = "/v1/sys/internal/ui/mounts/"
-        if self.path.startswith(mounts + "secret/"):
-            self.answer(200, {"data": {"path": "secret/", "options": {"version": "2"}}})
-        elif self.path.startswith(mounts + "old/"):
-            self.answer(200, {"data": {"path": "old/", "options": None}})
-        elif self.path == "/v1/secret/data/team/orders":
-            self.answer(200, {"data": {"data": {"password": SECRET, "port": 5432}, "metadata": {}}})
-        elif self.path == "/v1/old/orders":
-            self.answer(200, {"data": {"password": SECRET}})
-        elif self.path == "/v1/old/odd":
-            self.answer(200, {"unexpected": []})
-        else:
-            self.answer(404, {"errors": []})
-
-    def do_POST(self) -> None:
-        self.seen.append(self.path)
-        asked = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
-        if self.path == "/v1/auth/approle/login" and asked == {"role_id": "role", "secret_id": "shh"}:
-            self.tokens.add("hvs.short")
-            self.answer(200, {"auth": {"client_token": "hvs.short"}})
-        elif self.path == "/v1/auth/token/revoke-self":
-            self.tokens.discard(str(self.headers.get("X-Vault-Token")))
-            self.answer(204, None)
-        else:
-            self.answer(400, {"errors": ["invalid role or secret ID"]})
-
-    def answer(self, status: int, body: Any) -> None:
-        content = b"" if body is None else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        """Nobody reads it."""
+SECRET, ROTATED = "hunter2-Sesame", "another-Sesame"
+POLICY = 'path "secret/data/team/*" { capabilities = ["read"] }'
 
 
-@contextmanager
-def serving() -> Iterator[tuple[str, type[KeyValue]]]:
-    handler = type("Handler", (KeyValue,), {"seen": [], "tokens": {TOKEN}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """Mounts `secret/` (version 2) and `old/` (version 1); the AppRole `hoop` may read `secret/team/`."""
+    home = tmp_path_factory.mktemp("openbao")
+    server = openbao_server.start(requires("openbao"), home / "log", home)
     try:
-        yield f"http://127.0.0.1:{server.server_port}", handler
+        server.ask("POST", "sys/mounts/old", {"type": "kv", "options": {"version": "1"}})
+        server.ask("POST", "old/orders", {"password": SECRET})
+        server.put("team/orders", password=SECRET, port=5432)
+        server.put("others/orders", password=SECRET)
+        server.ask("POST", "sys/policies/acl/team", {"policy": POLICY})
+        server.ask("POST", "sys/auth/approle", {"type": "approle"})
+        server.ask("POST", "auth/approle/role/hoop", {"token_policies": ["team"]})
+        yield server
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[KeyValue]]:
+def store(bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> OpenBao:
+    """The server, named in the environment; who logs in there is up to the test."""
     for name in ("VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_NAMESPACE", "VAULT_CACERT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as (address, handler):
-        monkeypatch.setenv("VAULT_ADDR", address)
-        yield handler
+    monkeypatch.setenv("VAULT_ADDR", bao.address)
+    return bao
 
 
-async def test_both_versions_of_the_store(store: type[KeyValue], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
-    assert (await obtain("hashicorp:secret/team/orders#password")).reveal() == SECRET.encode()
+async def test_both_versions_of_the_store_as_they_are_now(store: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", store.token)
+    store.put("team/rotated", password=SECRET)
+    assert (await obtain("hashicorp:secret/team/rotated#password")).reveal() == SECRET.encode()
+    store.put("team/rotated", password=ROTATED)
+    assert (await obtain("hashicorp:secret/team/rotated#password")).reveal() == ROTATED.encode()
     assert fetch("hashicorp:old/orders#password").reveal() == SECRET.encode()
 
 
@@ -104,31 +61,45 @@ async def test_both_versions_of_the_store(store: type[KeyValue], monkeypatch: py
     ("place", "words"),
     [
         ("secret/team/none#password", "no such secret"),
-        ("elsewhere/orders#password", "no such secret"),
+        ("old/none#password", "no such secret"),
+        ("elsewhere/orders#password", "does not let this gateway read it"),
         ("secret/team/orders#name", "no text in the field name"),
         ("secret/team/orders#port", "no text in the field port"),
-        ("old/odd#password", "not a vault's"),
     ],
 )
-def test_what_is_not_there(store: type[KeyValue], place: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VAULT_TOKEN", TOKEN)
+def test_what_is_not_there(store: OpenBao, place: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", store.token)
     with pytest.raises(ConfigurationFault, match=words) as caught:
         hashicorp.read(place)
     assert "Sesame" not in str(caught.value)
 
 
-def test_an_approle_logs_in_and_leaves_no_token_behind(store: type[KeyValue], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VAULT_ROLE_ID", "role")
-    monkeypatch.setenv("VAULT_SECRET_ID", "shh")
+def test_a_deleted_secret_is_none(store: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", store.token)
+    store.put("team/deleted", password=SECRET)
+    store.ask("DELETE", "secret/data/team/deleted")
+    with pytest.raises(ConfigurationFault, match="no such secret"):
+        hashicorp.read("secret/team/deleted#password")
+
+
+def test_an_approle_reads_what_it_may_and_leaves_no_token_behind(
+    store: OpenBao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAULT_ROLE_ID", store.ask("GET", "auth/approle/role/hoop/role-id")["data"]["role_id"])
+    secret_id = store.ask("POST", "auth/approle/role/hoop/secret-id")["data"]["secret_id"]
+    monkeypatch.setenv("VAULT_SECRET_ID", secret_id)
+    before = set(store.ask("LIST", "auth/token/accessors")["data"]["keys"])
     assert hashicorp.read("secret/team/orders#password") == SECRET.encode()
-    assert store.tokens == {TOKEN}
-    assert store.seen[-1] == "/v1/auth/token/revoke-self"
-    monkeypatch.setenv("VAULT_SECRET_ID", "wrong")
-    with pytest.raises(ConfigurationFault, match="cannot be asked"):
+    with pytest.raises(ConfigurationFault, match="does not let"):
+        hashicorp.read("secret/others/orders#password")
+    assert set(store.ask("LIST", "auth/token/accessors")["data"]["keys"]) == before
+    monkeypatch.setenv("VAULT_SECRET_ID", "wrong-Sesame")
+    with pytest.raises(ConfigurationFault, match="cannot be asked") as caught:
         hashicorp.read("secret/team/orders#password")
+    assert "Sesame" not in str(caught.value)
 
 
-def test_a_bad_token_and_a_vault_that_is_away(store: type[KeyValue], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_token_and_a_vault_that_is_away(store: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_TOKEN", "hvs.wrong-Sesame")
     with pytest.raises(ConfigurationFault, match="does not let") as caught:
         hashicorp.read("secret/team/orders#password")
@@ -139,3 +110,40 @@ def test_a_bad_token_and_a_vault_that_is_away(store: type[KeyValue], monkeypatch
     monkeypatch.delenv("VAULT_ADDR")
     with pytest.raises(ConfigurationFault, match="VAULT_ADDR"):
         hashicorp.read("secret/team/orders#password")
+
+
+class _Nonsense(BaseHTTPRequestHandler):
+    """What answers at the vault's address, and is none."""
+
+    def do_GET(self) -> None:
+        content = b'{"unexpected": "Sesame"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def nonsense() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Nonsense)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_answer_that_is_not_a_vaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.any")
+    with nonsense() as address:
+        monkeypatch.setenv("VAULT_ADDR", address)
+        with pytest.raises(ConfigurationFault, match="not a vault's") as caught:
+            hashicorp.read("secret/team/orders#password")
+    assert "Sesame" not in str(caught.value)
