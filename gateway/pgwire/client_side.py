@@ -42,6 +42,7 @@ from gateway.pgwire.quick import Quick
 from gateway.pgwire.refusing import Refusing
 from gateway.pgwire.renewal import RenewalSide, Wire
 from gateway.pgwire.steps import Steps, Wait
+from gateway.pgwire.turns import TurnSide
 
 
 class ClientSide:
@@ -60,6 +61,7 @@ class ClientSide:
         self._renewals = RenewalSide(
             exchange, Wire(refusing.settle, refusing.abort, refusing.deny, judging.next_token, Wait.ANSWER)
         )
+        self.turns = TurnSide(exchange, judging, self._renewals)
         self._handlers: dict[bytes, Callable[[Message], Steps]] = {
             b"Q": self._query,
             b"P": self._parse,

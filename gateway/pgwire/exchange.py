@@ -154,6 +154,22 @@ class Exchange:
             self.redefined = False
             self.actions.append(CatalogChanged())
 
+    def replaced(self, portal: bytes) -> None:
+        """A portal is gone, if there was one: what ran in it has ended."""
+        for earlier in self.names.unbound(portal):
+            self.end(earlier, Outcome.OK)
+
+    def idle(self) -> None:
+        """No transaction is open at the target any more."""
+        flight = self.flight
+        self.tainted = flight.touching > 0
+        self.wrote = self.wrote and any(
+            entry.operation is not None and entry.operation.judgement.writes for entry in flight
+        )
+        for operation in self.names.transaction_ended():
+            self.end(operation, Outcome.OK)
+        self.committed()
+
     def view(self, status: str) -> Names:
         """Return what a judgement may see of the session's state."""
         return self.names.view(status, redefined=self.redefined)

@@ -27,6 +27,23 @@ class Bound:
     columns: tuple[ColumnDescription, ...]
 
 
+def parameters(bind: Bind, types: tuple[int, ...]) -> tuple[Parameter, ...]:
+    """Return what `bind` binds to parameters of these types (0, or none: not known)."""
+    return tuple(
+        [
+            Parameter(types[index] if index < len(types) else 0, bind.format_of(index), value)
+            for index, value in enumerate(bind.values)
+        ]
+    )
+
+
+def bound_columns(columns: tuple[ColumnDescription, ...], formats: tuple[int, ...]) -> tuple[ColumnDescription, ...]:
+    """Return a statement's columns in the formats that a Bind wants; none where it wants them for another number."""
+    if len(formats) not in (0, 1, len(columns)):
+        return ()
+    return tuple([replace(column, format=format_at(formats, index)) for index, column in enumerate(columns)])
+
+
 class Forwarding:
     """Forwards one session's messages."""
 
@@ -64,14 +81,8 @@ class Forwarding:
             sql, types, columns = known.sql, known.types, known.columns
         else:
             return None
-        parameters = tuple(
-            [
-                Parameter(types[index] if index < len(types) else 0, bind.format_of(index), value)
-                for index, value in enumerate(bind.values)
-            ]
-        )
         name = bind.statement.decode("utf-8", "replace")
-        return Bound(Statement(sql, WireProtocol.EXTENDED, parameters, name), columns)
+        return Bound(Statement(sql, WireProtocol.EXTENDED, parameters(bind, types), name), columns)
 
     def bind(self, found: Message, bind: Bind, bound: Bound, admitted: Admitted) -> None:
         """Forward a Bind whose statement was admitted."""
@@ -79,11 +90,7 @@ class Forwarding:
         operation = x.operation(admitted.n, bound.statement, admitted.judgement, bind.portal)
         if admitted.judgement.depends_on_state:
             operation.names = x.view(x.status.decode())
-        columns = bound.columns
-        if columns and len(bind.result_formats) in (0, 1, len(columns)):
-            operation.columns = tuple(
-                replace(column, format=format_at(bind.result_formats, index)) for index, column in enumerate(columns)
-            )
+        operation.columns = bound_columns(bound.columns, bind.result_formats)
         self.raw(found.encode())
         x.flight.push(Expected(Await.BIND, operation, name=bind.portal))
 

@@ -113,6 +113,10 @@ class RenewalSide:
             return True
         return found.kind in b"QP" and b"renew" in found.body.lower()
 
+    def may_concern(self, first: bytes) -> bool:
+        """Say whether a turn that begins with this Query or Parse may be about a renewal, or end one that is kept."""
+        return bool(self._prepared or self._portals) or b"renew" in first.lower()
+
     def takes(self, found: Message) -> Steps:
         """Handle `found` where it is about a renewal; returns whether it was."""
         if found.kind == b"S":

@@ -56,6 +56,7 @@ class Session:
         self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
+        self._turns = self._client.turns
         self._steps = self._client.run()
         self._wait = next(self._steps)
         self._answer: object = None
@@ -67,11 +68,16 @@ class Session:
             return []
         try:
             if source is Source.CLIENT:
+                if self._takes_turn(data):
+                    return self._take()
                 self._left = self._x.limits.turn
                 self._client.reader.feed(data)
                 if self._x.held is not None and self._client.reader.holds(b"X"):
                     return self.lost(Source.CLIENT)
+            elif self._turns.turn is not None and not self._target.pending and self._turns.answered(data):
+                return self._take()
             else:
+                self._turns.resolve()
                 self._target.feed(data)
             self._advance()
         except ClientFault as fault:
@@ -100,6 +106,7 @@ class Session:
         x = self._x
         if x.closed:
             return []
+        self._turns.resolve()
         if x.held is not None:
             x.actions.append(Record(Cancellation(x.next_n(), x.held.n, forwarded=False)))
             x.actions.append(EndHold(x.held.token, "cancelled by the client"))
@@ -188,7 +195,7 @@ class Session:
         """`held`, `running` or `idle`, as lists of sessions show it."""
         if self._x.held is not None:
             return "held"
-        return "running" if self._x.flight else "idle"
+        return "running" if self._x.flight or self._turns.turn is not None else "idle"
 
     @property
     def in_transaction(self) -> bool:
@@ -198,7 +205,7 @@ class Session:
     @property
     def running(self) -> bool:
         """Whether the target owes an answer to an operation."""
-        return self._x.flight.running > 0
+        return self._x.flight.running > 0 or self._turns.turn is not None
 
     @property
     def buffered(self) -> int:
@@ -215,6 +222,15 @@ class Session:
         """Whether more bytes from the client are needed to go on."""
         x = self._x
         return self._wait in (Wait.MESSAGE, Wait.COPY_MESSAGE) and not (self.rests or x.cancelling or x.stopping)
+
+    def _takes_turn(self, data: bytes) -> bool:
+        """Whether what the client sent is a whole turn that was taken at once."""
+        if self._turns.turn is not None:
+            self._turns.resolve()
+            return False
+        if self._wait is not Wait.MESSAGE or self._client.reader.pending or self._x.flight:
+            return False
+        return self._turns.takes(data)
 
     def _advance(self) -> None:
         x, client, steps = self._x, self._client, self._steps

@@ -312,7 +312,7 @@ class TargetSide:
         if kind == b"1" and head.preparing is not None:
             x.names.parsed(head.preparing.name, head.preparing.statement, head.preparing.types)
         elif kind == b"2" and head.operation is not None:
-            self._portal_replaced(head.name)
+            x.replaced(head.name)
             x.names.bound(head.name, head.operation)
         elif kind == b"3":
             self._name_closed(head)
@@ -323,12 +323,8 @@ class TargetSide:
         if head.target == b"S":
             self._x.names.forget(head.name)
         else:
-            self._portal_replaced(head.name)
+            self._x.replaced(head.name)
             self._x.names.undeclared(head.name)
-
-    def _portal_replaced(self, name: bytes) -> None:
-        for earlier in self._x.names.unbound(name):
-            self._x.end(earlier, Outcome.OK)
 
     def _completed(self, head: Expected | None, kind: bytes, body: bytes, raw: bytes) -> None:
         x = self._x
@@ -382,16 +378,10 @@ class TargetSide:
         if head.operation is not None and head.kind is Await.QUERY:
             if not guarded:
                 x.end(head.operation, Outcome.ERROR if head.operation.failed else Outcome.OK)
-            self._portal_replaced(b"")
+            x.replaced(b"")
             x.names.forget(b"")
         if body == b"I":
-            x.tainted = x.flight.touching > 0
-            x.wrote = x.wrote and any(
-                entry.operation is not None and entry.operation.judgement.writes for entry in x.flight
-            )
-            for operation in x.names.transaction_ended():
-                x.end(operation, Outcome.OK)
-            x.committed()
+            x.idle()
         if not (head.hidden or guarded):
             x.to_client(raw)
 
