@@ -24,14 +24,15 @@ _BESIDE = {
     "dev": "BOOLEAN", "digest": "VARCHAR", "exp": "VARCHAR", "forwarded": "BOOLEAN", "marks": "BOOLEAN",
     "max_rows": "BIGINT", "mono": "BIGINT", "size": "BIGINT",
 }  # fmt: skip
-"""Fields without a column of the kinds in `_PLAIN`, by what they hold."""
-_PLAIN = (
+"""Fields without a column of the kinds in `PLAIN`, by what they hold."""
+PLAIN = (
     "login", "login_refused", "session_start", "session_end", "prepare", "request", "execute", "data", "result",
     "masked", "cancel", "kill", "alarm", "access",
 )  # fmt: skip
 """Kinds whose entries hold names and values alone; the others are few and looked at one by one."""
 _BULK = "('prepare', 'request', 'result', 'data')"
 _SAFE = 9007199254740991
+_TEXTS = tuple(f'"{name}"' for name in NAMES if name not in _INTEGERS)
 _TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
 _COLUMNS = "{'chain': 'VARCHAR', 'salt': 'VARCHAR', 'entry': 'VARCHAR', 'payload': 'VARCHAR'}"
 
@@ -76,13 +77,13 @@ def named(prefix: str) -> str:
     return ", ".join(f'"{name}" AS "{prefix}{name}"' for name in ["ts", *NAMES])
 
 
-def rows(quoted_path: str, segment: str, *, guarded: bool) -> str:
+def rows(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
     """Return the query for a segment's records in order, each with what its typed columns prove of its entry.
 
-    `plain` holds where the columns, written out as an entry, give exactly the entry: then it is canonical and the
-    columns are all that it says, unless a value holds a quotation mark or a backslash. A whole entry has `quotes`
-    quotation marks then. Elsewhere `told` says whether the columns agree with the entry. `guarded` bears entries that
-    are no JSON, at a price.
+    `proved` is 2 where the columns, written out as an entry, give exactly the entry: then it is canonical and the
+    columns are all that it says, since none of them holds a quotation mark or a backslash. Elsewhere 1 says that the
+    columns agree with the entry, 0 that they do not. `guarded` bears entries that are no JSON, `quotes` columns with
+    quotation marks, each at a price.
     """
     entry = "CASE WHEN json_valid(entry) THEN entry END" if guarded else "entry"
     kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in NAMES}
@@ -90,27 +91,27 @@ def rows(quoted_path: str, segment: str, *, guarded: bool) -> str:
     for place, (name, kind) in enumerate(_BESIDE.items(), 1):
         kinds[name], value[name] = kind, f"x[{place}]" if kind == "VARCHAR" else f"TRY_CAST(x[{place}] AS {kind})"
     kinds["ts"], value["ts"] = "VARCHAR", _TIME
-    pieces, quotes = [], ["2"]
+    pieces = []
     for name in sorted([*kinds, "v"]):
         before, after = ("", ",") if name < "v" else (",", "")
         if name == "v":
             pieces.append("""'"v":1'""")
         elif kinds[name] == "VARCHAR":
             pieces.append(f"""'{before}"{name}":"' || {value[name]} || '"{after}'""")
-            quotes.append(f"4 * CAST({value[name]} IS NOT NULL AS INTEGER)")
         else:
             pieces.append(f"""'{before}"{name}":' || {value[name]} || '{after}'""")
-            quotes.append(f"2 * CAST({value[name]} IS NOT NULL AS INTEGER)")
-    listed = ", ".join(f"'{kind}'" for kind in _PLAIN)
+    listed = ", ".join(f"'{kind}'" for kind in PLAIN)
     beside = ", ".join(f"'$.{name}'" for name in _BESIDE)
+    harmless = f"AND NOT contains(concat({', '.join(_TEXTS)}), '\"')" if quotes else ""
     return f"""
-        SELECT seq, chain, encode(entry), plain, CASE WHEN plain THEN true ELSE {_agrees(segment, entry)} END, quotes,
+        SELECT seq, chain, encode(entry), CASE WHEN plain THEN 2 WHEN {_agrees(segment, entry)} THEN 1 ELSE 0 END,
             {_TIME}, kind, sid, n, "of", plen, pc
         FROM (
-            SELECT *, {" + ".join(quotes)} AS quotes,
+            SELECT *,
                 coalesce(
                     segment = '{segment}' AND kind IN ({listed}) AND part IS NULL
-                    AND concat('{{', {", ".join(pieces)}, '}}') = entry AND length(x[7]) < 16,
+                    AND concat('{{', {", ".join(pieces)}, '}}') = entry AND NOT contains(entry, '\\') {harmless}
+                    AND greatest(length(x[6]), length(x[7]), length(x[8])) < 16,
                     false
                 ) AS plain
             FROM (SELECT *, json_extract_string({entry}, [{beside}]) AS x FROM read_parquet({quoted_path}))
@@ -119,11 +120,15 @@ def rows(quoted_path: str, segment: str, *, guarded: bool) -> str:
 
 
 def bounds(quoted_path: str) -> str:
-    """Return the query that says whether a segment's integers are all such as an entry may hold."""
+    """Return the query that says whether a segment's integers are all such as an entry may hold.
+
+    A second column says whether any text holds a quotation mark.
+    """
     integers = [f'"{name}"' for name in NAMES if name in _INTEGERS]
     least, most = ", ".join(f"min({name})" for name in integers), ", ".join(f"max({name})" for name in integers)
+    quotes = " OR ".join(f"coalesce(bool_or(contains({text}, '\"')), false)" for text in _TEXTS)
     return f"""
-        SELECT coalesce(least({least}) >= -{_SAFE} AND greatest({most}) <= {_SAFE}, false)
+        SELECT coalesce(least({least}) >= -{_SAFE} AND greatest({most}) <= {_SAFE}, false), {quotes}
         FROM read_parquet({quoted_path})
     """  # noqa: S608  our own paths and names, quoted
 

@@ -38,11 +38,21 @@ class Said(NamedTuple):
     entry: dict[str, Json]
 
 
-Plain: TypeAlias = tuple[
-    int, str, bytes, bool, bool, int, str, str, str | None, int | None, int | None, int | None, str | None
-]
-"""A record of a segment whose typed columns were proved to be all that its entry says: sequence number, chain, entry,
-three values that are not looked at, time, kind, session, `n`, `of`, `plen`, `pc`."""
+class Stretch(NamedTuple):
+    """Records that follow each other, by column; each was proved to be canonical and to quote and seal nothing."""
+
+    seqs: tuple[int, ...]
+    chains: tuple[str, ...]
+    entries: tuple[bytes, ...]
+    times: tuple[str, ...]
+    kinds: tuple[str, ...]
+    sids: tuple[str | None, ...]
+    ns: tuple[int | None, ...]
+    ofs: tuple[int | None, ...]
+    plens: tuple[int | None, ...]
+    pcs: tuple[str | None, ...]
+
+
 Paid: TypeAlias = tuple[int, str | None, bytes | None]
 """A record's sequence number, salt and payload."""
 
@@ -51,7 +61,8 @@ def _refuse(number: str) -> float:
     raise ValueError(f"a float: {number[:20]}")
 
 
-_decode = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse).raw_decode
+decoded = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse).raw_decode
+"""What a text says without any float, and where that ended. Raises ValueError."""
 _LARGEST = 1 << 53
 
 
@@ -153,7 +164,7 @@ class Following:
             if salt and not _HEX.fullmatch(salt):
                 raise Malformed("a salt that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
             text = encoded.decode()
-            entry, end = _decode(text)
+            entry, end = decoded(text)
             if end != len(text) or not isinstance(entry, dict):
                 raise Malformed("not one JSON object")  # noqa: TRY301  one place says where
             if (linked := self.chain.after(encoded)) != chain and not _HEX.fullmatch(chain):
@@ -178,65 +189,64 @@ class Following:
         except (Malformed, TypeError, ValueError) as fault:
             self.find("tampered", seq, f"an entry that is not of the format: {fault}")
 
-    def stretch(self, rows: Sequence[Plain], paid: Sequence[Paid]) -> bool:
-        """Check records that follow each other and quote nothing, all at once; `paid`: their salts and payloads.
+    def stretch(self, these: Stretch, paid: Sequence[Paid]) -> bool:
+        """Check records that follow each other, all at once; `paid`: their salts and payloads.
 
         False: something is not as it should be; nothing was taken then, and each record is to be looked at by `record`.
         Where half the time is hashing, lists save half of the rest.
         """
-        seqs, chains, entries, _, _, _, times, kinds, sids, ns, ofs, plens, pcs = zip(*rows, strict=True)
-        size = self.expected + len(seqs)
+        seqs, times, size = these.seqs, these.times, self.expected + len(these.seqs)
         in_order = times[0] >= self.last_ts and all(map(le, times, times[1:]))
         if self._parts is not None or not in_order or seqs != tuple(range(self.expected, size)):
             return False
-        value, links, hasher = self.chain.value, list[str](), blake3(key=KEY)
+        value, links, hasher = self.chain.value, list[bytes](), blake3(key=KEY)
         reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
-        for entry in entries:
+        for entry in these.entries:
             reset()
             update(value)
             update(entry)
             value = digest()
-            append(value.hex())
-        if links != list(chains) or not self._all_paid(seqs, plens, pcs, paid):
+            append(value)
+        linked = b"".join(links).hex() == "".join(these.chains)
+        if not linked or {*map(len, these.chains)} != {64} or not self._all_paid(these, paid):
             return False
-        self._grow([sha256(b"\0" + entry).digest() for entry in entries])
+        self._grow([sha256(b"\0" + entry).digest() for entry in these.entries])
         self.chain.value, self.expected, self.known, self.closed = value, size, True, False
         if self._signed is not None and seqs[0] <= self._signed < size:
             self.first_unsigned = times[self._signed - seqs[0]]
         self.last_ts = times[-1]
         self.records += len(seqs)
         take = self.sessions.take
-        for seq, kind, sid, n, of in zip(seqs, kinds, sids, ns, ofs, strict=True):
+        for seq, kind, sid, n, of in zip(seqs, these.kinds, these.sids, these.ns, these.ofs, strict=True):
             if sid is not None and (complaint := take(kind, sid, n, of, seq)) is not None:
                 self.find(*complaint)
         return True
 
-    def _all_paid(
-        self, seqs: Sequence[int], plens: Sequence[int | None], pcs: Sequence[str | None], paid: Sequence[Paid]
-    ) -> bool:
+    def _all_paid(self, these: Stretch, paid: Sequence[Paid]) -> bool:
         """Say whether each record that commits to a payload has it, and no other one has any."""
-        due = [(seq, plen, pc) for seq, plen, pc in zip(seqs, plens, pcs, strict=True) if pc is not None]
+        due = [one for one in zip(these.seqs, these.plens, these.pcs, strict=True) if one[2] is not None]
         try:
             if self._quick:
                 return [(seq, len(payload or b"")) for seq, _, payload in paid] == [(seq, plen) for seq, plen, _ in due]
             return due == [
                 (seq, len(payload), blake3(payload, key=bytes.fromhex(salt)).hexdigest())  # type: ignore[arg-type]
                 for seq, salt, payload in paid
-            ]
+            ] and _written_alike([salt for _, salt, _ in paid])
         except (TypeError, ValueError):  # one is empty, or a salt is none
             return False
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         """Add leaves to the tree, and keep its roots where they are due."""
-        add, size = self.tree.add, self.tree.size
-        if self.broken or self._due.isdisjoint(range(size + 1, size + len(leaves) + 1)):
-            for leaf in leaves:
-                add(leaf)
+        tree, before = self.tree, self.tree.size
+        if self.broken or self._due.isdisjoint(range(before + 1, before + len(leaves) + 1)):
+            tree.extend(leaves)
             return
-        for leaf in leaves:
-            add(leaf)
-            if self.tree.size in self._due:
-                self.roots[self.tree.size] = self.tree.root
+        done = 0
+        for size in sorted(self._due.intersection(range(before + 1, before + len(leaves) + 1))):
+            tree.extend(leaves[done : size - before])
+            done = size - before
+            self.roots[size] = tree.root
+        tree.extend(leaves[done:])
 
     def _order(self, chain: bytes, linked: bytes, encoded: bytes, entry: dict[str, Json]) -> bool:
         """Check chain and sequence; say whether the line stands in its place. One out of place changes nothing."""
@@ -333,6 +343,12 @@ class Following:
         if self._parts is not None:
             self.find("incomplete", self.expected - 1, f"the record's part {self._parts[0]} is missing")
         self._complain(self.sessions.left(closed=self.closed))
+
+
+def _written_alike(salts: Sequence[str | None]) -> bool:
+    """Say whether salts of 32 bytes each are written in the one way that there is: lower case, nothing between."""
+    text = "".join(filter(None, salts))
+    return len(text) == 64 * len(salts) and text == text.lower()
 
 
 def _small(value: Json) -> bool:

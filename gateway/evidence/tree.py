@@ -6,7 +6,7 @@ hashes on average and no past entry is needed. Its root goes into checkpoints; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -58,6 +58,18 @@ class Tree:
             rest >>= 1
         peaks.append(peak)
         self.size += 1
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaves by their hashes."""
+        peaks, size = self._peaks, self.size
+        for peak in leaves:
+            rest = size
+            while rest & 1:
+                peak = sha256(b"\1" + peaks.pop() + peak).digest()  # noqa: PLW2901  it grows
+                rest >>= 1
+            peaks.append(peak)
+            size += 1
+        self.size = size
 
     def state(self) -> TreeState:
         """Return the tree as it stands, for later."""

@@ -19,12 +19,14 @@ from gateway.evidence.cosigned_check import check_cosignatures
 from gateway.evidence.files_check import check_gaps, check_originals, check_segments, check_torn
 from gateway.evidence.findings import Progress, Report
 from gateway.evidence.following import Following
+from gateway.evidence.live_rows import AT_ONCE, follow_lines
 from gateway.evidence.segment_tasks import worked
 from gateway.evidence.segments import journal_path
 from gateway.evidence.sources import journal_lines
 from gateway.evidence.witness_check import read_material
 
-_STEP = 1 << 20
+_STEP = 4 << 20
+"""Bytes of lines followed together, at most."""
 
 
 def verify(
@@ -83,19 +85,25 @@ class _Check:
             self._progress(self._done, self._total)
 
     def _journal(self, log: Following, path: Path, *, last: bool) -> None:
-        before, read = self._done, 0
+        before = self._done
+        lines, gathered = list[bytes](), 0
         for raw, whole in journal_lines(path):
-            read += len(raw)
-            if read > _STEP:
-                self._advance(read)
-                read = 0
             if whole:
-                log.line(raw)
-            elif last and b"\n" not in raw:
+                lines.append(raw)
+                gathered += len(raw)
+                if len(lines) == AT_ONCE or gathered > _STEP:
+                    follow_lines(log, lines)
+                    self._advance(gathered)
+                    lines, gathered = [], 0
+                continue
+            follow_lines(log, lines)
+            lines = []
+            if last and b"\n" not in raw:
                 what = f"{path.name} ends in a line that is not whole ({len(raw)} bytes): being written, or torn"
                 log.find("note", log.expected, what)
             else:
                 log.find("tampered", log.expected, f"{path.name} goes on after a broken line")
+        follow_lines(log, lines)
         log.sealed.close(int(path.stem))
         self._done = before
         self._advance(path.stat().st_size)

@@ -31,7 +31,7 @@ def followed(directory: Path) -> tuple[Following, list[int]]:
 
 def test_both_ways_say_the_same(evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, few = followed(log(evidence))
-    monkeypatch.setattr(segment_rows.columns, "bounds", lambda _: "SELECT false")
+    monkeypatch.setattr(segment_rows.columns, "bounds", lambda _: "SELECT false, false")
     slow, all_of_them = followed(log(evidence))
     assert len(all_of_them) == slow.expected
     assert len(few) < slow.expected / 2
