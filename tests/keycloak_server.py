@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keycloak import KeycloakAdmin
+
+import outside_server
 
 VERSION = "26.3.5"
 FOLDER = Path(os.environ.get("HOOP_KEYCLOAK_DIR") or Path.home() / ".cache" / "hoop-keycloak")
@@ -54,12 +54,7 @@ class Keycloak:
         return str(api.get_client_secrets(api.get_client_id(client))["value"])
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        outside_server.stop(self.process)
 
 
 def start(log: Path) -> Keycloak:
@@ -68,9 +63,7 @@ def start(log: Path) -> Keycloak:
     imported = home / "data" / "import"
     imported.mkdir(parents=True, exist_ok=True)
     shutil.copy(REALM_FILE, imported / "hoop-realm.json")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = outside_server.free_port()
     password = secrets.token_urlsafe(16)
     command = ["bash", str(home / "bin" / "kc.sh"), "start-dev", "--import-realm", "--db=dev-mem", "--cache=local",
                "--http-host=127.0.0.1", f"--http-port={port}"]  # fmt: skip
@@ -80,18 +73,8 @@ def start(log: Path) -> Keycloak:
         "KC_BOOTSTRAP_ADMIN_PASSWORD": password,
         "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx400m -XX:TieredStopAtLevel=1",
     }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-    server = Keycloak(f"http://127.0.0.1:{port}", password, process)
-    deadline = time.monotonic() + START_SECONDS
-    while b"Listening on: " not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > deadline:
-            server.stop()
-            raise AssertionError(f"Keycloak did not start:\n{log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.2)
-    return server
+    process = outside_server.launch("Keycloak", command, environment, log, b"Listening on: ", START_SECONDS)
+    return Keycloak(f"http://127.0.0.1:{port}", password, process)
 
 
 def _unpacked() -> Path:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
-import time
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+import outside_server
 
 START_SECONDS = 60
 
@@ -51,31 +51,14 @@ class OpenBao:
         self.ask("POST", f"secret/data/{path}", {"data": fields})
 
     def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        outside_server.stop(self.process)
 
 
 def start(bao: str, log: Path, home: Path) -> OpenBao:
     """Start a server; returns once it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{outside_server.free_port()}"
     token = secrets.token_hex(16)
     command = [bao, "server", "-dev", "-dev-no-store-token", f"-dev-listen-address={address}"]
     environment = {**os.environ, "BAO_DEV_ROOT_TOKEN_ID": token, "HOME": str(home)}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-    server = OpenBao(f"http://{address}", token, process)
-    deadline = time.monotonic() + START_SECONDS
-    while b"Root Token: " not in log.read_bytes():
-        if process.poll() is not None or time.monotonic() > deadline:
-            server.stop()
-            raise RuntimeError(f"OpenBao did not start:\n{log.read_text(errors='replace')[-2000:]}")
-        time.sleep(0.05)
-    return server
+    process = outside_server.launch("OpenBao", command, environment, log, b"Root Token: ", START_SECONDS)
+    return OpenBao(f"http://{address}", token, process)
