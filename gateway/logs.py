@@ -16,14 +16,14 @@ from pathlib import Path
 from blake3 import blake3
 
 from gateway import __version__
-from gateway.approval.restart import left_pending
+from gateway.approval.restart import LeftOver, left_over
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.journal import Journal
 from gateway.evidence.lasting import LastingLog, probe
 from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage
-from gateway.model import Clock, Draft, Entropy, HoldRequest, LogName
+from gateway.model import Clock, Draft, Entropy, LogName
 from gateway.settings import Settings
 from gateway.witnessing import write_witness_keys
 from gateway.worker.keeping import carried_marks
@@ -37,8 +37,8 @@ class Logs:
     def __init__(self, settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss: bool) -> None:
         self._settings, self._clock, self._entropy, self._accept_loss = settings, clock, entropy, accept_loss
         self._storage = DiskStorage()
-        self.left: tuple[HoldRequest, ...] = ()
-        """What was pending before the control log was opened last."""
+        self.left = LeftOver()
+        """What there was before the control log was opened last."""
         self.control = LastingLog(lambda resumed: self._open("control", resumed))
         try:
             self.worker = LastingLog(lambda resumed: self._open("w1", resumed))
@@ -58,7 +58,7 @@ class Logs:
         if resumed is not None:
             probe(storage, directory)
         if place == "control":
-            self.left = left_pending(directory, storage)
+            self.left = left_over(directory, storage)
         journal = Journal.open(directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=loss)
         try:
             for draft in first_records(journal, settings.gateway.name, __version__, resumed):

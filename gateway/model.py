@@ -417,6 +417,18 @@ class HoldRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenGlass:
+    """Once, `by` approved an operation of `subject`'s in the place of everybody who was missing."""
+
+    approval: ApprovalId
+    at: Micros
+    by: str
+    subject: str
+    connection: str
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
 class Impact:
     """What is known of a held operation beside its text, at the moment it was asked about; None: not known."""
 

@@ -14,11 +14,15 @@ from functools import partial
 from pathlib import Path
 
 from gateway.approval.people import Approver
+from gateway.approval.signatures import sign
 from gateway.approval.waiting import Approvals
 from gateway.authority import Authority, agents_file
 from gateway.control.deciding import Deciding
 from gateway.control.logins import Logins
+from gateway.control.receipts import COUNTERSIGNED
 from gateway.errors import EvidenceFault
+from gateway.evidence.checkpoints import load_key
+from gateway.evidence.storage import DiskStorage
 from gateway.identity.agents_seen import AgentsSeen
 from gateway.model import Clock, Draft, Entropy, Micros, Principal
 from gateway.settings import Settings
@@ -43,8 +47,12 @@ class People:
         )
 
     def deciding(self, approvals: Approvals, logins: Logins, policy: Callable[[str], str]) -> Deciding:
-        """Return the way by which decisions reach `approvals`; `policy` gives a connection's policy hash in force."""
+        """Return the way by which decisions reach `approvals`; `policy` gives a connection's policy hash in force.
+
+        Receipts are signed with the control log's key too, which auditors know from `log.pub`. Raises `EvidenceFault`.
+        """
         settings = self._settings
+        key = load_key(DiskStorage(), settings.gateway.state_dir / "keys" / "log-control.pem")
         return Deciding(
             approvals,
             logins,
@@ -55,6 +63,7 @@ class People:
             grant_limit=settings.approvals.grant_limit,
             policy=policy,
             was_agent=self.agents.__contains__,
+            countersign=lambda receipt: sign(receipt.encode(), key, COUNTERSIGNED),
         )
 
     def objection(self, approver: Approver) -> str | None:

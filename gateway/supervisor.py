@@ -129,7 +129,7 @@ class Supervisor:
             nursery.start_soon(notifier.run)
         publish = events.publish if notifier is None else notifier.beside(events.publish)
         approvals = Approvals(
-            Ledger(),
+            Ledger(terms=settings.approvals.terms()),
             logs.control,
             self._clock,
             publish,
@@ -139,7 +139,7 @@ class Supervisor:
         self._approvals = approvals
         nursery.start_soon(logs.control.run, self._control_resumed)
         nursery.start_soon(self._run_approvals)
-        await approvals.refuse_left_over(logs.left)
+        await approvals.end_left_over(logs.left)
         self._logins = self._people.logins(logs.control.record)
         await nursery.start(self._authority.serve, self._is_ours, self._logged_out)
         reactor = self._reactor = Reactor(logs.worker.now, settings.limits.buffered)
@@ -185,7 +185,7 @@ class Supervisor:
 
     def _control_resumed(self) -> None:
         with contextlib.suppress(EvidenceFault):  # it broke again at once: there will be another time
-            self._approvals.resume(self._logs.left)
+            self._approvals.resume(self._logs.left.pending)
         self._resumed.set()
 
     def _worker_resumed(self) -> None:
@@ -269,6 +269,8 @@ class Supervisor:
             "development": self._settings.identity.development,
             "sessions": len(self.live),
             "pending": len(self._approvals.pending()),
+            "grants": len(self._approvals.grants()),
+            "break_glass": self._approvals.broken_glass(),
             "connections": [each.name for each in self._settings.connections()],
             "catalogs": [desk.describe() for desk in self._worker_of.desks.values()],
             "evidence": {log.log: self._witnessing.head(log) for log in both},

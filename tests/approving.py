@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from gateway.approval.ledger import Ledger
-from gateway.approval.people import Approver
+from gateway.approval.people import Approver, Terms
 from gateway.approval.settling import Publish
 from gateway.approval.waiting import Approvals
 from gateway.errors import EvidenceFault
@@ -147,7 +147,11 @@ class Desk:
 
 @asynccontextmanager
 async def open_desk(
-    directory: Path, *, linger: int = 0, objection: Callable[[Approver], str | None] = lambda _: None
+    directory: Path,
+    *,
+    linger: int = 0,
+    objection: Callable[[Approver], str | None] = lambda _: None,
+    terms: Terms | None = None,
 ) -> AsyncIterator[Desk]:
     """Start approvals over a journal in `directory`; leaving stops them."""
     disk, clock = BadDisk(), TrioClock()
@@ -164,7 +168,8 @@ async def open_desk(
         with suppress(EvidenceFault):
             await desk.approvals.run()
 
-    desk = Desk(Approvals(Ledger(), log, clock, publish, linger=linger, objection=objection), log, disk, directory)
+    ledger = Ledger(terms=terms or Terms())
+    desk = Desk(Approvals(ledger, log, clock, publish, linger=linger, objection=objection), log, disk, directory)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
         nursery.start_soon(log.run)

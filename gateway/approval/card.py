@@ -74,11 +74,20 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "asks": [{"reviewers": list(ask.reviewers[:ITEMS]), "count": ask.count} for ask in request.asked[:ITEMS]],
         "approvals_needed": sum(ask.count for ask in request.asked),
         "votes": [
-            {"approver": vote.approver.name, "assurance": vote.approver.assurance, "at": format_time(vote.at)}
+            {
+                "approver": vote.approver.name,
+                "assurance": vote.approver.assurance,
+                "at": format_time(vote.at),
+                "break_glass": vote.break_glass,
+            }
             for vote in approval.votes
         ],
         "missing": [str(ask)[:TEXT] for ask in missing(request, approval.votes)[:ITEMS]],
         "sessions": list(request.sessions[:ITEMS]),
+        "escalates": None if approval.escalates is None else format_time(approval.escalates),
+        "escalated": None if approval.escalated is None else format_time(approval.escalated),
+        "escalated_to": list(approval.escalated_to[:ITEMS]),
+        "break_glass": approval.break_glass,
         "approver": approval.approver,
         "assurance": approval.assurance,
         "decided": None if approval.decided is None else format_time(approval.decided),
@@ -111,6 +120,9 @@ def _warnings(approval: Approval, *, cut: bool) -> list[str]:
     long = any(len(each or "") > PARAMETER_CHARACTERS for each in request.parameters)
     if long or len(request.parameters) > PARAMETERS:
         found.append("not all parameters are shown whole: refuse what you cannot read")
+    if approval.break_glass:
+        asked = " and ".join(map(str, missing(request, approval.votes[:-1])))[:TEXT]
+        found.append(f"BREAK-GLASS: one person approved it in the place of {asked}")
     if request.in_transaction:
         found.append("the agent's transaction is open: its locks are held while this waits")
     if approval.impact is not None and approval.impact.blocks:

@@ -55,6 +55,13 @@ class Approval:
     """Who approved, in order; enough of them once it is approved."""
     receipt: Receipt | None = field(default=None, repr=False)
     """What the person who ended it, by approving last or refusing, was given."""
+    escalates: Micros | None = None
+    """When others are asked too, should it still be pending then."""
+    escalated: Micros | None = None
+    """When they were; from then on `request.asked` names `escalated_to` among the rest."""
+    escalated_to: tuple[str, ...] = ()
+    break_glass: bool = False
+    """It was approved by one who put themselves in the place of everybody who was missing."""
 
     @property
     def id(self) -> ApprovalId:
@@ -94,6 +101,8 @@ class Decided:
     hash_prefix: str | None = None
     receipt: Receipt | None = field(default=None, repr=False)
     leave: Leave | None = None
+    break_glass: bool = False
+    """An approval in the place of everybody who is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +170,8 @@ class Changed:
     approval: Approval
     vote: Vote | None = None
     """Who approved just now, though others are still asked."""
+    escalated: bool = False
+    """Just now others were asked too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.approval.people import Approver
 from gateway.model import ApprovalId, Json, Micros, Principal, Quote, SessionInfo, format_time
 
 MAX_GRANTS = 500
@@ -32,6 +33,8 @@ class Grant:
     assurance: str
     quote: Quote
     """The decision's record."""
+    people: tuple[Approver, ...]
+    """Who gave it, all of them: it is worth what they are."""
 
     def covers(self, principal: Principal, connection: str, rules: tuple[str, ...], now: Micros) -> bool:
         """Say whether a statement that `rules` would hold is let through."""

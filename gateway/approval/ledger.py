@@ -3,9 +3,10 @@
 `step(ledger, event, now)` promises: each held operation gets exactly one outcome; what is decided stays decided; an
 approval is used at most once, by the identity that asked and for the hash that was shown, and not after it expired;
 who may decide is `gateway.approval.people`'s word. It is total: an event that does not fit yields `Rejected` and
-changes nothing. Memory is bounded. It never reads a clock, waits, or writes; `gateway.approval.waiting` does.
+changes nothing but what time alone did. Memory is bounded. It never reads a clock, waits, or writes;
+`gateway.approval.waiting` does.
 
-    pending -> pending (some approved) -> approved -> executed        pending -> refused
+    pending -> pending (some approved, others asked too) -> approved -> executed        pending -> refused
     pending | approved -> expired          pending | approved -> cancelled
 """
 
@@ -33,7 +34,17 @@ from gateway.approval.events import (
     Used,
     Weighed,
 )
-from gateway.approval.people import Approver, Vote, may_approve, may_refuse, missing, weakest
+from gateway.approval.people import (
+    Approver,
+    Terms,
+    Vote,
+    may_approve,
+    may_break_glass,
+    may_refuse,
+    missing,
+    weakest,
+    widened,
+)
 from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
 
 __all__ = [
@@ -53,6 +64,7 @@ __all__ = [
     "Ran",
     "Rejected",
     "Shut",
+    "Terms",
     "Ticked",
     "Used",
     "Weighed",
@@ -74,15 +86,18 @@ class Ledger:
     """All approvals that are open or were closed lately, by id, oldest first."""
 
     approvals: Mapping[ApprovalId, Approval] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
 
     def pending(self) -> tuple[Approval, ...]:
         """Return what waits for a person, the soonest to expire first."""
         found = [each for each in self.approvals.values() if each.state is HoldState.PENDING]
         return tuple(sorted(found, key=lambda each: (each.expires, each.id)))
 
-    def next_expiry(self) -> Micros | None:
+    def next_change(self) -> Micros | None:
         """Return when `Ticked` will change something next."""
-        return min((each.expires for each in self.approvals.values() if _runs_out(each)), default=None)
+        ends = [each.expires for each in self.approvals.values() if _runs_out(each)]
+        ends += [each.escalates for each in self.approvals.values() if each.escalates is not None]
+        return min(ends, default=None)
 
     def usable(self, operation_hash: OperationHash, issuer: str, subject: str) -> Approval | None:
         """Find what this identity already asked for this very operation without waiting: approved, else pending."""
@@ -103,8 +118,8 @@ def step(ledger: Ledger, event: Event, now: Micros) -> tuple[Ledger, tuple[Effec
         case Opened():
             return _open(ledger, event, now)
         case Ticked():
-            late = [each for each in ledger.approvals.values() if _runs_out(each) and each.expires <= now]
-            return _apply(ledger, [_expired(each, now) for each in late])
+            changed = (_by_time(each, ledger.terms, now) for each in ledger.approvals.values())
+            return _apply(ledger, [each for each in changed if each is not None])
         case Shut(why):
             left = [each for each in ledger.approvals.values() if each.open]
             return _apply(ledger, [_closed(each, HoldState.REFUSED, now, why) for each in left])
@@ -125,9 +140,14 @@ def _one(
     if approval.open and approval.expires <= now:
         after, effects = _apply(ledger, [_expired(approval, now)])
         return after, (*effects, _too_late(HoldState.EXPIRED))
+    risen = _by_time(approval, ledger.terms, now)
+    if risen is not None and risen.escalated is not None:  # whoever decides at that very moment does so after it
+        after, effects = _apply(ledger, [risen])
+        after, more = _one(after, risen, event, now)
+        return after, (*effects, *more)
     match event:
         case Decided():
-            outcome = _decide(approval, event, now)
+            outcome = _decide(approval, event, ledger.terms, now)
         case Weighed(_, impact) if approval.open:
             outcome = replace(approval, impact=impact)
         case Cancelled(_, why) if approval.open:
@@ -166,7 +186,9 @@ def _open(ledger: Ledger, event: Opened, now: Micros) -> tuple[Ledger, tuple[Eff
         return ledger, (Rejected("unavailable", "too many operations of this agent wait for a decision already"),)
     if len(others) >= MAX_OPEN or characters > MAX_OPEN_CHARACTERS:
         return ledger, (Rejected("unavailable", "too many operations wait for a decision already"),)
-    return _apply(ledger, [Approval(request, HoldState.PENDING, _deadline(request), event.waiting)])
+    deadline, after = _deadline(request), ledger.terms.escalate_after
+    due = None if after is None or now + after >= deadline else Micros(now + after)
+    return _apply(ledger, [Approval(request, HoldState.PENDING, deadline, event.waiting, escalates=due)])
 
 
 def _deadline(request: HoldRequest) -> Micros:
@@ -174,7 +196,7 @@ def _deadline(request: HoldRequest) -> Micros:
     return min(request.expires, request.session.principal.expires)
 
 
-def _decide(approval: Approval, event: Decided, now: Micros) -> Approval | Rejected:
+def _decide(approval: Approval, event: Decided, terms: Terms, now: Micros) -> Approval | Rejected:
     if approval.state is not HoldState.PENDING:
         return _too_late(approval.state)
     quoted = event.hash_prefix
@@ -188,6 +210,8 @@ def _decide(approval: Approval, event: Decided, now: Micros) -> Approval | Rejec
         return Rejected("bad_request", "a decision needs a reason")
     if event.leave is not None and not approval.request.sessions:
         return Rejected("bad_request", "only a rule with action approve-session lets a period be granted")
+    if event.break_glass:
+        return _break_glass(approval, event, terms, now)
     if event.kind is DecisionKind.APPROVED:
         return _approve(approval, event, now)
     if event.kind is not DecisionKind.REFUSED:
@@ -203,6 +227,7 @@ def _decide(approval: Approval, event: Decided, now: Micros) -> Approval | Rejec
         decided=now,
         reason=event.reason,
         receipt=event.receipt,
+        escalates=None,
     )
 
 
@@ -214,15 +239,39 @@ def _approve(approval: Approval, event: Decided, now: Micros) -> Approval | Reje
     votes = (*approval.votes, Vote(event.approver, now, event.reason, event.receipt, event.leave))
     if missing(approval.request, votes):
         return replace(approval, votes=votes)
+    return _approved(approval, votes)
+
+
+def _break_glass(approval: Approval, event: Decided, terms: Terms, now: Micros) -> Approval | Rejected:
+    """Approve in the place of everybody who is missing, where that is this person's to do."""
+    if event.kind is not DecisionKind.APPROVED or event.leave is not None:
+        return Rejected("bad_request", "breaking the glass lets one operation run, once, and nothing else")
+    why_not = may_break_glass(event.approver, approval.request, terms.break_glass)
+    if why_not is not None:
+        return Rejected("forbidden", why_not)
+    if len(event.reason) < terms.break_glass_reason:
+        return Rejected("bad_request", f"breaking the glass needs a reason of {terms.break_glass_reason} characters")
+    own = Vote(event.approver, now, event.reason, event.receipt)
+    ordinary = may_approve(event.approver, approval.request, approval.votes) is None
+    if ordinary and not missing(approval.request, (*approval.votes, own)):
+        return Rejected("bad_request", "your own approval is all that is missing: approve it the ordinary way")
+    return _approved(approval, (*approval.votes, replace(own, break_glass=True)))
+
+
+def _approved(approval: Approval, votes: tuple[Vote, ...]) -> Approval:
+    """Approved by all of `votes`; the last of them ended it."""
+    last = votes[-1]
     return replace(
         approval,
         state=HoldState.APPROVED,
-        approver=", ".join(vote.approver.name for vote in votes),
+        approver=", ".join(dict.fromkeys(vote.approver.name for vote in votes)),
         assurance=weakest(votes),
-        decided=now,
-        reason=event.reason,
+        decided=last.at,
+        reason=last.reason,
         votes=votes,
-        receipt=event.receipt,
+        receipt=last.receipt,
+        escalates=None,
+        break_glass=last.break_glass,
     )
 
 
@@ -252,6 +301,21 @@ def _runs_out(approval: Approval) -> bool:
     return approval.open and not (approval.state is HoldState.APPROVED and approval.waiting)
 
 
+def _by_time(approval: Approval, terms: Terms, now: Micros) -> Approval | None:
+    """Return what time alone made of an approval, None where nothing."""
+    if _runs_out(approval) and approval.expires <= now:
+        return _expired(approval, now)
+    if approval.escalates is not None and approval.escalates <= now:
+        return replace(
+            approval,
+            request=widened(approval.request, terms.escalate_to),
+            escalates=None,
+            escalated=now,
+            escalated_to=terms.escalate_to,
+        )
+    return None
+
+
 def _expired(approval: Approval, now: Micros) -> Approval:
     if approval.state is HoldState.APPROVED:
         return _closed(approval, HoldState.EXPIRED, now, "approved, but not used in time")
@@ -261,7 +325,15 @@ def _expired(approval: Approval, now: Micros) -> Approval:
 def _closed(approval: Approval, state: HoldState, now: Micros, why: str) -> Approval:
     """Closed by the gateway itself, so by nobody's name, whoever had approved before."""
     return replace(
-        approval, state=state, waiting=False, approver=None, assurance=None, decided=now, reason=why, receipt=None
+        approval,
+        state=state,
+        waiting=False,
+        approver=None,
+        assurance=None,
+        decided=now,
+        reason=why,
+        receipt=None,
+        escalates=None,
     )
 
 
@@ -277,14 +349,15 @@ def _apply(ledger: Ledger, changed: list[Approval]) -> tuple[Ledger, tuple[Effec
         approvals[approval.id] = approval
         voted = former is not None and approval.state is HoldState.PENDING and len(approval.votes) > len(former.votes)
         vote = approval.votes[-1] if voted else None
-        effects.append(Changed(former.state if former else None, approval, vote))
+        escalated = former is not None and former.escalated is None and approval.escalated is not None
+        effects.append(Changed(former.state if former else None, approval, vote, escalated))
     _forget(approvals)
-    return Ledger(approvals), tuple(effects)
+    return replace(ledger, approvals=approvals), tuple(effects)
 
 
 def _forget(approvals: dict[ApprovalId, Approval]) -> None:
-    """Drop the oldest closed approvals beyond the bounds."""
-    closed = [each for each in approvals.values() if not each.open]
+    """Drop the oldest closed approvals beyond the bounds; one in use is not over, and its votes are asked for yet."""
+    closed = [each for each in approvals.values() if not each.open and not _in_use(each)]
     characters = sum(len(each.request.statement) for each in closed)
     surplus = len(closed) - MAX_CLOSED
     for each in sorted(closed, key=lambda one: (one.decided or 0, one.id)):

@@ -2,13 +2,14 @@
 
 Promises that nobody approves what they asked for themselves, or what an agent of theirs asked for; that an agent never
 decides; that where it is not known whose agent asked, nobody who is known by more than a user id approves; and that one
-person counts once, however many groups they are in. People are compared by the issuer's subject, and by name besides.
+person counts once, however many groups they are in. Breaking the glass puts one person in the place of all who are
+missing, and changes nothing else of this. People are compared by the issuer's subject, and by name besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.model import Ask, HoldRequest, Micros
 
@@ -45,6 +46,8 @@ class Receipt:
     """Armored, as `ssh-keygen -Y sign` writes it, over `text`."""
     signer: str | None = None
     """The public key, a line of an allowed signers file (ssh-keygen(1), ALLOWED SIGNERS)."""
+    countersignature: str | None = None
+    """The gateway's own over `text`, armored: that it gave this receipt; it says nothing of the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,21 @@ class Vote:
     reason: str
     receipt: Receipt | None = field(default=None, repr=False)
     leave: Leave | None = None
+    break_glass: bool = False
+    """They put themselves in the place of everybody who was missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What `[approvals]` says of whatever is held, beside what its rule says. Reviewers: `group:…`, `sub:…`."""
+
+    escalate_after: int | None = None
+    """Microseconds after which `escalate_to` may decide too, and others are told; None: never."""
+    escalate_to: tuple[str, ...] = ()
+    break_glass: tuple[str, ...] = ()
+    """Who may break the glass; empty: nobody."""
+    break_glass_reason: int = 20
+    """Characters of a reason for that, at least."""
 
 
 def may_refuse(approver: Approver, request: HoldRequest) -> str | None:
@@ -77,15 +95,9 @@ def may_refuse(approver: Approver, request: HoldRequest) -> str | None:
 
 def may_approve(approver: Approver, request: HoldRequest, votes: Sequence[Vote] = ()) -> str | None:
     """Return None where `approver` may approve `request`, which `votes` approved already, else why not."""
-    principal = request.session.principal
-    if principal.subject in _names(approver):
-        return "you asked for this operation yourself; somebody else must decide"
-    if approver.was_agent:
-        return "your subject connected as an agent, and agents approve nothing"
-    if principal.owner in _names(approver):
-        return "this agent acts for you; somebody else must decide"
-    if principal.owner is None and approver.assurance != ASSURANCES[0]:
-        return "the agent's token names no owner, so nobody knows that it does not act for you; it cannot be approved"
+    barred = _barred(approver, request)
+    if barred is not None:
+        return barred
     if not any(_counts(approver, ask) for ask in request.asked):
         return f"only {_wanted(request.asked)} may decide about this operation"
     if any(approver.is_same(vote.approver) for vote in votes):
@@ -94,6 +106,30 @@ def may_approve(approver: Approver, request: HoldRequest, votes: Sequence[Vote] 
     if len(_matching([*people, approver], request)) == len(_matching(people, request)):
         return f"what is missing is the approval of {_wanted(missing(request, votes))}"
     return None
+
+
+def may_break_glass(approver: Approver, request: HoldRequest, reviewers: Sequence[str]) -> str | None:
+    """Return None where `approver` may approve `request` in the place of everybody who is missing, else why not.
+
+    Only whom `reviewers` names, and never who could not approve it in any group: the requester, an agent, the owner.
+    """
+    if not reviewers:
+        return "nobody may break the glass here: [approvals.break_glass] names nobody"
+    barred = _barred(approver, request)
+    if barred is not None:
+        return barred
+    if not _counts(approver, Ask(tuple(reviewers))):
+        return f"only {', '.join(reviewers)} may break the glass"
+    return None
+
+
+def widened(request: HoldRequest, reviewers: Sequence[str]) -> HoldRequest:
+    """Return the request with `reviewers` among those who may decide; as many people as before must approve."""
+    asks = tuple(
+        replace(ask, reviewers=tuple(dict.fromkeys((*ask.reviewers, *reviewers)))) if ask.reviewers else ask
+        for ask in request.asked
+    )
+    return replace(request, asks=asks)
 
 
 def missing(request: HoldRequest, votes: Sequence[Vote]) -> tuple[Ask, ...]:
@@ -115,6 +151,20 @@ def agreed_leave(votes: Sequence[Vote]) -> Leave | None:
 def weakest(votes: Iterable[Vote]) -> str:
     """Return the assurance of the approver who is known least surely."""
     return min((vote.approver.assurance for vote in votes), key=ASSURANCES.index)
+
+
+def _barred(approver: Approver, request: HoldRequest) -> str | None:
+    """Say why nothing lets `approver` approve `request`, None where only their groups matter."""
+    principal = request.session.principal
+    if principal.subject in _names(approver):
+        return "you asked for this operation yourself; somebody else must decide"
+    if approver.was_agent:
+        return "your subject connected as an agent, and agents approve nothing"
+    if principal.owner in _names(approver):
+        return "this agent acts for you; somebody else must decide"
+    if principal.owner is None and approver.assurance != ASSURANCES[0]:
+        return "the agent's token names no owner, so nobody knows that it does not act for you; it cannot be approved"
+    return None
 
 
 def _places(request: HoldRequest) -> tuple[Ask, ...]:

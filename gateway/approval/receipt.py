@@ -30,10 +30,13 @@ def receipt_text(
     nonce: str,
     votes: tuple[Vote, ...] = (),
     leave: Leave | None = None,
+    escalated: Micros | None = None,
+    break_glass: bool = False,
 ) -> str:
     """Return the receipt of a decision made `now`; `policy` is the hash of the one in force now.
 
-    `votes` are the approvals that others gave before: the receipt quotes their receipts.
+    `votes` are the approvals that others gave before: the receipt quotes their receipts. `escalated` is when others
+    were asked too, `break_glass` that the person stands in the place of all who are missing.
     """
     session, principal = request.session, request.session.principal
     asks: list[Json] = [{"reviewers": [*ask.reviewers], "count": ask.count} for ask in request.asked]
@@ -56,6 +59,7 @@ def receipt_text(
         "role": session.target_role,
         "rule": request.rule,
         "asked": asks,
+        "escalated": None if escalated is None else format_time(escalated),
         "decision": kind.value,
         "approver": {
             "name": approver.name,
@@ -71,6 +75,7 @@ def receipt_text(
         "expires": format_time(expires),
         "nonce": nonce,
         "agreed": [digest(vote.receipt) for vote in votes if vote.receipt is not None],
+        "break_glass": break_glass,
         "leave": None if leave is None else {"seconds": leave.seconds, "scope": leave.scope},
     }
     return canonical(_plain(content)).decode()

@@ -9,20 +9,33 @@ until the log was opened anew and `resume` begins with an empty ledger.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import trio
 
 from gateway.approval.card import card
 from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
-from gateway.approval.people import Receipt
+from gateway.approval.people import Receipt, missing
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import Log
+from gateway.evidence.frontier import MOST_BROKEN
 from gateway.evidence.journal import Ticket
-from gateway.model import ApprovalId, Clock, DecisionKind, Draft, HoldRequest, Json, Quote
+from gateway.model import (
+    ApprovalId,
+    BrokenGlass,
+    Clock,
+    DecisionKind,
+    Draft,
+    HoldRequest,
+    Json,
+    Micros,
+    Quote,
+    format_time,
+)
 
 Publish: TypeAlias = Callable[[str, Mapping[str, Json]], None]
 """Tells consoles of an event; never blocks."""
@@ -33,6 +46,8 @@ ENDS: Mapping[HoldState, DecisionKind] = {
     HoldState.CANCELLED: DecisionKind.CANCELLED,
 }
 """The states that a decision record stands for."""
+BROKEN_SHOWN = 24 * 3600 * 1_000_000
+"""How long a broken glass stays in `status` and above the console, in microseconds."""
 _LONGEST_SLEEP = 1.0
 """Seconds after which the wall clock is looked at again while something is open: it may have been set meanwhile."""
 
@@ -44,6 +59,7 @@ class _Change:
     approval: Approval
     event: str
     ticket: Ticket | None
+    glass: BrokenGlass | None = None
 
 
 class Settling:
@@ -56,6 +72,8 @@ class Settling:
         """What is on disk, which is all that anybody is shown."""
         self.quotes: dict[ApprovalId, Quote] = {}
         """The latest record of each approval."""
+        self.broken_glass: deque[BrokenGlass] = deque(maxlen=MOST_BROKEN)
+        """The last times that somebody broke the glass, the oldest first."""
         self.broken: EvidenceFault | None = None
         self._opening = 0
         """Counts how often the log was opened anew: who waited before that learns of the fault in any case."""
@@ -95,14 +113,15 @@ class Settling:
             approval = Approval(
                 request, HoldState.REFUSED, request.expires, waiting=False, decided=self._clock.now(), reason=why
             )
-            self.ledger = Ledger({**self.ledger.approvals, request.approval: approval})
+            self.ledger = replace(self.ledger, approvals={**self.ledger.approvals, request.approval: approval})
             self._enqueue([Changed(HoldState.PENDING, approval)])
 
     def resume(self, left: Iterable[HoldRequest], why: str) -> None:
         """Go on after the log was opened anew: what was open is refused, with `left` as the log tells it."""
         self._opening += 1
         self._last_fault, self.broken = self.broken or self._last_fault, None
-        self.ledger, self.settled, self.quotes, self._queue = Ledger(), {}, {}, []
+        self.ledger = Ledger(terms=self.ledger.terms)
+        self.settled, self.quotes, self._queue = {}, {}, []
         self.refuse(left, why)
         self._wake()
 
@@ -138,8 +157,12 @@ class Settling:
         approval = changed.approval
         if changed.before is None:
             return _Change(approval, "approval.pending", self._log.append(record.requested(approval.request)))
+        glass = None
+        if approval.break_glass and approval.state is HoldState.APPROVED and changed.before is HoldState.PENDING:
+            glass = _glass(approval)
+            self._log.append(_alarm(approval))  # before the decision, which is not on disk without it
         draft = _draft(changed)
-        return _Change(approval, "approval.changed", None if draft is None else self._log.append(draft))
+        return _Change(approval, "approval.changed", None if draft is None else self._log.append(draft), glass)
 
     async def _settle(self) -> None:
         """Take changes to the disk in order, until the log is broken."""
@@ -156,6 +179,8 @@ class Settling:
                     return
                 del self._queue[0]
                 self.settled[change.approval.id] = change.approval
+                if change.glass is not None:
+                    self.broken_glass.append(change.glass)
                 self._forget()
                 self._publish(change.event, card(change.approval))
                 self._wake()
@@ -163,7 +188,7 @@ class Settling:
     async def _watch_time(self) -> None:
         while True:
             moved = self._moved
-            due = self.ledger.next_expiry()
+            due = self.ledger.next_change()
             if due is None:
                 await moved.wait()
                 continue
@@ -206,6 +231,8 @@ def _draft(changed: Changed) -> Draft | None:
             reason=vote.reason,
             receipt=_receipt(vote.receipt),
         )
+    if changed.escalated:
+        return record.escalated(approval.request, approval.escalated_to)
     if approval.state is changed.before:
         return None
     if approval.state is HoldState.EXECUTED and approval.ran is not None:
@@ -217,10 +244,48 @@ def _draft(changed: Changed) -> Draft | None:
         assurance=approval.assurance,
         reason=approval.reason,
         receipt=_receipt(approval.receipt),
+        break_glass=approval.break_glass and approval.state is HoldState.APPROVED,
     )
+
+
+def shown_broken(broken: Iterable[BrokenGlass], now: Micros) -> list[Json]:
+    """Return those of the last day, the latest first, as the control socket shows them."""
+    return [
+        {
+            "id": each.approval,
+            "at": format_time(each.at),
+            "by": each.by,
+            "subject": each.subject,
+            "connection": each.connection,
+            "rule": each.rule,
+        }
+        for each in reversed([*broken])
+        if each.at > now - BROKEN_SHOWN
+    ]
+
+
+def _glass(approval: Approval) -> BrokenGlass:
+    request, by = approval.request, approval.votes[-1]
+    session = request.session
+    return BrokenGlass(
+        approval.id, by.at, by.approver.name, session.principal.subject, session.connection, request.rule
+    )
+
+
+def _alarm(approval: Approval) -> Draft:
+    """The alarm that tells of it."""
+    told = f"{approval.id} on {approval.request.session.connection} approved by {approval.approver}"
+    asked = " and ".join(map(str, missing(approval.request, approval.votes[:-1])))
+    detail = f"{told} in the place of {asked}: {approval.reason}"
+    return record.alarm(approval.request.session, None, "break-glass", detail)
 
 
 def _receipt(receipt: Receipt | None) -> Mapping[str, str | None] | None:
     if receipt is None:
         return None
-    return {"receipt": receipt.text, "signature": receipt.signature, "signer": receipt.signer}
+    return {
+        "receipt": receipt.text,
+        "signature": receipt.signature,
+        "signer": receipt.signer,
+        "countersignature": receipt.countersignature,
+    }

@@ -1,9 +1,9 @@
-"""Signatures that people make with their SSH keys (`ssh-keygen -Y sign`): read and verified without any process. Pure.
+"""Signatures that people make with their SSH keys (`ssh-keygen -Y sign`), verified, and the gateway's own. Pure.
 
-Promises the answers of stock `ssh-keygen -Y verify` for the keys that may sign here: Ed25519, ECDSA over NIST curves,
-RSA of 2048 bits and more with SHA-2, and the two hardware kinds (sk-…), where the key must have asked for presence. The
-namespace, the key and the bytes must all be the expected ones. Nothing in a signature chooses how it is checked beyond
-its hash (SHA-256 or SHA-512). Source: OpenSSH, PROTOCOL.sshsig and PROTOCOL.u2f.
+Promises, without any process, the answers of stock `ssh-keygen -Y verify` for the keys that may sign here: Ed25519,
+ECDSA over NIST curves, RSA of 2048 bits and more with SHA-2, and the two hardware kinds (sk-…), where the key
+must have asked for presence. The namespace, the key and the bytes must all be the expected ones. Nothing in a signature
+chooses how it is checked beyond its hash (SHA-256 or SHA-512). Source: OpenSSH, PROTOCOL.sshsig and PROTOCOL.u2f.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,7 +24,7 @@ from gateway.control.receipts import BEGIN, END, NAMESPACE
 from gateway.errors import GatewayError
 
 MAX_BYTES = 16 * 1024
-_MAGIC = b"SSHSIG"
+_MAGIC, _ED25519 = b"SSHSIG", b"ssh-ed25519"
 _HASHES: dict[bytes, Callable[[bytes], bytes]] = {
     b"sha256": lambda data: hashlib.sha256(data).digest(),
     b"sha512": lambda data: hashlib.sha512(data).digest(),
@@ -50,10 +51,10 @@ class SigningKey:
     kind: str
     blob: bytes
 
-    def line(self, principal: str) -> str:
+    def line(self, principal: str, namespace: str = NAMESPACE) -> str:
         """Return the line of an allowed signers file that lets it sign receipts for `principal`."""
         encoded = base64.b64encode(self.blob).decode()
-        return f'{principal} namespaces="{NAMESPACE}" {self.kind} {encoded}'
+        return f'{principal} namespaces="{namespace}" {self.kind} {encoded}'
 
 
 def read_key(line: str) -> SigningKey:
@@ -85,12 +86,31 @@ def verify(message: bytes, armored: str, keys: Iterable[SigningKey], namespace: 
             raise BadSignature(f"it was not signed for {namespace}")
         if hashed not in _HASHES:
             raise BadSignature("it uses a hash that is not accepted")
-        parts = (named, reserved, hashed, _HASHES[hashed](message))
-        signed = _MAGIC + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        signed = _MAGIC + _strings(named, reserved, hashed, _HASHES[hashed](message))
         _verifier(_Reader(blob))(_Reader(signature), signed)
     except (ValueError, InvalidSignature):
         raise BadSignature("the signature is wrong") from None
     return key
+
+
+def sign(message: bytes, key: ed25519.Ed25519PrivateKey, namespace: str) -> str:
+    """Return a signature over `message` for `namespace`, armored, as `ssh-keygen -Y sign` writes it."""
+    hashed, reserved = b"sha512", b""
+    parts = (namespace.encode(), reserved, hashed)
+    signature = _strings(_ED25519, key.sign(_MAGIC + _strings(*parts, _HASHES[hashed](message))))
+    blob = public_key(key.public_key().public_bytes_raw()).blob
+    whole = _MAGIC + (1).to_bytes(4, "big") + _strings(blob, *parts, signature)
+    lines = textwrap.wrap(base64.b64encode(whole).decode(), 70)
+    return "\n".join([BEGIN, *lines, END, ""])
+
+
+def public_key(raw: bytes) -> SigningKey:
+    """Return an Ed25519 public key, 32 bytes, as SSH writes it."""
+    return SigningKey(_ED25519.decode(), _strings(_ED25519, raw))
+
+
+def _strings(*parts: bytes) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 class _Reader:
@@ -159,7 +179,7 @@ def _verifier(key: _Reader) -> Callable[[_Reader, bytes], None]:
 
 def _primitive(kind: bytes, key: _Reader) -> Callable[[bytes, bytes, bytes], None]:
     """Read a public key; return what checks (name of the algorithm, signature, bytes) by it."""
-    if kind == b"ssh-ed25519":
+    if kind == _ED25519:
         edwards = ed25519.Ed25519PublicKey.from_public_bytes(key.string())
         return lambda _, blob, signed: edwards.verify(blob, signed)
     if kind.startswith(b"ecdsa-sha2-"):

@@ -29,12 +29,14 @@ from gateway.approval.ledger import (
     Ran,
     Rejected,
     Shut,
+    Terms,
     Used,
     Weighed,
 )
 from gateway.approval.people import Leave, Receipt, agreed_leave, may_approve
 from gateway.approval.receipt import digest
-from gateway.approval.settling import ENDS, Publish, Settling
+from gateway.approval.restart import LeftOver
+from gateway.approval.settling import ENDS, Publish, Settling, shown_broken
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
 from gateway.evidence.commit import Log
@@ -46,6 +48,7 @@ from gateway.model import (
     Exact,
     HoldRequest,
     Impact,
+    Json,
     OperationHash,
     Outcome,
     Principal,
@@ -79,7 +82,7 @@ class Approvals:
     ) -> None:
         self._settling = Settling(ledger, control_log, clock, publish)
         self._granting = Granting(control_log, clock, publish)
-        self._linger = linger
+        self._linger, self._clock = linger, clock
         self._objection = objection
         self._shut: str | None = None
         self._revealed: set[tuple[ApprovalId, str]] = set()
@@ -184,9 +187,11 @@ class Approvals:
         reason: str,
         receipt: Receipt | None = None,
         leave: Leave | None = None,
+        *,
+        break_glass: bool = False,
     ) -> Approval:
         """Approve or refuse; returns once the decision is on disk, and what it grants. Raises Refusal by the codes."""
-        event = Decided(approval, kind, approver, clean_reason(reason), hash_prefix, receipt, leave)
+        event = Decided(approval, kind, approver, clean_reason(reason), hash_prefix, receipt, leave, break_glass)
         for effect in self._settling.step(event):
             if isinstance(effect, Rejected):
                 raise Refusal(effect.code, effect.message)
@@ -201,8 +206,7 @@ class Approvals:
     def granted(self, principal: Principal, connection: str, rules: tuple[str, ...]) -> Grant | None:
         """Return the leave that lets a statement of `principal` through which `rules` would hold, None without."""
         grant = self._granting.covering(principal, connection, rules)
-        approval = None if grant is None else self._settling.ledger.approvals.get(grant.approval)
-        if approval is not None and any(self._objection(vote.approver) for vote in approval.votes):
+        if grant is not None and any(self._objection(person) for person in grant.people):
             return None
         return grant
 
@@ -213,7 +217,7 @@ class Approvals:
     async def withdraw(self, approval: ApprovalId, by: str, reason: str) -> Grant:
         """Take a grant back: nothing is let through by it any more, from now on. Raises Refusal, EvidenceFault."""
         reason = clean_reason(reason)
-        if any(each.approval == approval for each in self.grants()):
+        if self._granting.get(approval) is not None:
             # The operation with which the grant was given may not have run yet: it does not run now.
             self._settling.attempt(Cancelled(approval, f"withdrawn by {by}"))
         grant = await self._granting.withdraw(approval, by, reason)
@@ -225,9 +229,15 @@ class Approvals:
         await self._granting.withdraw_from(meant, by, reason)
 
     def objection(self, approval: ApprovalId) -> str | None:
-        """Say why an approval that was given is worth nothing any more, None where nothing speaks against it."""
-        known = self._settling.ledger.approvals.get(approval)
-        found = (self._objection(vote.approver) for vote in (() if known is None else known.votes))
+        """Say why an approval or grant that was given is worth nothing any more, None where nothing speaks against it.
+
+        One that is not known any more is worth nothing: nobody could say who gave it.
+        """
+        known, grant = self._settling.ledger.approvals.get(approval), self._granting.get(approval)
+        if known is None and grant is None:
+            return "who approved it is not known any more"
+        people = [vote.approver for vote in known.votes] if known is not None else []
+        found = (self._objection(person) for person in (*people, *(grant.people if grant is not None else ())))
         return next((why for why in found if why is not None), None)
 
     async def wait(self, approval: ApprovalId) -> Approval:
@@ -264,6 +274,22 @@ class Approvals:
         found = [each for each in self._settling.settled.values() if each.state is not HoldState.PENDING]
         return tuple(sorted(found, key=lambda each: (-(each.decided or 0), each.id)))
 
+    @property
+    def terms(self) -> Terms:
+        """What `[approvals]` says of whatever is held."""
+        return self._settling.ledger.terms
+
+    def current(self, approval: ApprovalId) -> Approval:
+        """Return one approval as the next decision meets it: it may not be on disk yet, so nobody is shown it.
+
+        Raises Refusal `not_found`.
+        """
+        self.get(approval)
+        found = self._settling.ledger.approvals.get(approval)
+        if found is None:
+            raise Refusal("not_found", "no such approval; it may have been decided long ago")
+        return found
+
     def get(self, approval: ApprovalId) -> Approval:
         """Return one approval. Raises Refusal `not_found`."""
         found = self._settling.settled.get(approval)
@@ -291,10 +317,19 @@ class Approvals:
         self._revealed.add((approval, approver.name))
         return exact
 
-    async def refuse_left_over(self, left: Iterable[HoldRequest]) -> None:
-        """Refuse what a former process left pending (`gateway.approval.restart`); returns once that is on disk."""
-        self._settling.refuse(left, "the gateway restarted while this waited")
+    async def end_left_over(self, left: LeftOver) -> None:
+        """Refuse what a former process left pending, and record the end of what it had granted.
+
+        Returns once that is on disk. Raises EvidenceFault.
+        """
+        self._settling.broken_glass.extend(left.broken_glass)
+        self._settling.refuse(left.pending, "the gateway restarted while this waited")
+        await self._granting.end_left_over(left.grants)
         await self._settling.until(lambda: not self._settling.moving())
+
+    def broken_glass(self) -> list[Json]:
+        """Return each breaking of the glass of the last day, the latest first, as the control socket shows it."""
+        return shown_broken(self._settling.broken_glass, self._clock.now())
 
     def resume(self, left: Iterable[HoldRequest]) -> None:
         """Go on after the control log broke and was opened anew, which has `left` pending: nobody waits for that."""

@@ -16,15 +16,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.control.client import ControlClient
+    from gateway.evidence.note import Verifier
     from gateway.model import Json
 
 COLUMNS = ("id", "hash", "expires", "subject", "connection", "rule", "statement")
 GRANT_COLUMNS = ("id", "expires", "subject", "connection", "scope", "rules", "by", "assurance", "reason")
-DECIDED_COLUMNS = ("id", "state", "decided", "approver", "subject", "connection", "decision_reason", "statement")
+DECIDED_COLUMNS = (
+    *("id", "state", "decided", "approver", "break_glass", "subject", "connection", "decision_reason", "statement"),
+)
 SHOWN = (
     *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
     *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
-    *("sessions", "relations", "impact", "statement", "parameters"),
+    *("escalates", "escalated", "escalated_to", "break_glass", "sessions", "relations", "impact", "statement"),
+    "parameters",
     *("warnings", "decided", "approver", "assurance", "decision_reason", "result", "id", "hash"),
 )
 
@@ -77,6 +81,12 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=os.environ.get("HOOP_SIGNING_KEY"),
         help="sign the receipt with this SSH key: a private one, or a public one whose private half an agent or a"
         " hardware key holds (default: HOOP_SIGNING_KEY)",
+    )
+    approve.add_argument(
+        "--break-glass",
+        action="store_true",
+        help="approve in the place of everybody who is missing, where [approvals.break_glass] lets you: one operation,"
+        " once; an alarm is recorded and everybody is told",
     )
     approve.set_defaults(run=run_approve)
 
@@ -158,6 +168,8 @@ def run_approve(args: argparse.Namespace) -> int:
     params: dict[str, Json] = {"id": args.id, "hash": args.hash, "reason": args.reason}
     if args.period is not None:
         params |= {"seconds": args.period, "scope": args.scope}
+    if args.break_glass:
+        params["break_glass"] = True
 
     key = str(Path(args.key).expanduser()) if args.key else None
 
@@ -213,7 +225,7 @@ def run_withdraw(args: argparse.Namespace) -> int:
 def run_receipt(args: argparse.Namespace) -> int:
     """Write the receipts; exit 1 where the evidence has none of this approval."""
     from gateway.control.receipts import check_command
-    from gateway.evidence.receipts import receipts_of
+    from gateway.evidence.receipts import log_key, receipts_of
     from gateway.settings import load
 
     evidence = args.evidence if args.evidence is not None else load(args.config).evidence_dir
@@ -221,18 +233,33 @@ def run_receipt(args: argparse.Namespace) -> int:
     if not found:
         print(f"hoop-gateway: the evidence has no decision by a person about {args.id!r}", file=sys.stderr)
         return 1
+    key = log_key(evidence)
     args.out.mkdir(parents=True, exist_ok=True)
     for place, each in enumerate(found, 1):
         path = args.out / f"receipt-{place}.json"
         path.write_bytes(each.text.encode())
         print(f"{path}: {each.decision} by {each.approver} ({each.assurance}), record {each.log}:{each.seq}")
         if each.signature is None or each.signer is None:
-            print("  not signed: the evidence is its proof (`hoop-gateway evidence prove`)")
-            continue
-        path.with_name(f"{path.name}.sig").write_text(each.signature)
-        path.with_name(f"{path.name}.allowed_signers").write_text(f"{each.signer}\n")
-        print(f"  {check_command(each.signer.split()[0], str(path))}")
+            print("  not signed by a person: a login was their proof")
+        else:
+            path.with_name(f"{path.name}.sig").write_text(each.signature)
+            path.with_name(f"{path.name}.allowed_signers").write_text(f"{each.signer}\n")
+            print(f"  {check_command(each.signer.split()[0], str(path))}")
+        if each.countersignature is not None and key is not None:
+            _write_countersignature(path, each.countersignature, key)
     return 0
+
+
+def _write_countersignature(path: Path, signature: str, key: Verifier) -> None:
+    """Write the gateway's own signature beside a receipt, and say how it is checked."""
+    from gateway.approval.signatures import public_key
+    from gateway.control.receipts import COUNTERSIGNED, check_command
+
+    beside = ".gateway"
+    path.with_name(f"{path.name}{beside}.sig").write_text(signature)
+    signers = public_key(key.key).line(key.name, COUNTERSIGNED)
+    path.with_name(f"{path.name}{beside}.allowed_signers").write_text(f"{signers}\n")
+    print(f"  given by the gateway: {check_command(key.name, str(path), COUNTERSIGNED, beside)}")
 
 
 async def _signature(client: ControlClient, params: Mapping[str, Json], key: str) -> str:
@@ -252,6 +279,7 @@ async def _signature(client: ControlClient, params: Mapping[str, Json], key: str
         "decision": "approved",
         "reason": " ".join(str(params["reason"]).split()),
         "leave": leave,
+        "break_glass": params.get("break_glass", False),
     }
     check_receipt(text, expected, hash_prefix=str(params["hash"]))
     print("signing; touch the key if it asks", file=sys.stderr, flush=True)
@@ -277,7 +305,8 @@ def _told(approval: Json) -> str:
     if not isinstance(approval, dict):
         return "unknown"
     who = f" by {approval['approver']}" if approval.get("approver") else ""
-    return visible(f"{approval.get('state')} {approval.get('id')}{who}: {approval.get('decision_reason')}")
+    glass = " (BREAK-GLASS)" if approval.get("break_glass") else ""
+    return visible(f"{approval.get('state')} {approval.get('id')}{who}{glass}: {approval.get('decision_reason')}")
 
 
 def _about_one(parser: argparse.ArgumentParser) -> None:

@@ -2,8 +2,8 @@
 
 Promises that at `oidc` and `signed` nobody decides without a login of this seat that is not older than ten minutes and
 that the issuer still calls good; that at `signed` an approval counts only with a signature of the operator's own key
-over the very receipt that was written for it, once, within two minutes; and that the decision is stamped with how
-surely its person was known, never better.
+over the very receipt that was written for it, once, within two minutes, by who they are then; that a receipt quotes
+every approval before it; and that the decision is stamped with how surely its person was known, never better.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.approval.events import Approval
-from gateway.approval.people import Approver, Leave, Receipt, may_approve, may_refuse
+from gateway.approval.people import Approver, Leave, Receipt, may_approve, may_break_glass, may_refuse
 from gateway.approval.receipt import receipt_text
 from gateway.approval.signatures import BadSignature, read_key, verify
 from gateway.approval.waiting import Approvals, clean_reason
@@ -44,6 +44,7 @@ class Decision:
     reason: str
     quoted: str | None = None
     leave: Leave | None = None
+    break_glass: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,10 @@ class _Prepared:
 
 
 class Deciding:
-    """Decisions of one gateway. `policy` gives the hash of a connection's policy in force."""
+    """Decisions of one gateway. `policy` gives the hash of a connection's policy in force.
+
+    `countersign` makes the gateway's own signature over a receipt.
+    """
 
     def __init__(
         self,
@@ -71,11 +75,12 @@ class Deciding:
         grant_limit: int,
         policy: Callable[[str], str],
         was_agent: Callable[[str], bool],
+        countersign: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.assurance = assurance
         self._approvals, self._logins, self._clock, self._entropy = approvals, logins, clock, entropy
         self._gateway, self._grant_limit = gateway, grant_limit
-        self._policy, self._was_agent = policy, was_agent
+        self._policy, self._was_agent, self._countersign = policy, was_agent, countersign
         self._prepared: dict[tuple[Seat, ApprovalId], _Prepared] = {}
 
     async def person(self, caller: Caller, role: str = "decide") -> tuple[Operator, Login | None]:
@@ -93,6 +98,8 @@ class Deciding:
             raise Refusal("forbidden", f"{operator.name} lacks the role `{role}`")
         if login is not None and (why_not := await self._logins.stands(login)) is not None:
             raise Refusal("forbidden", f"your login is no longer good: {why_not}")
+        if login is not None and self._logins.of(caller.seat) is not login:  # it ended while the issuer was asked
+            raise Refusal("forbidden", "your login is no longer good: it ended a moment ago")
         return operator, login
 
     async def approver(self, caller: Caller) -> Approver:
@@ -108,9 +115,8 @@ class Deciding:
                 "forbidden", f"no key signs for {operator.name}: [[operator]] signers names their public keys"
             )
         approver = self._approver(operator, login, "signed")
-        approval = self._approvals.get(decision.approval)
-        judge = may_approve(approver, approval.request, approval.votes)
-        why_not = judge if decision.kind is DecisionKind.APPROVED else may_refuse(approver, approval.request)
+        approval = self._approvals.current(decision.approval)
+        why_not = self._why_not(decision, approver, approval)
         if why_not is not None:
             raise Refusal("forbidden", why_not)
         text = self._receipt(decision, approver, approval)
@@ -128,27 +134,45 @@ class Deciding:
         if decision.leave is not None and decision.leave.seconds > self._grant_limit // 1_000_000:
             raise Refusal("bad_request", f"the longest period here is {self._grant_limit // 60_000_000} minutes")
         if signature is not None:
-            approver, receipt = self._signed(caller, decision, operator, signature)
+            approver, receipt = self._signed(caller, decision, operator, login, signature)
         elif self.assurance == "signed" and decision.kind is DecisionKind.APPROVED:
             raise Refusal("forbidden", "approving here needs your signature over the receipt: name your key with --key")
         else:
             approver = self._approver(operator, login, "uid" if login is None else "oidc")
-            approval = self._approvals.get(decision.approval)
-            receipt = Receipt(self._receipt(decision, approver, approval))
+            approval = self._approvals.current(decision.approval)
+            text = self._receipt(decision, approver, approval)
+            receipt = Receipt(text, countersignature=self._countersign(text))
         return await self._approvals.decide(
-            decision.approval, decision.quoted, approver, decision.kind, decision.reason, receipt, decision.leave
+            decision.approval,
+            decision.quoted,
+            approver,
+            decision.kind,
+            decision.reason,
+            receipt,
+            decision.leave,
+            break_glass=decision.break_glass,
         )
 
+    def _why_not(self, decision: Decision, approver: Approver, approval: Approval) -> str | None:
+        """Say why the ledger would not take this decision of this person, None where it may."""
+        if decision.break_glass:
+            return may_break_glass(approver, approval.request, self._approvals.terms.break_glass)
+        if decision.kind is DecisionKind.APPROVED:
+            return may_approve(approver, approval.request, approval.votes)
+        return may_refuse(approver, approval.request)
+
     def _signed(
-        self, caller: Caller, decision: Decision, operator: Operator, signature: str
+        self, caller: Caller, decision: Decision, operator: Operator, login: Login | None, signature: str
     ) -> tuple[Approver, Receipt]:
         """Return who signed and what, where the signature is of the receipt that waits for it; it is used up."""
         prepared = self._prepared.pop((caller.seat, decision.approval), None)
         if prepared is None or prepared.until <= self._clock.now() or prepared.approver.name != operator.name:
             raise Refusal("forbidden", "no receipt of yours waits to be signed, or it waited too long: sign a new one")
+        if prepared.approver != self._approver(operator, login, "signed"):  # another login, or an agent's by now
+            raise Refusal("forbidden", "you are known otherwise than when the receipt was written: sign a new one")
         if prepared.decision != decision:
             raise Refusal("forbidden", "what was signed is another decision; sign a new receipt")
-        if prepared.votes != len(self._approvals.get(decision.approval).votes):
+        if prepared.votes != len(self._approvals.current(decision.approval).votes):
             raise Refusal(
                 "forbidden", "somebody else approved meanwhile, which your receipt must quote: sign a new one"
             )
@@ -157,7 +181,10 @@ class Deciding:
             key = verify(prepared.text.encode(), signature, keys)
         except BadSignature as fault:
             raise Refusal("forbidden", f"the signature does not count: {fault}") from None
-        return prepared.approver, Receipt(prepared.text, signature.strip() + "\n", key.line(operator.name))
+        signed = signature.strip() + "\n"
+        return prepared.approver, Receipt(
+            prepared.text, signed, key.line(operator.name), self._countersign(prepared.text)
+        )
 
     def _approver(self, operator: Operator, login: Login | None, assurance: str) -> Approver:
         subject = operator.subject if login is None else login.person.subject
@@ -184,4 +211,6 @@ class Deciding:
             nonce=self._entropy.bytes(16).hex(),
             votes=approval.votes,
             leave=decision.leave,
+            escalated=approval.escalated,
+            break_glass=decision.break_glass,
         )

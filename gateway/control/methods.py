@@ -297,8 +297,11 @@ def _decision(params: Params, kind: DecisionKind) -> Decision:
         leave = Leave(_number(params, "seconds"), scope)
         if leave.seconds < 1:
             raise Refusal("bad_request", "seconds: a whole number from 1 on is needed")
+    break_glass = params.get("break_glass", False)
+    if not isinstance(break_glass, bool) or (break_glass and kind is not DecisionKind.APPROVED):
+        raise Refusal("bad_request", "break_glass: true or false, of an approval")
     reason = clean_reason(_text(params, "reason"))
-    return Decision(_approval(params), kind, reason, None if quoted is None else quoted.lower(), leave)
+    return Decision(_approval(params), kind, reason, None if quoted is None else quoted.lower(), leave, break_glass)
 
 
 def _approval(params: Params) -> ApprovalId:

@@ -14,6 +14,8 @@ from gateway.model import Json
 
 NAMESPACE = "hoop-approval"
 """What a signature of a receipt is for (ssh-keygen(1), -n)."""
+COUNTERSIGNED = "hoop-gateway"
+"""What the gateway's own signature of a receipt is for: it proves who gave the receipt, and nothing about a person."""
 BEGIN, END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 
 
@@ -41,8 +43,7 @@ def sign_command(key: str) -> list[str]:
     return ["ssh-keygen", "-q", "-Y", "sign", "-n", NAMESPACE, "-f", key]
 
 
-def check_command(principal: str, receipt: str) -> str:
-    """Return the command that checks a receipt with the files beside it, for people to run."""
-    return (
-        f"ssh-keygen -Y verify -n {NAMESPACE} -f {receipt}.allowed_signers -I {principal} -s {receipt}.sig < {receipt}"
-    )
+def check_command(principal: str, receipt: str, namespace: str = NAMESPACE, beside: str = "") -> str:
+    """Return the command that checks a receipt with the files `beside` it, for people to run."""
+    place = f"{receipt}{beside}"
+    return f"ssh-keygen -Y verify -n {namespace} -f {place}.allowed_signers -I {principal} -s {place}.sig < {receipt}"

@@ -22,6 +22,10 @@ from gateway.evidence.tree import TreeState
 from gateway.model import Json, LogName, Micros, SessionInfo
 
 _COUNTS = ("n", "statements", "denied", "held", "rows")
+UNDECIDED = ("agreed", "escalated")
+"""Decisions after which a person is still asked."""
+MOST_BROKEN = 20
+"""Broken glasses that are remembered, the latest."""
 LIMIT = 64 << 20
 """Bytes of a frontier, at most."""
 
@@ -68,7 +72,7 @@ class Frontier:
     """Files of `torn/` that a `start` named."""
     open: tuple[OpenSession, ...]
     pending: tuple[Mapping[str, Json], ...]
-    """Entries of the requests that nobody had decided."""
+    """Entries that a start has to know of (`follow`)."""
 
     @property
     def tree(self) -> TreeState:
@@ -152,12 +156,33 @@ def check_signed(storage: Storage, directory: Path, tree: TreeState) -> None:
         raise Malformed(f"its tree is not the one that was signed at {tree.size} records")
 
 
-def undecided(pending: dict[str, dict[str, Json]], entry: dict[str, Json]) -> None:
-    """Keep in `pending` the requests that nobody decided yet, after `entry`."""
-    approval = entry.get("approval")
-    if entry.get("kind") != "decision" or not isinstance(approval, str) or entry.get("decision") == "agreed":
+def place_of(entry: Mapping[str, Json]) -> tuple[str, str]:
+    """Return where a kept entry stands: what it is, and the approval's id."""
+    what = "grant" if entry.get("kind") == "grant" else "decision"
+    if what == "decision" and entry.get("break_glass") is True:
+        what = "break_glass"
+    return what, str(entry.get("approval"))
+
+
+def follow(kept: dict[tuple[str, str], dict[str, Json]], entry: dict[str, Json]) -> None:
+    """Keep in `kept` what a start has to know of, after `entry`.
+
+    These are the requests that nobody decided yet, the grants in force, and the last times that somebody broke the
+    glass; `place_of` says where each stands.
+    """
+    kind, approval = entry.get("kind"), entry.get("approval")
+    if kind not in {"decision", "grant"} or not isinstance(approval, str) or entry.get("part", 1) != 1:
         return
-    if entry.get("decision") != "requested":
-        pending.pop(approval, None)
-    elif entry.get("part", 1) == 1:
-        pending[approval] = entry
+    if kind == "grant":
+        kept.pop(("grant", approval), None)
+        if entry.get("outcome") == "given":
+            kept["grant", approval] = entry
+        return
+    if entry.get("decision") in UNDECIDED:
+        return
+    kept.pop(("decision", approval), None)
+    if entry.get("decision") == "requested" or entry.get("break_glass") is True:
+        kept[place_of(entry)] = entry
+    broken = [place for place in kept if place[0] == "break_glass"]
+    for place in broken[:-MOST_BROKEN]:
+        del kept[place]

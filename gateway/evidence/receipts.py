@@ -15,6 +15,7 @@ import duckdb
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
+from gateway.evidence.note import Verifier
 from gateway.evidence.sources import log_lines
 
 _DECISIONS = ("agreed", "approved", "refused")
@@ -32,6 +33,19 @@ class Receipted:
     text: str
     signature: str | None
     signer: str | None
+    countersignature: str | None
+    """The gateway's own, by the key of its control log."""
+
+
+def log_key(evidence: Path) -> Verifier | None:
+    """Return the control log's public key with its name, None where the evidence has none. Raises `EvidenceFault`."""
+    path = evidence / "logs" / "control" / "log.pub"
+    try:
+        return Verifier.parse(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (Malformed, UnicodeDecodeError):
+        raise EvidenceFault(f"{path} holds no key; restore it") from None
 
 
 def receipts_of(evidence: Path, approval: str) -> tuple[Receipted, ...]:
@@ -66,7 +80,7 @@ def _found(lines: Iterator[bytes], approval: str) -> Iterator[Receipted]:
         text, seq = payload.get("receipt"), entry.get("seq")
         if entry.get("approval") != approval or entry.get("decision") not in _DECISIONS or not isinstance(text, str):
             continue
-        signature, signer = payload.get("signature"), payload.get("signer")
+        signature, signer, countersigned = (payload.get(key) for key in ("signature", "signer", "countersignature"))
         said = _said(text)
         yield Receipted(
             log=str(entry.get("log")),
@@ -77,4 +91,5 @@ def _found(lines: Iterator[bytes], approval: str) -> Iterator[Receipted]:
             text=text,
             signature=signature if isinstance(signature, str) else None,
             signer=signer if isinstance(signer, str) else None,
+            countersignature=countersigned if isinstance(countersigned, str) else None,
         )

@@ -17,7 +17,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain
 from gateway.evidence.checkpoints import last_checkpoint, sizes
 from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, parse_time
-from gateway.evidence.frontier import Frontier, OpenSession, newest_frontier, undecided
+from gateway.evidence.frontier import Frontier, OpenSession, follow, newest_frontier, place_of
 from gateway.evidence.note import Checkpoint
 from gateway.evidence.record import Torn, session_info
 from gateway.evidence.segments import journal_name, journal_numbers
@@ -55,8 +55,8 @@ class Replay:
     """What lies in `torn/` and no `start` entry has named yet."""
     lost: str | None = None
     """Why records are known to be missing, where `accept_loss` let the start pass."""
-    pending: dict[str, dict[str, Json]] = field(default_factory=dict)
-    """Requests that nobody decided, by approval: their entries."""
+    pending: dict[tuple[str, str], dict[str, Json]] = field(default_factory=dict)
+    """Entries that a start has to know of, by `place_of`."""
     _named: set[str] = field(default_factory=set)
 
     @classmethod
@@ -71,7 +71,7 @@ class Replay:
             frontier.ts,
             frontier.number,
             open={one.session.id: one for one in frontier.open},
-            pending={str(one.get("approval")): dict(one) for one in frontier.pending},
+            pending={place_of(one): dict(one) for one in frontier.pending},
             _named=set(frontier.torn),
         )
 
@@ -122,7 +122,7 @@ class Replay:
         kind, sid = entry.get("kind"), entry.get("sid")
         if kind == "start" and isinstance(torn := entry.get("torn"), list):
             self._named.update(str(one["file"]) for one in torn if isinstance(one, dict))
-        undecided(self.pending, entry)
+        follow(self.pending, entry)
         if not isinstance(sid, str):
             return
         if kind == "session_start":

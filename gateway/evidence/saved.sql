@@ -33,6 +33,16 @@ ORDER BY requested DESC;
 -- own-approvals | CC6.3 | approvals by the requester: four-eyes was broken; there must be none
 SELECT * FROM approvals WHERE decision = 'approved' AND approver = subject;
 
+-- break-glass | CC6.3 | what one person approved in the place of all who were missing, and why; each must be explained
+SELECT decided, subject, approver, assurance, reason, rule, approval_id, log, seq
+FROM approvals
+WHERE approval_id IN (
+    SELECT json_extract_string(entry, '$.approval')
+    FROM records
+    WHERE kind = 'decision' AND json_extract_string(entry, '$.break_glass') = 'true'
+)
+ORDER BY decided DESC;
+
 -- changed-after-approval | CC8.1 | what ran and was not what was approved; there must be none
 SELECT * FROM approvals WHERE executed_hash IS NOT NULL AND executed_hash <> operation_hash;
 

@@ -259,11 +259,11 @@ gathered AS (
         any_value(e_sub) FILTER (kind = 'decision') AS subject,
         any_value(e_rule) FILTER (kind = 'decision') AS rule,
         any_value(e_oh) FILTER (kind = 'decision') AS operation_hash,
-        any_value(ts) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'executed')) AS decided,
-        any_value(e_approver) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'executed')) AS approver,
-        any_value(e_assurance) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'executed')) AS assurance,
-        any_value(e_decision) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'executed')) AS decision,
-        any_value(payload) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'executed')) AS words,
+        any_value(ts) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decided,
+        any_value(e_approver) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS approver,
+        any_value(e_assurance) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS assurance,
+        any_value(e_decision) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decision,
+        any_value(payload) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS words,
         any_value(e_oh) FILTER (kind = 'release') AS executed_hash
     FROM whole
     WHERE kind IN ('decision', 'release')

@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from gateway.model import Json, Micros, format_time
 
 REQUESTED, ESCALATED, DECIDED = "approval.requested", "approval.escalated", "approval.decided"
+BREAK_GLASS = "approval.break_glass"
+"""One person approved in the place of all who were missing: everybody is told."""
 _TEXTS = ("id", "state", "subject", "owner", "connection", "target", "operation", "rule", "requested", "expires")
 _DECIDED = ("approver", "assurance", "decided")
-_LISTS = ("relations", "reviewers")
+_LISTS = ("relations", "reviewers", "escalated_to")
 _ITEMS, _CHARACTERS = 20, 200
 _SECRET = "whsec_"  # noqa: S105  the prefix that the specification gives secrets
 
@@ -42,6 +44,8 @@ class Message:
 
     def title(self) -> str:
         """Return one line for a person."""
+        if self.type == BREAK_GLASS:
+            return f"BREAK-GLASS on {self.data.get('connection')} by {self.data.get('approver')}"
         words = {REQUESTED: "asks for approval", ESCALATED: "still waits for approval", DECIDED: self.data.get("state")}
         return f"{self.data.get('connection')}: {self.data.get('subject')} {words.get(self.type)}"
 
@@ -50,9 +54,14 @@ class Message:
         data, lines = self.data, [f"{self.data.get('operation')} by rule {self.data.get('rule')}"]
         if data.get("relations"):
             lines.append(f"on {', '.join(map(str, _list(data['relations'])))}")
-        if self.type == DECIDED:
+        if self.type == BREAK_GLASS:
+            lines.append(f"asked by {data.get('subject')}; approved by {data.get('approver')} in others' place")
+            lines.append(f"look at it: hoop-gateway approvals show {data.get('id')}")
+        elif self.type == DECIDED:
             lines.append(f"{data.get('state')} by {data.get('approver') or 'nobody'}")
         else:
+            if data.get("escalated_to"):
+                lines.append(f"{', '.join(map(str, _list(data['escalated_to'])))} may decide too from now on")
             lines.append(f"expires {data.get('expires')}")
             lines.append(f"decide in hoop-tui, or look first: hoop-gateway approvals show {data.get('id')}")
         return "\n".join(lines)
@@ -61,7 +70,7 @@ class Message:
 def message(kind: str, card: Mapping[str, Json], at: Micros, until: Micros) -> Message:
     """Make the message of `kind` about an approval's card (`gateway.approval.card`), taking only what may leave."""
     data: dict[str, Json] = {name: _plain(card.get(name)) for name in _TEXTS}
-    if kind == DECIDED:
+    if kind in {DECIDED, BREAK_GLASS}:
         data |= {name: _plain(card.get(name)) for name in _DECIDED}
     for name in _LISTS:
         data[name] = [_plain(item) for item in _list(card.get(name))[:_ITEMS]]

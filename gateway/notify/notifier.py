@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import trio
 
 from gateway.model import Clock, Json, Micros
 from gateway.notify.delivery import Destination, Undelivered
-from gateway.notify.messages import DECIDED, ESCALATED, REQUESTED, Message, message
+from gateway.notify.messages import BREAK_GLASS, DECIDED, ESCALATED, REQUESTED, Message, message
 from gateway.notify.outbox import Outbox, Parcel
 
 logger = logging.getLogger(__name__)
@@ -31,14 +30,6 @@ _ENDS = frozenset({"approved", "refused", "expired", "cancelled"})
 _KNOWN = 4_096
 _REMEMBERED = 24 * 3600 * 1_000_000
 """How long a decision is worth telling."""
-
-
-@dataclass(frozen=True, slots=True)
-class Escalation:
-    """Whom else to tell of what still waits `after` microseconds."""
-
-    after: int
-    destinations: Sequence[Destination]
 
 
 Publish = Callable[[str, Mapping[str, Json]], None]
@@ -55,16 +46,16 @@ class Notifier:
         alarm: Callable[[str, str], None],
         *,
         decisions_to: Sequence[Destination] = (),
-        escalation: Escalation | None = None,
+        escalations_to: Sequence[Destination] = (),
     ) -> None:
-        self._requests, self._decisions, self._escalation = destinations, decisions_to, escalation
+        self._requests, self._decisions, self._escalations = destinations, decisions_to, escalations_to
         self._outbox, self._clock, self._alarm = outbox, clock, alarm
-        further = escalation.destinations if escalation is not None else ()
-        self._destinations = {each.name: each for each in (*destinations, *decisions_to, *further)}
+        self._destinations = {each.name: each for each in (*destinations, *decisions_to, *escalations_to)}
         self._limits = {name: trio.CapacityLimiter(AT_ONCE) for name in self._destinations}
         self._on_the_way = dict.fromkeys(self._destinations, 0)
         self._arrived: deque[Parcel] = deque()
-        self._pending: dict[str, tuple[Micros, Message]] = {}
+        self._asked: set[str] = set()
+        """What is pending, and of which nobody else was told yet."""
         self._ended: OrderedDict[str, None] = OrderedDict()
         self._changed = trio.Event()
 
@@ -84,18 +75,21 @@ class Notifier:
         until = _micros(str(data.get("expires")))
         if event == "approval.pending":
             self._queue(message(REQUESTED, data, now, until), self._requests)
-            if self._escalation is not None:
-                due = Micros(now + self._escalation.after)
-                self._pending[approval] = (due, message(ESCALATED, data, due, until))
-        elif event == "approval.changed" and data.get("state") != "pending" and self._is_first_end(approval, data):
+            self._asked.add(approval)
+        elif event == "approval.changed" and data.get("state") == "pending":
+            if data.get("escalated") is not None and approval in self._asked:
+                self._asked.remove(approval)
+                self._queue(message(ESCALATED, data, now, until), self._escalations)
+        elif event == "approval.changed" and self._is_first_end(approval, data):
             self._queue(message(DECIDED, data, now, Micros(now + _REMEMBERED)), self._decisions)
+            if data.get("break_glass") is True:
+                told = message(BREAK_GLASS, data, now, Micros(now + _REMEMBERED))
+                self._queue(told, tuple(self._destinations.values()))
         self._wake()
 
     async def run(self) -> None:
         """Deliver until cancelled, first what an earlier process left."""
         async with trio.open_nursery() as nursery:
-            if self._escalation is not None:
-                nursery.start_soon(self._escalate)
             for parcel in await trio.to_thread.run_sync(self._left):
                 self._start(nursery, parcel)
             try:
@@ -120,7 +114,7 @@ class Notifier:
 
     def _is_first_end(self, approval: str, data: Mapping[str, Json]) -> bool:
         """Say whether this is the decision, and not what came of it afterwards."""
-        self._pending.pop(approval, None)
+        self._asked.discard(approval)
         if approval in self._ended or data.get("state") not in _ENDS:
             return False
         self._ended[approval] = None
@@ -174,20 +168,6 @@ class Notifier:
                 await trio.to_thread.run_sync(work, parcel)
         except OSError as fault:
             logger.warning("the outbox cannot be written: %s", fault.strerror)
-
-    async def _escalate(self) -> None:
-        assert self._escalation is not None  # noqa: S101  `run` starts this only then
-        while True:
-            changed, now = self._changed, self._clock.now()
-            due = [name for name, (at, _) in self._pending.items() if at <= now]
-            for name in due:
-                self._queue(self._pending.pop(name)[1], self._escalation.destinations)
-            if due:
-                self._wake()
-                continue
-            soonest = min((at for at, _ in self._pending.values()), default=None)
-            with trio.move_on_after(float("inf") if soonest is None else (soonest - now) / 1_000_000):
-                await changed.wait()
 
 
 def _micros(time: str) -> Micros:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.model import Clock
 from gateway.notify.delivery import Destination, Service, Webhook, must_have_apprise
-from gateway.notify.notifier import Escalation, Notifier
+from gateway.notify.notifier import Notifier
 from gateway.notify.outbox import Outbox
 from gateway.settings import Settings
 from gateway.target.credentials import obtain
@@ -25,9 +25,8 @@ def notifier_of(settings: Settings, clock: Clock, alarm: Callable[[str, str], No
     told: list[Destination] = [*services, *hooks]
     if not told and not further:
         return None
-    escalation = None
+    later: list[Destination] = []
     if asked.escalation is not None:
-        later = [Service(f"escalation-{number}", each, obtain) for number, each in enumerate(further)]
-        escalation = Escalation(asked.escalation.after, [*later, *hooks])
+        later = [*(Service(f"escalation-{number}", each, obtain) for number, each in enumerate(further)), *hooks]
     outbox = Outbox(settings.gateway.state_dir / "outbox")
-    return Notifier(told, outbox, clock, alarm, decisions_to=hooks, escalation=escalation)
+    return Notifier(told, outbox, clock, alarm, decisions_to=hooks, escalations_to=later)

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
 
 from gateway.errors import ConfigurationFault
+from gateway.settings.approvals import ApprovalsTable
 from gateway.settings.recipients import held
-from gateway.settings.tables import ApprovalsTable, ConnectionTable, EvidenceTable, IdentityTable, Settings
+from gateway.settings.tables import ConnectionTable, EvidenceTable, IdentityTable, Settings
 from gateway.settings.values import KEY
 
 PREFIX = "HOOP_"

@@ -27,6 +27,11 @@ def _about_people(settings: Settings) -> Iterator[str]:
     for operator in deciding if assurance == "signed" else ():
         if not operator.signers:
             yield f"operator {operator.name}: signers: empty; at assurance signed they may refuse, not approve"
+    glass, escalation = settings.approvals.break_glass, settings.approvals.escalation
+    if glass is not None and not (settings.approvals.notify or settings.approvals.webhook):
+        yield "approvals.break_glass: notify and webhook are empty; who breaks the glass is told to nobody outside"
+    if escalation is not None and escalation.after >= settings.approvals.timeout:
+        yield "approvals.escalation: after is not before timeout: nothing is ever escalated"
     for entry in settings.connection:
         for rule in entry.rule:
             wanted = len(rule.reviewers) if rule.approvals == "each" else int(rule.approvals)

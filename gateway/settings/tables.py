@@ -19,6 +19,7 @@ from gateway import model
 from gateway.approval.signatures import BadSignature, read_key
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
+from gateway.settings.approvals import ApprovalsTable
 from gateway.settings.outside import RetentionTable, SinkTable, WitnessTable
 from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
@@ -32,13 +33,11 @@ from gateway.settings.values import (
     Name,
     PositiveDuration,
     Reference,
-    Reviewer,
     Size,
     Table,
     Target,
     age_key,
     function,
-    https,
     not_built,
     positive,
     schema,
@@ -125,34 +124,6 @@ class IdentityTable(Table):
         if url.scheme != "https" and url.hostname not in _LOOPBACK:
             raise wrong("issuer", "https only, except on this machine")
         return self
-
-
-class WebhookTable(Table):
-    """`[[approvals.webhook]]`: a URL that is told of requests and decisions, signed as Standard Webhooks are."""
-
-    url: Annotated[str, AfterValidator(https)]
-    secret: Reference
-
-
-class EscalationTable(Table):
-    """`[approvals.escalation]`: whom else to tell of what still waits."""
-
-    after: PositiveDuration
-    notify: tuple[Reference, ...] = ()
-
-
-class ApprovalsTable(Table):
-    """`[approvals]`: how long and by whom a held operation may be decided."""
-
-    timeout: PositiveDuration = 15 * MINUTE
-    in_transaction_timeout: PositiveDuration = MINUTE
-    linger: Duration = 5 * MINUTE
-    assurance: Literal["uid", "oidc", "signed"] | None = None
-    reviewers: tuple[Reviewer, ...] = ()
-    grant_limit: PositiveDuration = 8 * 60 * MINUTE
-    notify: tuple[Reference, ...] = ()
-    webhook: tuple[WebhookTable, ...] = ()
-    escalation: EscalationTable | None = None
 
 
 class EvidenceTable(Table):

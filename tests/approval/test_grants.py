@@ -10,10 +10,13 @@ import pytest
 import trio
 from approving import DANA, HASH, SECOND, Desk, hold, of
 
+from gateway.approval import ledger
 from gateway.approval.people import Approver, Leave
+from gateway.approval.restart import left_over
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
-from gateway.model import ApprovalId, Ask, DecisionKind, HoldRequest
+from gateway.evidence.storage import DiskStorage
+from gateway.model import ApprovalId, Ask, DecisionKind, HoldRequest, Outcome
 
 if TYPE_CHECKING:
     from conftest import OpenDesk
@@ -26,11 +29,15 @@ TEN_MINUTES = Leave(600)
 
 
 async def approve(
-    desk: Desk, leave: Leave | None = TEN_MINUTES, request: HoldRequest = REQUEST, approver: Approver = DANA
+    desk: Desk,
+    leave: Leave | None = TEN_MINUTES,
+    request: HoldRequest = REQUEST,
+    approver: Approver = DANA,
+    quoted: str = HASH[:8],
 ) -> None:
     if not any(each.id == request.approval for each in desk.approvals.pending()):
         await desk.approvals.ask(request)
-    await desk.approvals.decide(request.approval, HASH[:8], approver, DecisionKind.APPROVED, "fine", leave=leave)
+    await desk.approvals.decide(request.approval, quoted, approver, DecisionKind.APPROVED, "fine", leave=leave)
 
 
 def let_through(desk: Desk, request: HoldRequest = REQUEST, rules: tuple[str, ...] = RULES) -> bool:
@@ -175,3 +182,90 @@ async def test_a_grant_by_somebody_who_turned_out_to_be_an_agent_is_worth_nothin
         agents.add("dana")
         assert not let_through(desk)
         assert desk.approvals.objection(A1) == "an agent"
+
+
+async def test_who_gave_a_grant_is_remembered_as_long_as_it_lasts(
+    open_desk: OpenDesk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent cannot have its approval forgotten by asking so much that the ledger lets go of it."""
+    from approving import open_desk as opened_with
+
+    monkeypatch.setattr(ledger, "MAX_CLOSED", 2)
+    agents: set[str] = set()
+    async with opened_with(
+        tmp_path / "control", objection=lambda who: "an agent" if who.name in agents else None
+    ) as desk:
+        await approve(desk)
+        principal = REQUEST.session.principal
+        assert desk.approvals.claim(REQUEST.operation_hash, principal) is not None
+        desk.approvals.executed(A1, REQUEST.operation_hash, Outcome.OK, 1, 1)
+        for number in range(2, 6):
+            await desk.approvals.ask(hold(f"a{number}", at=REQUEST.requested + number))
+            desk.approvals.cancel(ApprovalId(f"a{number}"), "enough")
+            await trio.sleep(1)
+        with pytest.raises(Refusal):
+            desk.approvals.get(A1)
+        assert let_through(desk)
+        agents.add("dana")
+        assert not let_through(desk)
+        assert desk.approvals.objection(A1) == "an agent"
+
+
+async def test_an_approval_in_use_is_not_forgotten_and_a_forgotten_one_is_worth_nothing(
+    open_desk: OpenDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MAX_CLOSED", 0)
+    async with open_desk() as desk:
+        await approve(desk, None)
+        assert desk.approvals.claim(REQUEST.operation_hash, REQUEST.session.principal) is not None
+        await desk.approvals.ask(hold("a2", at=REQUEST.requested + 1))
+        desk.approvals.cancel(ApprovalId("a2"), "enough")
+        await trio.sleep(1)
+        assert desk.approvals.objection(A1) is None
+        desk.approvals.executed(A1, REQUEST.operation_hash, Outcome.OK, 1, 1)
+        assert desk.approvals.objection(A1) == "who approved it is not known any more"
+
+
+@pytest.mark.parametrize("all_of_them", [True, False])
+async def test_withdrawn_while_it_is_given_it_never_counts(open_desk: OpenDesk, all_of_them: bool) -> None:
+    """Between the decision and the record of the grant somebody keeps the agent out, or takes the grant back."""
+    async with open_desk() as desk, trio.open_nursery() as nursery:
+        refused: list[str] = []
+
+        async def give() -> None:
+            with pytest.raises(Refusal) as refusal:
+                await approve(desk)
+            refused.append(refusal.value.code)
+
+        nursery.start_soon(give)
+        with trio.fail_after(5):
+            while desk.approvals._granting.get(A1) is None:
+                await trio.lowlevel.checkpoint()
+        assert not let_through(desk)
+        if all_of_them:
+            await desk.approvals.withdraw_from(lambda who: who.subject == "agent-7", "erin", "leaked")
+        else:
+            await desk.approvals.withdraw(A1, "erin", "done")
+        await trio.sleep(1)
+        assert refused == ["already_decided"]
+        assert not let_through(desk)
+        assert [each["outcome"] for each in grants_recorded(desk)] == ["given", "withdrawn"]
+
+
+async def test_a_restart_ends_what_a_crash_left_once(tmp_path: Any) -> None:
+    from approving import open_desk
+
+    async with open_desk(tmp_path / "control") as desk:
+        await approve(desk)
+        await approve(desk, request=hold("a2", operation_hash="ab" * 32, sessions=("nightly",)), quoted="ab" * 32)
+        await desk.approvals.withdraw(ApprovalId("a2"), "erin", "done")
+    for left_open in (1, 0):
+        left = left_over(tmp_path / "control", DiskStorage())
+        assert [each.approval for each in left.grants] == ["a1"] * left_open
+        async with open_desk(tmp_path / "control") as desk:
+            await desk.approvals.end_left_over(left)
+            assert not let_through(desk)
+            assert desk.approvals.grants() == ()
+    assert [(each["outcome"], each["by"]) for each in grants_recorded(desk)] == [
+        ("given", "dana"), ("given", "dana"), ("withdrawn", "erin"), ("withdrawn", "gateway"),
+    ]  # fmt: skip

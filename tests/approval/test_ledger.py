@@ -141,20 +141,20 @@ def test_an_approval_is_not_used_after_its_deadline() -> None:
 
 def test_a_hold_ends_with_the_token_of_who_asked() -> None:
     ledger, _ = step(Ledger(), Opened(hold(seconds=900, token_seconds=60), waiting=True), NOON)
-    assert ledger.next_expiry() == NOON + 60 * SECOND
+    assert ledger.next_change() == NOON + 60 * SECOND
 
 
 def test_time_expires_what_is_pending_and_what_nobody_used() -> None:
     for events in ([], [STAY, APPROVE]):
         ledger, _ = play(*events)
-        due = ledger.next_expiry()
+        due = ledger.next_change()
         assert due is not None
         same, nothing = step(ledger, Ticked(), Micros(due - 1))
         assert (same, nothing) == (ledger, ())
         ledger, effects = step(ledger, Ticked(), due)
         assert ledger.approvals[A1].state is HoldState.EXPIRED
         assert len(effects) == 1
-        assert ledger.next_expiry() is None
+        assert ledger.next_change() is None
 
 
 def test_lingering_shortens_and_never_lengthens() -> None:

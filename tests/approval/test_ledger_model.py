@@ -27,11 +27,19 @@ from gateway.approval.ledger import (
     Used,
     step,
 )
-from gateway.approval.people import Approver, missing
+from gateway.approval.people import Approver, Terms, missing
 from gateway.model import ApprovalId, Ask, DecisionKind, Micros, OperationHash
 
 OPEN = {HoldState.PENDING, HoldState.APPROVED}
-GROUPS = {"dana": ("oncall",), "erin": ("oncall",), "dora": ("dba",), "bo": ("oncall", "dba")}
+GROUPS = {
+    "dana": ("oncall",),
+    "erin": ("oncall",),
+    "dora": ("dba",),
+    "bo": ("oncall", "dba"),
+    "lee": ("leads",),
+    "ira": ("incident",),
+}
+TERMS = Terms(120 * SECOND, ("group:leads",), ("group:incident", "group:oncall"), 10)
 ASKS = [(), (Ask(("group:oncall",), 2),), (Ask(("group:oncall",)), Ask(("group:dba",)))]
 APPROVERS = [
     DANA,
@@ -41,7 +49,10 @@ APPROVERS = [
     Approver("once", "sub-once", ("oncall", "dba"), "signed", was_agent=True),
     Approver("mallory", "sub-mallory", ("sales",), "uid"),
     Approver("olga", "sub-olga", ("oncall",), "uid"),
-    Approver("self", "agent-7", ("oncall",), "uid"),
+    Approver("self", "agent-7", ("oncall", "leads", "incident"), "uid"),
+    Approver("lee", "sub-lee", ("leads",), "oidc"),
+    Approver("ira", "sub-ira", ("incident",), "oidc"),
+    Approver("olga", "sub-olga", ("incident", "leads"), "signed"),
 ]
 THEIRS = "theirs"
 """Stands for the hash of the operation itself."""
@@ -56,7 +67,7 @@ class LedgerHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = Ledger()
+        self.ledger = Ledger(terms=TERMS)
         self.now = NOON
         self.count = 0
         self.decided: dict[ApprovalId, HoldState] = {}
@@ -94,24 +105,48 @@ class LedgerHistory(RuleBasedStateMachine):
                 assert was.state is HoldState.PENDING
                 assert self.now < was.expires
                 self.by_the_right_people(after)
+            assert before.terms == self.ledger.terms
             if after.state is HoldState.PENDING:
                 assert len(after.votes) - len(was.votes) in {0, 1}
+                assert not after.break_glass
                 assert not after.votes or missing(after.request, after.votes), "enough approved, and it still waits"
             assert after.expires <= was.expires, "no deadline moves away"
+            self.asked_of_the_right_people(was, after)
+
+    def asked_of_the_right_people(self, was: Approval, after: Approval) -> None:
+        """Whom it asks changes once at most, at its time, while pending; nothing else of the request ever does."""
+        assert replace(after.request, asks=()) == replace(was.request, asks=())
+        if after.escalated == was.escalated:
             assert after.request == was.request
+            return
+        assert (was.escalated, was.state, after.state) == (None, HoldState.PENDING, HoldState.PENDING)
+        assert was.escalates is not None
+        assert after.escalates is None
+        assert was.escalates <= self.now < was.expires
+        assert (after.escalated, after.votes) == (self.now, was.votes)
+        assert [ask.count for ask in after.request.asked] == [ask.count for ask in was.request.asked]
+        for ask, before in zip(after.request.asked, was.request.asked, strict=True):
+            assert ask.reviewers == (*before.reviewers, "group:leads")
 
     def by_the_right_people(self, after: Approval) -> None:
         """Four eyes, said another way: count people and groups of an approval, without any matching."""
+        leads = {"lee"} if after.escalated is not None else set()
         if after.state is HoldState.REFUSED:
-            assert after.approver in {"dana", "erin", "dora", "bo", "olga"}, "no agent and no stranger refuses"
+            assert after.approver in {"dana", "erin", "dora", "bo", "olga"} | leads, "no agent, no stranger refuses"
             return
         people = {vote.approver.name for vote in after.votes}
-        assert people <= {"dana", "erin", "dora", "bo"}, "nobody else may approve"
+        assert [vote.break_glass for vote in after.votes] == [*[False] * (len(after.votes) - 1), after.break_glass]
+        if after.break_glass:
+            assert after.votes[-1].approver.name in {"dana", "erin", "bo", "ira"}, "nobody else may break the glass"
+            assert len(after.reason) >= 10
+            people = {vote.approver.name for vote in after.votes[:-1]}
+            assert people <= {"dana", "erin", "dora", "bo"} | leads
+            return
+        assert people <= {"dana", "erin", "dora", "bo"} | leads, "nobody else may approve"
         assert len(people) == len(after.votes) == sum(ask.count for ask in after.request.asked)
         assert after.approver == ", ".join(vote.approver.name for vote in after.votes)
         for ask in after.request.asks:
-            (group,) = ask.reviewers
-            members = {name for name in people if f"group:{GROUPS[name][0]}" == group or len(GROUPS[name]) == 2}
+            members = {name for name in people if {f"group:{group}" for group in GROUPS[name]} & {*ask.reviewers}}
             assert len(members) >= ask.count
 
     @rule(
@@ -184,6 +219,12 @@ class LedgerHistory(RuleBasedStateMachine):
             quoted = each.request.operation_hash
             self.happen(Decided(each.id, DecisionKind.APPROVED, approver, "because", quoted))
 
+    @rule(approver=st.sampled_from(APPROVERS), reason=st.sampled_from(["short", "the site is down"]))
+    def break_the_glass(self, approver: Approver, reason: str) -> None:
+        for each in self.ledger.pending()[:1]:
+            quoted = each.request.operation_hash
+            self.happen(Decided(each.id, DecisionKind.APPROVED, approver, reason, quoted, break_glass=True))
+
     @rule(ends=st.booleans())
     def run_what_is_approved(self, ends: bool) -> None:
         for each in [one for one in self.ledger.approvals.values() if one.state is HoldState.APPROVED][:1]:
@@ -218,7 +259,7 @@ class LedgerHistory(RuleBasedStateMachine):
     @invariant()
     def nothing_pending_is_overdue_after_a_tick(self) -> None:
         after, _ = step(self.ledger, Ticked(), self.now)
-        due = after.next_expiry()
+        due = after.next_change()
         assert due is None or due > self.now
 
     @invariant()

@@ -10,7 +10,7 @@ import trio
 from approving import DANA, HASH, NOON, SECOND, TrioClock, hold, of
 
 from gateway.approval.ledger import Approval, Decided, HoldState
-from gateway.approval.restart import left_pending
+from gateway.approval.restart import LeftOver, left_over
 from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
@@ -260,7 +260,7 @@ async def test_once_the_log_is_opened_anew_what_was_open_is_refused_and_new_hold
             await desk.log.record(record.alarm(None, None, "test", "somebody else's"))
         desk.log.journal.close()
         desk.disk.full = False
-        left = left_pending(desk.directory, desk.disk)
+        left = left_over(desk.directory, desk.disk).pending
         assert [one.approval for one in left] == ["a1"]
         origin = desk.log.journal.log
         desk.log.journal = Journal.open(desk.directory, origin, desk.disk, TrioClock(), SystemEntropy())
@@ -274,7 +274,7 @@ async def test_once_the_log_is_opened_anew_what_was_open_is_refused_and_new_hold
         assert (await again.told()).kind is DecisionKind.APPROVED
         assert desk.approvals.get(A1).state is HoldState.REFUSED
         assert desk.journal().count(b'"decision":"refused"') == 1
-        assert not left_pending(desk.directory, desk.disk)
+        assert not left_over(desk.directory, desk.disk).pending
         nursery.cancel_scope.cancel()
 
 
@@ -300,12 +300,12 @@ async def test_a_restart_refuses_what_the_former_process_left(open_desk: OpenDes
         await desk.approvals.ask(hold("a1", statement="DELETE FROM orders -- é"))
         await desk.approvals.ask(hold("a2", subject="agent-8"))
         await approve(desk.approvals, ApprovalId("a2"))
-    (left,) = left_pending(desk.directory, DiskStorage())
+    (left,) = left_over(desk.directory, DiskStorage()).pending
     assert (left.approval, left.operation_hash, left.session.principal.subject) == ("a1", HASH, "agent-7")
     assert left.statement == "DELETE FROM orders -- é"
     assert left.requested == NOON
     async with open_desk() as desk:
-        await desk.approvals.refuse_left_over([left])
+        await desk.approvals.end_left_over(LeftOver((left,)))
         refused = desk.approvals.get(A1)
         assert (refused.state, refused.reason) == (HoldState.REFUSED, "the gateway restarted while this waited")
         event, data, _ = desk.published[-1]
@@ -313,7 +313,7 @@ async def test_a_restart_refuses_what_the_former_process_left(open_desk: OpenDes
         with pytest.raises(Refusal):
             await approve(desk.approvals)
         assert desk.approvals.claim(HASH, hold("x", subject="agent-8").session.principal) is None
-    assert left_pending(desk.directory, DiskStorage()) == ()
+    assert left_over(desk.directory, DiskStorage()).pending == ()
 
 
 @pytest.mark.parametrize("reason", ["", " \n ", "x" * 1001, "a\x1b[31mb", "a\0b", "a\ud800b"])

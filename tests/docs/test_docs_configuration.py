@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from gateway.settings import load, outside, rules, tables
+from gateway.settings import approvals, load, outside, rules, tables
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -16,9 +16,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[postgres]": tables.PostgresTable,
     "[ssh]": tables.SshTable,
     "[identity]": tables.IdentityTable,
-    "[approvals]": tables.ApprovalsTable,
-    "[[approvals.webhook]]": tables.WebhookTable,
-    "[approvals.escalation]": tables.EscalationTable,
+    "[approvals]": approvals.ApprovalsTable,
+    "[[approvals.webhook]]": approvals.WebhookTable,
+    "[approvals.escalation]": approvals.EscalationTable,
+    "[approvals.break_glass]": approvals.BreakGlassTable,
     "[evidence]": tables.EvidenceTable,
     "[vault]": tables.VaultTable,
     "[[evidence.witness]]": outside.WitnessTable,

@@ -235,14 +235,34 @@ def test_two_people_must_approve_and_the_second_receipt_quotes_the_first(
     wire.until()
     assert ids(three) == [2, 3]
     done = house.command("approvals", "receipt", asked["id"], str(tmp_path / "out"), "-c", str(house.config))
-    assert [" by " in line and line.split(": ")[1].split(",")[0] for line in done.stdout.splitlines()] == [
-        "agreed by dana (oidc)", False, "approved by erin (oidc)", False,
-    ]  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert [line.split(": ")[1].split(",")[0] for line in lines[::3]] == [
+        "agreed by dana (oidc)",
+        "approved by erin (oidc)",
+    ]
+    assert lines[1::3] == ["  not signed by a person: a login was their proof"] * 2
+    given = [line.removeprefix("  given by the gateway: ") for line in lines[2::3]]
+    requires("ssh-keygen")
+    for line in given:
+        checked = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+        assert f'Good "hoop-gateway" signature for {house_log(house)} with ED25519 key' in checked.stdout, (
+            checked.stderr
+        )
+    forged = tmp_path / "out" / "receipt-1.json"
+    before = forged.read_bytes()
+    forged.write_bytes(before.replace(b'"agreed"', b'"refused"', 1).replace(b'"approved"', b'"refused"'))
+    assert subprocess.run(["bash", "-c", given[0]], capture_output=True).returncode != 0
+    forged.write_bytes(before)
     texts = [(tmp_path / "out" / f"receipt-{number}.json").read_bytes() for number in (1, 2)]
     assert json.loads(texts[1])["agreed"] == [hashlib.sha256(texts[0]).hexdigest()]
     assert (approval(house, asked["id"])["approver"], approval(house, asked["id"])["decision"]) == (
         "dana, erin", "approved",
     )  # fmt: skip
+
+
+def house_log(house: RunningGateway) -> str:
+    """The control log's name, as an auditor finds it."""
+    return (house.evidence / "logs" / "control" / "log.pub").read_text().split("+")[0]
 
 
 def test_a_grant_lets_one_agent_through_for_a_while_until_it_is_withdrawn(
@@ -331,10 +351,10 @@ def test_after_a_crash_what_was_pending_is_refused_and_agents_are_still_known(
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two SSH keys: dana's, and somebody else's."""
+    """SSH keys: dana's, fay's, and somebody else's."""
     requires("ssh-keygen")
     home = tmp_path_factory.mktemp("keys")
-    for name in ("dana", "other"):
+    for name in ("dana", "fay", "other"):
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(home / name)]
         subprocess.run(command, check=True)
     return home
@@ -351,10 +371,16 @@ def signing(
             table("operator", name="dana", subject=DANA, groups=["oncall"], roles=["decide"],
                   signers=[(keys / "dana.pub").read_text().strip()]),
             table("operator", name="erin", subject=ERIN, groups=["oncall"], roles=["decide"]),
+            table("operator", name="fay", subject="sub-fay", groups=["oncall"], roles=["decide"],
+                  signers=[(keys / "fay.pub").read_text().strip()]),
         ]
     )  # fmt: skip
     approvals = APPROVALS.replace("oidc", "signed")
-    connections = [connection_table("plain", postgres, orders)]
+    connections = [
+        connection_table("plain", postgres, orders),
+        connection_table("pairs", postgres, orders)
+        + rule(name="two", action="approve", operation=["delete"], replaces="standard/delete", approvals=2),
+    ]
     with running(tmp_path_factory.mktemp("signing"), postgres, connections, approvals + people) as found:
         yield found
 
@@ -382,7 +408,7 @@ def test_a_signed_approval_is_checked_by_the_stock_program(
     # An auditor with a copy of the evidence and nothing of ours but this one command:
     out = tmp_path / "out"
     told = signing.command("approvals", "receipt", asked["id"], str(out), "--evidence", str(signing.evidence)).stdout
-    (line,) = [line.strip() for line in told.splitlines() if line.strip().startswith("ssh-keygen ")]
+    (line, _) = signatures(told)
     checked = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
     assert 'Good "hoop-approval" signature for dana with ED25519 key' in checked.stdout
@@ -390,6 +416,45 @@ def test_a_signed_approval_is_checked_by_the_stock_program(
     assert json.loads(receipt.read_text()) == json.loads(found["receipt"])
     receipt.write_bytes(receipt.read_bytes().replace(b'"approved"', b'"refused" '))
     assert subprocess.run(["bash", "-c", line], capture_output=True).returncode != 0
+
+
+def signatures(told: str) -> list[str]:
+    """The commands that check what `approvals receipt` wrote, in its order."""
+    return [line[line.index("ssh-keygen ") :] for line in told.splitlines() if "ssh-keygen " in line]
+
+
+def test_two_people_sign_and_the_stock_program_checks_both_and_the_gateway(
+    signing: RunningGateway, keys: Path, three: Wire, tmp_path: Path
+) -> None:
+    with through(signing, "pairs", signing.token(owner=OLGA)) as wire:
+        asked = ask_for(signing, wire, 1)
+        with Seat(signing) as first, Seat(signing) as second:
+            first.who(DANA)
+            second.who("sub-fay")
+            assert first.approve(asked, "--key", str(keys / "dana")).stdout.startswith("pending ")
+            twice = first.approve(asked, "--key", str(keys / "dana"))
+            assert (twice.returncode, "you approved it already" in twice.stderr) == (1, True), twice.stderr
+            lent = second.approve(asked, "--key", str(keys / "dana"))  # dana's key is not fay's
+            assert (lent.returncode, "not among yours" in lent.stderr) == (1, True), lent.stderr
+            unsigned = second.approve(asked)
+            assert (unsigned.returncode, "needs your signature" in unsigned.stderr) == (1, True)
+            assert ids(three) == [1, 2, 3]
+            assert second.approve(asked, "--key", str(keys / "fay")).stdout.startswith("approved ")
+        wire.until()
+    assert ids(three) == [2, 3]
+    out = tmp_path / "out"
+    told = signing.command("approvals", "receipt", asked["id"], str(out), "--evidence", str(signing.evidence)).stdout
+    lines = signatures(told)
+    checked = [subprocess.run(["bash", "-c", line], capture_output=True, text=True) for line in lines]
+    said = [each.stdout.split(" with ")[0] for each in checked]
+    given = f'Good "hoop-gateway" signature for {house_log(signing)}'
+    assert said == [
+        'Good "hoop-approval" signature for dana', given, 'Good "hoop-approval" signature for fay', given,
+    ]  # fmt: skip
+    first_receipt = (out / "receipt-1.json").read_bytes()
+    assert json.loads((out / "receipt-2.json").read_text())["agreed"] == [hashlib.sha256(first_receipt).hexdigest()]
+    assert approval(signing, asked["id"])["assurance"] == "signed"
+    assert subprocess.run(["bash", "-c", lines[0].replace(" dana ", " fay ")], capture_output=True).returncode != 0
 
 
 def test_who_has_no_key_refuses_and_does_not_approve(signing: RunningGateway, keys: Path, three: Wire) -> None:

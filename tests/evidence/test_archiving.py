@@ -12,7 +12,7 @@ from evidence_double import CountedEntropy, StepClock
 from evidence_samples import CONTROL, WORKER, request, result, session
 from test_standalone_verify import says
 
-from gateway.approval.restart import left_pending
+from gateway.approval.restart import left_over
 from gateway.errors import EvidenceFault
 from gateway.evidence import archiver, journal, record, views
 from gateway.evidence.archiver import KEPT, archive, waiting
@@ -167,10 +167,10 @@ def test_what_was_pending_in_a_segment_is_pending_at_the_next_start(
         log.flush()
     log.close()
     directory = tmp_path / "evidence/logs/control"
-    before = left_pending(directory, DiskStorage())
+    before = left_over(directory, DiskStorage()).pending
     run(tmp_path)
     assert entries_path(directory, 1).exists()
-    after = left_pending(directory, DiskStorage())
+    after = left_over(directory, DiskStorage()).pending
     assert [one.approval for one in after] == [one.approval for one in before] == ["a", "b"]
     assert [(one.session.principal.subject, one.operation_hash, one.expires) for one in after] == [
         (one.session.principal.subject, one.operation_hash, one.expires) for one in before

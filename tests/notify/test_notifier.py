@@ -14,7 +14,7 @@ import trio.testing
 from gateway.model import Micros, format_time
 from gateway.notify.delivery import Undelivered
 from gateway.notify.messages import REQUESTED, Message, message
-from gateway.notify.notifier import Escalation, Notifier
+from gateway.notify.notifier import Notifier
 from gateway.notify.outbox import Outbox, Parcel
 
 START = 1_800_000_000_000_000
@@ -112,17 +112,33 @@ async def test_a_restart_tells_what_was_left(tmp_path: Path) -> None:
     assert sorted(back.told) == ["a1.requested", "a2.requested"]
 
 
-async def test_what_still_waits_is_told_to_others(tmp_path: Path) -> None:
+async def test_what_still_waits_is_told_to_others_once(tmp_path: Path) -> None:
     first, second = Place("notify-0"), Place("escalation-0")
-    escalation = Escalation(300_000_000, [second])
-    async with telling(tmp_path / "o", first, escalation=escalation) as (notifier, _):
+    risen = {"escalated": format_time(Micros(START + 300_000_000)), "escalated_to": ["group:leads"]}
+    async with telling(tmp_path / "o", first, escalations_to=[second]) as (notifier, _):
         for name in ("a1", "a2"):
             notifier.publish("approval.pending", approval(name))
+            notifier.publish("approval.changed", approval(name))
         notifier.publish("approval.changed", approval("a2", "approved"))
+        for _ in range(3):  # escalated, then weighed, then approved by one of two
+            notifier.publish("approval.changed", approval("a1", **risen))
+        notifier.publish("approval.changed", approval("a2", "approved", **risen))
         await until(lambda: second.told)
-        assert 300 <= trio.current_time() <= 306
         await trio.sleep(600)
     assert (sorted(first.told), second.told) == (["a1.requested", "a2.requested"], ["a1.escalated"])
+
+
+async def test_of_a_broken_glass_everybody_is_told_once(tmp_path: Path) -> None:
+    chat, hook, further = Place("notify-0"), Place("webhook-0"), Place("escalation-0")
+    async with telling(tmp_path / "o", chat, hook, decisions_to=[hook], escalations_to=[further]) as (notifier, _):
+        notifier.publish("approval.pending", approval("a1"))
+        for state in ("approved", "approved", "executed"):
+            notifier.publish("approval.changed", approval("a1", state, break_glass=True))
+        await until(lambda: further.told and len(hook.told) == 3)
+        await trio.sleep(60)
+    assert sorted(chat.told) == ["a1.break_glass", "a1.requested"]
+    assert sorted(hook.told) == ["a1.break_glass", "a1.decided", "a1.requested"]
+    assert further.told == ["a1.break_glass"]
 
 
 async def test_a_decision_is_told_once(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ the entry. Pure: values in, `Draft` out. Never refuses an agent's text: what the
 
 from __future__ import annotations
 
-from gateway.evidence.record.decisions import access, agreed, decision, executed, grant, grant_ended, requested
+from gateway.evidence.record.decisions import (
+    access,
+    agreed,
+    decision,
+    escalated,
+    executed,
+    grant,
+    grant_ended,
+    requested,
+)
 from gateway.evidence.record.process import PolicyInForce, Torn, alarm, config, shutdown, start, struck
 from gateway.evidence.record.sessions import (
     kill,
@@ -55,6 +64,7 @@ __all__ = [
     "data",
     "decision",
     "erasure",
+    "escalated",
     "execute",
     "executed",
     "gap",

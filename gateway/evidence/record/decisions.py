@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gateway.evidence.values import name, text
 from gateway.model import (
@@ -44,10 +44,16 @@ def requested(hold: HoldRequest) -> Draft:
 
 
 def _told(reason: str, receipt: Mapping[str, str | None] | None) -> dict[str, Json]:
-    """A payload; `receipt` has the text and, where the person signed, `signature` and `signer`."""
+    """A payload; `receipt` has the text, where the person signed `signature` and `signer`, and `countersignature`."""
     payload: dict[str, Json] = {"reason": text(reason)}
     payload |= {key: value for key, value in (receipt or {}).items() if value is not None}
     return payload
+
+
+def escalated(hold: HoldRequest, reviewers: Sequence[str]) -> Draft:
+    """Return that nobody had decided by a set time, so that others may too: decision `escalated`, and whom it names."""
+    payload: dict[str, Json] = {"reviewers": [text(one) for one in reviewers]}
+    return Draft("decision", hold.session, fields=_held(hold, "escalated"), payload=payload)
 
 
 def agreed(
@@ -67,11 +73,17 @@ def decision(
     assurance: str | None,
     reason: str,
     receipt: Mapping[str, str | None] | None = None,
+    break_glass: bool = False,
 ) -> Draft:
-    """Return the end of a hold: by whom, how surely they were known, why, and the receipt where a person decided."""
+    """Return the end of a hold: by whom, how surely they were known, why, and the receipt where a person decided.
+
+    `break_glass` stands in the entry itself, so that it stays when the payload is erased.
+    """
     fields = _held(hold, kind.value)
     fields["approver"] = None if approver is None else name(approver)
     fields["assurance"] = assurance
+    if break_glass:
+        fields["break_glass"] = True
     return Draft("decision", hold.session, fields=fields, payload=_told(reason, receipt))
 
 
