@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.control.messages import Event, Malformed, encode, topic_of
 from gateway.model import Clock, Json
@@ -24,8 +24,7 @@ APPROVALS_FACTOR = 4
 CHUNK = 2**18
 
 
-@dataclass(frozen=True, slots=True)
-class Later:
+class Later(NamedTuple):
     """An event's data, made only if somebody wants it; `size` is what it keeps in memory until then, in bytes."""
 
     size: int
@@ -35,13 +34,18 @@ class Later:
 class Line:
     """An event with its number and topic; `data` is its encoding, made when it is first wanted."""
 
-    __slots__ = ("_data", "_event", "_found", "number", "size", "topic")
+    __slots__ = ("_data", "_event", "_found", "number", "size")
 
     def __init__(self, number: int, event: str, found: Mapping[str, Json] | Later) -> None:
-        self.number, self.topic = number, topic_of(event)
+        self.number = number
         self._event, self._found = event, found
         self._data: bytes | None = None
         self.size = found.size if isinstance(found, Later) else len(self.data)
+
+    @property
+    def topic(self) -> str:
+        """Under which subscription it is sent."""
+        return topic_of(self._event)
 
     @property
     def data(self) -> bytes:
@@ -117,12 +121,12 @@ class Events:
 
     def publish(self, event: str, data: Mapping[str, Json] | Later) -> None:
         """Number the event and hand it on. Never waits; an event that cannot be encoded becomes a gap."""
-        line = Line(self.next, event, data)
+        line, recent = Line(self.next, event, data), self._recent
         self.next += 1
-        self._recent.append(line)
+        recent.append(line)
         self._bytes += line.size
-        while len(self._recent) > RECENT_EVENTS or self._bytes > RECENT_BYTES:
-            self._bytes -= self._recent.popleft().size
+        while len(recent) > RECENT_EVENTS or self._bytes > RECENT_BYTES:
+            self._bytes -= recent.popleft().size
         for subscriber in self._subscribers:
             subscriber.offer(line)
 

@@ -13,12 +13,13 @@ from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.errors import EvidenceFault, OurBug
 from gateway.evidence.chain import commitment
 from gateway.evidence.checkpoints import EVERY, Checkpoints, open_checkpoints
 from gateway.evidence.entry import MAX_ENTRY, MAX_PAYLOAD, VERSION, Malformed, canonical
-from gateway.evidence.form import template
+from gateway.evidence.form import Template, template
 from gateway.evidence.frontier import OpenSession
 from gateway.evidence.growth import Leaves
 from gateway.evidence.originals import SealedFiles
@@ -41,8 +42,7 @@ _FORMS = 64
 """Templates kept ready for each of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """The place `append` gave a record; of a record in parts, its last line's. Says nothing about the disk."""
 
     log: LogName
@@ -78,7 +78,7 @@ class _Known:
 
     session: SessionInfo
     fields: dict[str, Json]
-    templates: dict[tuple[Alike, str, bool], str] = field(default_factory=dict)
+    templates: dict[tuple[Alike, str, bool], Template] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,21 +204,20 @@ class Journal:
     def append(self, draft: Draft) -> Ticket:
         """Give `draft` its place in the log, in memory. Raises `EvidenceFault` once the journal is broken."""
         self._must_work()
-        if draft.kind not in KINDS:
-            raise OurBug(f"no kind of record: {draft.kind}")
-        payload = _encoded(draft.payload)
-        salt = b"" if draft.payload is None and draft.salt is None else draft.salt or self._entropy.bytes(32)
+        kind, session, n, _, given, salt, form, seal, wrapped = draft
+        payload = given if isinstance(given, bytes) else _encoded(given)
+        if not salt:
+            salt = b"" if given is None and salt is None else self._entropy.bytes(32)
         now = self._clock.now()
-        if (
-            draft.form is not None
-            and draft.session is not None
-            and draft.n is not None
-            and len(payload) <= MAX_PAYLOAD
-            and now >= self._last_ts
-            and draft.seal is None
-            and draft.wrapped is None
-        ):
-            return self._append_alike(draft, draft.form, draft.session, salt, payload, now)
+        alike = form is not None and session is not None and n is not None and seal is None and wrapped is None
+        if alike and len(payload) <= MAX_PAYLOAD and now >= self._last_ts:
+            return self._append_alike(draft, salt, payload, now)
+        if kind not in KINDS:
+            raise OurBug(f"no kind of record: {kind}")
+        return self._append_one(draft, salt, payload, now)
+
+    def _append_one(self, draft: Draft, salt: bytes, payload: bytes, now: Micros) -> Ticket:
+        """Append a record that is encoded field by field, in as many parts as it takes."""
         fields: dict[str, Json] = {
             **(draft.form.fields if draft.form is not None else {}),
             **draft.fields,
@@ -259,30 +258,34 @@ class Journal:
             fields.update(oc=sealed.content, sc=sealed.digest, kid=sealed.key)
             self._sealed.append(sealed.envelope)
 
-    def _append_alike(
-        self, draft: Draft, form: Alike, session: SessionInfo, salt: bytes, payload: bytes, now: Micros
-    ) -> Ticket:
+    def _append_alike(self, draft: Draft, salt: bytes, payload: bytes, now: Micros) -> Ticket:
         """Append a record whose form is known: the same bytes, in a fraction of the time."""
+        kind, session, n, fields, _, _, form, *_ = draft
+        assert session is not None  # noqa: S101  as the caller saw
+        assert form is not None  # noqa: S101
         known = self._known.get(session.id)
         if known is None or known.session is not session:
             known = self._session(session)
-        key = (form, draft.kind, not payload)
+        size = len(payload)
+        key = (form, kind, size == 0)
         ready = known.templates.get(key)
         if ready is None:
             if len(known.templates) >= _FORMS:
                 known.templates.clear()
-            ready = known.templates[key] = self._template(form, session, draft.kind, bool(payload))
-        seq = self._seq
-        filled = {**draft.fields, "seq": seq, "n": draft.n, "ts": format_time(now), "mono": self._clock.monotonic()}
-        if payload:
-            filled["plen"] = len(payload)
-            filled["pc"] = commitment(salt, payload)
-        chain = self._add((ready % filled).encode(), salt, payload, now)
+            ready = known.templates[key] = self._template(form, session, kind, size > 0)
+        seq, mono = self._seq, self._clock.monotonic()
+        if size:
+            values = (seq, n, format_time(now), mono, size, commitment(salt, payload), *fields.values())
+        else:
+            values = (seq, n, format_time(now), mono, *fields.values())
+        chain = self._add(ready.fill(values), salt, payload, now)
         self._last_ts = now
         self.substance = seq + 1
         return Ticket(self.log, seq, chain, self.opening)
 
-    def _template(self, form: Alike, session: SessionInfo, kind: str, has_payload: bool) -> str:
+    def _template(self, form: Alike, session: SessionInfo, kind: str, has_payload: bool) -> Template:
+        if kind not in KINDS:
+            raise OurBug(f"no kind of record: {kind}")
         fixed = {**form.fields, **self._session(session).fields, "v": VERSION, "log": self.log, "kind": kind}
         varying = ("seq", "n", "ts", "mono", *(("plen", "pc") if has_payload else ()), *form.varying)
         return template(fixed, varying)
@@ -304,17 +307,19 @@ class Journal:
         return self._add(canonical(fields), salt, payload, self._clock.now())
 
     def _add(self, entry: bytes, salt: bytes, payload: bytes, now: Micros) -> str:
-        if len(entry) > MAX_ENTRY:
-            raise Malformed(f"an entry of {len(entry)} bytes; {MAX_ENTRY} is the limit")
+        size = len(entry)
+        if size > MAX_ENTRY:
+            raise Malformed(f"an entry of {size} bytes; {MAX_ENTRY} is the limit")
         chain = self._chain.link(entry).hex()
         added = leaf(entry)
         self._tree.add(added)
         if self.leaves is not None:
             self.leaves.add(added)
-        if not self._lines:
+        lines = self._lines
+        if not lines:
             self._first_ts = now
-        self.pending_size += len(entry) + len(payload)
-        self._lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), hexlify(salt), entry, payload))
+        self.pending_size += size + len(payload)
+        lines.append(b"%b\t%b\t%b\t%b\n" % (chain.encode(), hexlify(salt), entry, payload))
         self._seq += 1
         return chain
 

@@ -26,7 +26,6 @@ from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Sta
 from gateway.pgwire.actions import (
     Analyse,
     Answer,
-    Execution,
     Granted,
     Hold,
     Judgement,
@@ -58,7 +57,7 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import SHOWN, LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.reactor import Leg, Line, Reactor
-from gateway.worker.records import drafts, event, requested
+from gateway.worker.records import drafts, event, simple
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
 from gateway.worker.withholding import Told, ToldNote, Withholding
@@ -359,21 +358,20 @@ class AgentSession:
 
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
-        around = self._around
-        if isinstance(note, Execution):
-            return around.log.append(record.execute(self.info, note.n, note.of, note.max_rows))
-        told = self._withholding.note(note)
-        note = told.note
-        if isinstance(note, Request) and told.content is None:
-            ticket = around.log.append(requested(self.info, note))
+        around, info = self._around, self.info
+        draft = simple(info, note) if self._withholding.spares(note) else None
+        if draft is not None:
+            ticket = around.log.append(draft)
         else:
-            ticket = self._record_all(told)
+            told = self._withholding.note(note)
+            note, ticket = told.note, self._record_all(told)
         if isinstance(note, Request):
             self.live.current = note.statement.sql[:SHOWN]
-            self._mark(note.judgement, note.n)
+            if note.judgement.carries:
+                self._mark(note.judgement, note.n)
         elif isinstance(note, Answer):
             self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
-        shown = event(self.info, note, ticket, around.clock.now())
+        shown = event(info, note, ticket, around.clock.now())
         if shown is not None:
             around.publish("record", shown)
         return ticket

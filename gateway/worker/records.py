@@ -36,10 +36,8 @@ def drafts(
 ) -> Iterator[Draft]:
     """Yield the records of a note, in order; the note's own record is the last."""
     match note := told.note:
-        case Preparation(n, statement, judgement):
-            verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
-            prepared = record.prepare(session, n, statement, verdict, policy_hash, touches, told.withheld)
-            yield from sealing.sealed(session, prepared, told.content)
+        case Preparation():
+            yield from sealing.sealed(session, _prepared(session, note, told.withheld), told.content)
         case Request():
             yield from sealing.sealed(session, requested(session, note, told.withheld), told.content)
         case Execution(n, of, max_rows):
@@ -67,6 +65,23 @@ def drafts(
             yield record.cancel(session, n, of, forwarded)
         case Alarm(n, alarm, detail):
             yield record.alarm(session, n, alarm, detail)
+
+
+def simple(session: SessionInfo, note: Note) -> Draft | None:
+    """Return the record of a note that may be told as it is; None: it has several, or is something else."""
+    if isinstance(note, Request):
+        return requested(session, note)
+    if isinstance(note, Answer):
+        return None if note.masked else _result(session, note)
+    if isinstance(note, Execution):
+        return record.execute(session, note.n, note.of, note.max_rows)
+    return _prepared(session, note) if isinstance(note, Preparation) else None
+
+
+def _prepared(session: SessionInfo, note: Preparation, withheld: int = 0) -> Draft:
+    judgement = note.judgement
+    verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
+    return record.prepare(session, note.n, note.statement, verdict, policy_hash, touches, withheld)
 
 
 def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
@@ -111,17 +126,17 @@ def event(session: SessionInfo, note: Note, ticket: Ticket, now: Micros) -> Late
 
     It is made only if a console wants it, and keeps until then no more than it will show.
     """
+    if isinstance(note, Request):
+        text = note.statement.sql[: 4 * _TEXT]
+        return Later(_SMALL + len(text), partial(_asked, session, note.n, ticket, now, note.judgement.verdict, text))
+    if isinstance(note, Answer):
+        message = note.message or ""
+        result = (note.outcome, note.rows, note.duration_us, note.sqlstate, message)
+        return Later(_SMALL + len(message), partial(_answered, session, note.n, ticket, now, *result))
     match note:
-        case Request(n, statement, judgement):
-            text = statement.sql[: 4 * _TEXT]
-            return Later(_SMALL + len(text), partial(_asked, session, n, ticket, now, judgement.verdict, text))
-        case Answer():
-            size = _SMALL + len(note.message or "")
-            result = (note.outcome, note.rows, note.duration_us, note.sqlstate, note.message or "")
-            return Later(size, partial(_answered, session, note.n, ticket, now, *result))
         case Cancellation(n, _, forwarded):
-            text = b"forwarded" if forwarded else b"nothing to cancel at the target"
-            return Later(_SMALL, partial(_noted, session, n, ticket, now, "cancel", text.decode()))
+            words = "forwarded" if forwarded else "nothing to cancel at the target"
+            return Later(_SMALL, partial(_noted, session, n, ticket, now, "cancel", words))
         case Alarm(n, alarm, detail):
             shown = f"{alarm}: {detail}"[:_TEXT]
             return Later(_SMALL + len(shown), partial(_noted, session, n, ticket, now, "alarm", shown))

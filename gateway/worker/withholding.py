@@ -17,7 +17,7 @@ from gateway.evidence.originals_content import encode_told
 from gateway.evidence.values import text as as_text
 from gateway.evidence.values import wire
 from gateway.model import Json, Outcome, Parameter, Statement
-from gateway.pgwire.actions import Answer, CopyChunk, Judgement, Note, Preparation, Request
+from gateway.pgwire.actions import Answer, CopyChunk, Execution, Judgement, Note, Preparation, Request
 from gateway.policy.literals import Literals, unread
 
 _SHORTEST = 4
@@ -136,6 +136,14 @@ class Withholding:
             return judgement
         verdict = judgement.verdict
         return replace(judgement, verdict=replace(verdict, reason=_scrubbed(verdict.reason, values, 1)))
+
+    def spares(self, note: Note) -> bool:
+        """Say at once that `note` gives `note` as it is; else it has to be looked at."""
+        if isinstance(note, (Request, Preparation)):
+            return not (self._seals and note.judgement.literals.any)
+        if isinstance(note, Answer):
+            return not (self._operations or self._remembered or self._explains)
+        return isinstance(note, Execution)
 
     def note(self, note: Note) -> ToldNote:
         """Return `note` as it may be recorded."""

@@ -141,9 +141,9 @@ def test_executes(rows: int) -> None:
 )
 def test_a_template_filled_in_is_canonical(fields: dict[str, Any], number: int) -> None:
     fields = {name: value for name, value in fields.items() if not set(name) & set('"\\%()') and name.isprintable()}
-    filled = {"zz_number": number, "digest": "0f"}
-    made = template(fields, filled) % filled
-    assert made.encode() == canonical({**fields, **filled})
+    filled = {"zz_number": number, "digest": "0f", "aa": 7}
+    made = template(fields, tuple(filled)).fill(tuple(filled.values()))
+    assert made == canonical({**fields, **filled})
 
 
 def test_a_form_is_known_by_itself_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import lru_cache
 
 from gateway.errors import OurBug
@@ -52,21 +53,31 @@ def _judged_form(
 
 def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> bytes:
     """Return the canonical payload of a judged statement: its text, the reason, and what it binds."""
+    bound = statement.parameters
+    if not (bound or statement.name or predicate_touch) and len(statement.sql) <= _OFTEN:
+        return f'{{{_reason(verdict.reason)},"sql":{_wired(statement.sql)}}}'.encode()
     parts = ["{"]  # flat: a value may be large, and every text around it would copy it once more
-    if bound := statement.parameters:
+    if bound:
         parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}],')
     if statement.name:
         parts.append(f'"name":{quoted(text(statement.name))},')
     if bound:
         parts.append('"parameters":[')
         for each in bound:
-            _add_member(parts, parameter(each))
+            if each.format == 0 and len(each.value or b"") <= _OFTEN:
+                parts.append(_wired(each.value))
+            else:
+                _add_member(parts, parameter(each))
             parts.append(",")
         parts[-1] = "],"
     if predicate_touch:
         parts.append(f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}],')
+    sql = statement.sql
     parts += (_reason(verdict.reason), ',"sql":')
-    _add_member(parts, wire(statement.sql))
+    if len(sql) <= _OFTEN:
+        parts.append(_often(sql))
+    else:
+        _add_member(parts, wire(sql))
     if bound:
         parts.append(f',"types":[{",".join([str(each.type_oid) for each in bound])}]')
     parts.append("}")
@@ -78,8 +89,29 @@ def _reason(reason: str) -> str:
     return f'"reason":{quoted(text(reason))}'
 
 
+_OFTEN = 2000
+"""Bytes of a prepared statement's text that is kept encoded, at most, and of what is encoded in one piece."""
+
+
+@lru_cache(maxsize=_KEPT)
+def _often(sql: bytes) -> str:
+    return _wired(sql)
+
+
+def _wired(value: bytes | None) -> str:
+    """Encode `wire(value)`."""
+    if value is None:
+        return "null"
+    if b"\0" not in value:
+        try:
+            return f'{{"t":{quoted(value.decode())}}}'
+        except UnicodeDecodeError:
+            pass  # not text: told in base64 below
+    return f'{{"b":"{b64encode(value).decode()}"}}'
+
+
 def _add_member(parts: list[str], value: Json) -> None:
-    """Encode what `wire` and `parameter` give: NULL, or an object of one or two texts."""
+    """Encode what `parameter` gives: NULL, or an object of one or two texts."""
     if not isinstance(value, dict):
         parts.append("null")
         return
