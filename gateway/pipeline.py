@@ -123,6 +123,8 @@ class Pipeline:
         self._holds: dict[Token, HoldEnds] = {}
         self._moved: trio.Event | None = None
         self.over = trio.Event()
+        self._ended = False
+        """`over` is set."""
         self.reason = ""
         self.fault: Exception | None = None
         """What broke while nobody of the session's own was there to take it."""
@@ -136,16 +138,15 @@ class Pipeline:
 
         Whoever reads the target never waits for it to take something: it may be waiting for us to read.
         """
-        if self._client.size > HIGH or self.over.is_set():
+        if self._client.size > HIGH or self._ended:
             return False
         session = self._session
         return source is Source.TARGET or (
             self._target.size <= HIGH and (session.buffered <= _UNREAD or session.awaits_message)
         )
 
-    def perform(self, actions: Iterable[Action]) -> None:
+    def perform(self, queue: list[Action]) -> None:
         """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
-        queue = list(actions)
         for action in queue:  # which grows as questions are answered
             if isinstance(action, Record):
                 self._record(action)
@@ -158,7 +159,8 @@ class Pipeline:
             else:
                 self._carry_out(action)
         self._ready()
-        self._wake()
+        if self._moved is not None:
+            self._wake()
 
     def _judge(self, action: Analyse) -> Iterable[Action]:
         """Judge at once where that is possible, else in a task; returns what the judgement leads to."""
@@ -193,7 +195,7 @@ class Pipeline:
                 self._stages.catalog_changed()
             case Close(reason):
                 self.reason = reason
-                self.over.set()
+                self._end()
 
     @property
     def unrecorded(self) -> bool:
@@ -218,7 +220,13 @@ class Pipeline:
         """Send to both sides what may leave, as far as they take it. Raises `EvidenceFault`."""
         self._target.flush()
         self._client.flush()
-        self._wake()
+        if self._moved is not None:
+            self._wake()
+
+    @property
+    def calm(self) -> bool:
+        """Whether it keeps nothing and goes on: all is sent and taken, both sides are wanted, nothing rests."""
+        return not (self._client.size or self._target.size or self._ended or self._session.held)
 
     @property
     def rests(self) -> bool:
@@ -232,7 +240,7 @@ class Pipeline:
     def fail(self, fault: Exception) -> None:
         """End the session with `fault`."""
         self.fault = self.fault or fault
-        self.over.set()
+        self._end()
         self._wake()
 
     async def quiet(self) -> None:
@@ -252,7 +260,11 @@ class Pipeline:
         try:
             self._nursery.start_soon(work, *arguments)
         except RuntimeError:  # closed to new tasks: the session ended, and whoever asks from outside was late
-            self.over.set()
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self.over.set()
 
     async def _analyse(self, action: Analyse) -> None:
         self.perform(self._session.resume(action.token, await self._stages.analyse(action)))

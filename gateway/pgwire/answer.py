@@ -66,6 +66,25 @@ class Collector:
         """Add one row as the agent saw it."""
         self.line(show_row(values, columns))
 
+    def whole(
+        self,
+        header: str | None,
+        rows: Sequence[Sequence[bytes | None]],
+        columns: Sequence[ColumnDescription],
+        tag: bytes,
+        sent: bytes,
+    ) -> None:
+        """Take a whole answer, as `line`, `row`, `sent` and `completed` would take it piece by piece."""
+        if header is not None:
+            self.line(header)
+        for values in rows:
+            if self.truncated:
+                break
+            self.line(show_row(values, columns))
+        self.size += len(sent)
+        self._hasher.update(sent)
+        self.completed(tag, len(rows))
+
     def masked(self, plan: Plan, index: int, *, sealed: bool = False) -> None:
         """Count one replaced value of output column `index`; `sealed`: its original is kept."""
         column = plan.columns[index]

@@ -6,11 +6,12 @@ Source: PostgreSQL 18, "Message Formats", frontend messages.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.errors import ClientFault
-from gateway.pgwire.framing import INT16, INT32, UINT32, BodyReader, cstring, message
+from gateway.pgwire.framing import INT16, INT32, UINT16, UINT32, BodyReader, cstring, message
 
 PROTOCOL_3_0 = 3 << 16
 PROTOCOL_3_2 = 3 << 16 | 2
@@ -34,6 +35,10 @@ class Parse(NamedTuple):
     @classmethod
     def decode(cls, body: bytes) -> Parse:
         """Decode a Parse body."""
+        name_end = body.find(b"\0")
+        sql_end = body.find(b"\0", name_end + 1)
+        if 0 <= name_end < sql_end and body[sql_end + 1 :] == b"\0\0":  # no types, as usual
+            return cls(body[:name_end], body[name_end + 1 : sql_end], ())
         reader = BodyReader(body)
         name, sql = reader.cstring(), reader.cstring()
         types = tuple(reader.uint32() for _ in range(reader.uint16()))
@@ -57,7 +62,10 @@ class Bind(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> Bind:
-        """Decode a Bind body."""
+        """Decode a Bind body; nearly all are of one kind."""
+        usual = _usual_bind(body)
+        if usual is not None:
+            return usual
         reader = BodyReader(body)
         portal, statement = reader.cstring(), reader.cstring()
         formats = reader.uint16s()
@@ -80,6 +88,39 @@ class Bind(NamedTuple):
     def format_of(self, index: int) -> int:
         """Return the format of parameter `index` (from 0): none given means text, one given means all."""
         return format_at(self.formats, index)
+
+
+def _usual_bind(body: bytes) -> Bind | None:
+    """Decode a Bind with at most one format for all its values, and one for its result; None: another, or malformed."""
+    portal_end = body.find(b"\0")
+    place = body.find(b"\0", portal_end + 1)
+    if place <= portal_end:
+        return None
+    portal, statement = body[:portal_end], body[portal_end + 1 : place]
+    formats: tuple[int, ...] = ()
+    values: list[bytes | None] = []
+    try:
+        count, code = _TWO.unpack_from(body, place + 1)
+        if count == 1 and code <= 1:
+            formats, place = (code,), place + 2
+        elif count:
+            return None
+        (count,) = UINT16.unpack_from(body, place + 3)
+        place += 5
+        for _ in range(count):
+            (size,) = INT32.unpack_from(body, place)
+            start, place = place + 4, place + 4 + max(size, 0)
+            if size < -1:
+                return None
+            values.append(body[start:place] if size >= 0 else None)
+    except struct.error:
+        return None
+    results = _RESULTS.get(body[place:])
+    return None if results is None else Bind(portal, statement, formats, tuple(values), results)
+
+
+_TWO = struct.Struct("!HH")
+_RESULTS: Mapping[bytes, tuple[int, ...]] = {b"\0\0": (), b"\0\1\0\0": (0,), b"\0\1\0\1": (1,)}
 
 
 def _codes(formats: tuple[int, ...]) -> bytes:

@@ -44,11 +44,21 @@ class NameTable:
     """The catalog's epoch of each cursor that was declared with marked columns in reach."""
     _shown: dict[str, bytes] | None = None
     """The prepared statements as `view` shows them, until one changes."""
+    _last: Names | None = None
+    """What `view` gave last where prepared statements are all there is."""
     size: int = 0
     """Bytes that all of it keeps, as far as an agent chooses them."""
 
     def view(self, status: str, *, redefined: bool = False) -> Names:
         """Return what a judgement may see, detached from later changes."""
+        if self.cursors or self.portals or self.epochs:
+            return self._view(status, redefined=redefined)
+        last = self._last
+        if last is None or last.prepared is not self._shown or (last.status, last.redefined) != (status, redefined):
+            last = self._last = self._view(status, redefined=redefined)
+        return last
+
+    def _view(self, status: str, *, redefined: bool) -> Names:
         cursors: dict[str, bytes] = {}
         if self.cursors or self.portals:
             cursors = {name.decode("utf-8", "replace"): cursor.sql for name, cursor in self.cursors.items()}
@@ -65,6 +75,9 @@ class NameTable:
 
     def parsed(self, name: bytes, statement: Statement, types: tuple[int, ...]) -> None:
         """A Parse succeeded."""
+        known = self.prepared.get(name)
+        if known is not None and known.sql == statement.sql and known.types == types and not known.columns:
+            return
         self._prepare(name, Known(statement.sql, types))
 
     def forget(self, name: bytes) -> None:

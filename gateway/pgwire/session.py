@@ -56,7 +56,7 @@ class Session:
         self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
-        self._turns = self._client.turns
+        self._turns, self._reader = self._client.turns, self._client.reader
         self._steps = self._client.run()
         self._wait = next(self._steps)
         self._answer: object = None
@@ -210,12 +210,12 @@ class Session:
     @property
     def buffered(self) -> int:
         """Bytes from the client that wait; the driver stops reading above a bound while something is held."""
-        return self._client.reader.pending
+        return self._reader.pending
 
     @property
     def held(self) -> int:
         """Bytes of messages of both sides that are not whole yet, or wait."""
-        return self._client.reader.pending + self._target.pending
+        return self._reader.pending + self._target.pending
 
     @property
     def awaits_message(self) -> bool:

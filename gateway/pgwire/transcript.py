@@ -72,6 +72,8 @@ def show_value(value: bytes | None, type_oid: int, wire_format: int) -> str:
     if value is None:
         return "\\N"
     shown = (_text if wire_format == 0 else _BINARY.get(type_oid, _hex))(value)
+    if shown.isprintable() and "\\" not in shown:  # quicker than the pattern, and mostly so
+        return shown
     return shown if _SPECIAL.search(shown) is None or shown == _hex(value) else shown.translate(_ESCAPES)
 
 
@@ -80,7 +82,7 @@ def show_row(values: Sequence[bytes | None], columns: Sequence[ColumnDescription
     if len(columns) != len(values):
         return "\t".join(show_value(value, 25, 0) for value in values)
     return "\t".join(
-        show_value(value, column.type_oid, column.format) for value, column in zip(values, columns, strict=True)
+        [show_value(value, column.type_oid, column.format) for value, column in zip(values, columns, strict=True)]
     )
 
 

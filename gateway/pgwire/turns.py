@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from gateway.errors import ClientFault
 from gateway.model import Outcome, Statement, VerdictKind, WireProtocol
 from gateway.pgwire.actions import Execution, Judgement, Preparation, Record, Request
-from gateway.pgwire.answer import Collector
 from gateway.pgwire.backend import ColumnDescription, decode_data_row, decode_row_description
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation, Preparing
@@ -25,6 +24,7 @@ from gateway.pgwire.frontend import SYNC, Bind, Parse, decode_query, describe, e
 from gateway.pgwire.judging import Judging
 from gateway.pgwire.refusing import LONGEST_NAME
 from gateway.pgwire.renewal import RenewalSide
+from gateway.pgwire.transcript import show_header
 
 LARGEST = 16 << 10
 """Bytes of a turn, or of an answer, that is taken in one piece; a larger one is worth its own steps."""
@@ -68,6 +68,9 @@ class TurnSide:
     def __init__(self, exchange: Exchange, judging: Judging, renewals: RenewalSide) -> None:
         self._x, self._judging, self._renewals = exchange, judging, renewals
         self.turn: Turn | None = None
+        self._headed: tuple[ColumnDescription, ...] = ()
+        self._shown = ""
+        """The header of these columns: mostly the last ones come again."""
 
     # --- from the client -----------------------------------------------------------------------------------------
 
@@ -225,10 +228,8 @@ class TurnSide:
 
     def _answered_query(self, operation: Operation, answer: _Answer, data: bytes) -> None:
         x = self._x
-        collector = operation.collector
-        if answer.columns is not None:
-            collector.header(answer.columns)
-        _collect(collector, answer, answer.columns or (), data[: answer.end])
+        header = None if answer.columns is None else self._header(answer.columns)
+        operation.collector.whole(header, answer.rows, answer.columns or (), answer.tag, data[: answer.end])
         operation.index = 1
         x.status = data[-1:]
         x.end(operation, Outcome.OK)
@@ -242,12 +243,12 @@ class TurnSide:
         if turn.parse is not None:
             x.names.parsed(b"", turn.parse.statement, turn.parse.types)
         x.replaced(b"")
-        columns, collector = answer.columns, operation.collector
+        columns, collector, header = answer.columns, operation.collector, None
         if columns is not None:
             if columns != operation.columns:
-                collector.header(columns)
+                header = self._header(columns)
             operation.columns, operation.described = columns, True
-        _collect(collector, answer, operation.columns, data[answer.rows_at : answer.end])
+        collector.whole(header, answer.rows, operation.columns, answer.tag, data[answer.rows_at : answer.end])
         x.status = data[-1:]
         x.end(operation, Outcome.OK)
         if x.status == b"I":  # the portal is gone with its transaction
@@ -255,14 +256,10 @@ class TurnSide:
         else:
             x.names.bound(b"", operation)
 
-
-def _collect(collector: Collector, answer: _Answer, columns: tuple[ColumnDescription, ...], sent: bytes) -> None:
-    for row in answer.rows:
-        if not collector.wants_text:
-            break
-        collector.row(row, columns)
-    collector.sent(sent)
-    collector.completed(answer.tag, len(answer.rows))
+    def _header(self, columns: tuple[ColumnDescription, ...]) -> str:
+        if columns is not self._headed:
+            self._headed, self._shown = columns, show_header(columns)
+        return self._shown
 
 
 def _whole(turn: Turn, data: bytes) -> _Answer | None:

@@ -228,6 +228,8 @@ class Reactor:
 
     def _see_to(self, line: Line, pipeline: Pipeline) -> None:
         pipeline.flush()
+        if line.held == 0 and line.client.watched == line.target.watched == _READ and pipeline.calm:
+            return
         held = pipeline.held
         if held != line.held:
             self._count(line, held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 from driving import Drive, allow, by_words
@@ -10,6 +11,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.model import Outcome
+from gateway.pgwire import frontend
 from gateway.pgwire.actions import Analyse, Answer, Execution, Judgement, Limits, Preparation, Prepared, Request
 from gateway.pgwire.backend import (
     ColumnDescription,
@@ -21,7 +23,7 @@ from gateway.pgwire.backend import (
     ready_for_query,
 )
 from gateway.pgwire.framing import cstring, message
-from gateway.pgwire.frontend import FLUSH, SYNC, Bind, Parse, describe, execute, query
+from gateway.pgwire.frontend import FLUSH, SYNC, Bind, Parse, _usual_bind, describe, execute, query
 from gateway.pgwire.turns import LARGEST
 
 INT = ColumnDescription("n", 1, 1, 23, 4, -1, 0)
@@ -261,3 +263,23 @@ def test_where_judging_must_wait_for_parse_the_messages_are_taken_one_by_one(sta
     drive.client(Parse(b"", b"select 1", ()).encode() + BIND + RUN)
     assert drive.session._turns.turn is None
     assert drive.session._x.flight
+
+
+formats = st.lists(st.integers(0, 2), max_size=3).map(tuple)
+
+
+@given(
+    st.builds(
+        Bind, st.sampled_from([b"", b"p"]), st.sampled_from([b"", b"s"]), formats,
+        st.lists(st.none() | st.binary(max_size=3), max_size=3).map(tuple), formats,
+    ),
+    st.integers(0, 40), st.binary(max_size=3),
+)  # fmt: skip
+def test_a_usual_bind_is_decoded_as_any_other(bind: Bind, cut_at: int, more: bytes) -> None:
+    body = bind.encode()[5:]
+    for found in (body, body[:cut_at], body[:cut_at] + more + body[cut_at:]):
+        usual = _usual_bind(found)
+        if usual is not None:
+            assert usual.encode()[5:] == found
+            with patch.object(frontend, "_usual_bind", return_value=None):
+                assert Bind.decode(found) == usual
