@@ -199,6 +199,8 @@ class ConnectionRule:
     """How many of the reviewers must approve; 0: one for each entry of `reviewers`."""
     session: bool = False
     """`approve-session`: a reviewer may let the agent through for a period."""
+    effect: bool = False
+    """`approve-effect`: it runs first, in a transaction that waits for the decision; milder than `approve`."""
     rows_over: int | None = None
     """It matches only where a subject would read or change more rows than that within `window`; likewise bytes."""
     bytes_over: int | None = None
@@ -338,6 +340,8 @@ class Verdict:
     """Whose approvals are needed, all of them, each by another person; empty: one, by any of `reviewers`."""
     sessions: tuple[str, ...] = ()
     """Rules with `action = "approve-session"`, where no other rule holds it: a grant for these lets it through."""
+    effect: bool = False
+    """It is held after it ran, before its answer and its COMMIT: rules with `approve-effect` alone hold it."""
 
 
 class DecisionKind(Enum):
@@ -384,6 +388,52 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True)
+class RelationEffect:
+    """Rows of one relation that an operation and what it set off have changed, by the target's statistics."""
+
+    relation: str
+    inserted: int
+    updated: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampledRow:
+    """One changed row as text, cut, column by column: before and after; None where it is not there."""
+
+    before: tuple[str | None, ...] | None
+    after: tuple[str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some rows that an operation has changed. A masked column's values never left the target: they stand as `***`."""
+
+    relation: str
+    columns: tuple[str, ...]
+    masked: tuple[bool, ...]
+    """One for each column."""
+    rows: tuple[SampledRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownEffect:
+    """What an operation did in its transaction, which is not committed: what a person decides about."""
+
+    rows: int
+    """Rows that it reported, by its command tags."""
+    relations: tuple[RelationEffect, ...] | None
+    """None: the target does not count them (`track_counts` is off)."""
+    more: int = 0
+    """Relations that were changed beside those."""
+    sample: Sample | None = None
+    no_sample: str = ""
+    """Why there is none."""
+    lasting: tuple[str, ...] = ()
+    """What a rollback does not undo."""
+
+
+@dataclass(frozen=True, slots=True)
 class HoldRequest:
     """A worker asks for a person: everything a reviewer needs, and the hash of exactly what will run."""
 
@@ -409,6 +459,8 @@ class HoldRequest:
     """Hash of the policy by which it was held."""
     sessions: tuple[str, ...] = ()
     """As of the verdict: what a reviewer may grant for a period."""
+    effect: ShownEffect | None = field(default=None, repr=False)
+    """What it did already, where it is held after it ran."""
 
     @property
     def asked(self) -> tuple[Ask, ...]:

@@ -23,6 +23,8 @@ from gateway.model import Decision, HoldRequest
 from gateway.pgwire.actions import (
     Action,
     Analyse,
+    Announce,
+    Before,
     CancelTarget,
     CatalogChanged,
     Close,
@@ -31,6 +33,8 @@ from gateway.pgwire.actions import (
     Hold,
     Judgement,
     Note,
+    OwnStatement,
+    ReadBefore,
     Record,
     Refused,
     Renew,
@@ -79,6 +83,15 @@ class Stages(Protocol):
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """Approval: ask people, judge again, record the release."""
+
+    def announce(self, action: Announce) -> Ticket:
+        """Evidence: give the request of what runs before a person decides its place in the journal."""
+
+    def own(self, action: OwnStatement) -> Ticket:
+        """Evidence: give a statement of the gateway's own its place in the journal."""
+
+    async def read_before(self, action: ReadBefore, recorded: Ticket) -> Before:
+        """Approval: read what rows were before an operation changed them, once that is recorded."""
 
     async def renew(self, action: Renew) -> Renewed | Refused:
         """Identity: go on with a new token, once that is recorded."""
@@ -184,6 +197,12 @@ class Pipeline:
             case Hold():
                 self._holds[action.token] = HoldEnds()
                 self._start(self._hold, action.token, self._stages.ask(action))
+            case Announce():
+                self._ticket = self._stages.announce(action)
+            case OwnStatement():
+                self._ticket = self._stages.own(action)
+            case ReadBefore():
+                self._start(self._read_before, action, self._ticket)
             case Renew():
                 self._start(self._renew, action)
             case EndHold(token, _, gone):
@@ -271,6 +290,9 @@ class Pipeline:
 
     async def _renew(self, action: Renew) -> None:
         self.perform(self._session.resume(action.token, await self._stages.renew(action)))
+
+    async def _read_before(self, action: ReadBefore, recorded: Ticket) -> None:
+        self.perform(self._session.resume(action.token, await self._stages.read_before(action, recorded)))
 
     async def _hold(self, token: Token, asked: Asked) -> None:
         try:

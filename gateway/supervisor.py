@@ -205,6 +205,7 @@ class Supervisor:
                 statement=settings.limits.statement,
                 message=settings.limits.message,
                 payload=settings.evidence.payload_limit,
+                sampled=settings.approvals.effect_rows,
                 originals=settings.evidence.originals_kept,
             ),
             reactor=reactor,

@@ -13,6 +13,7 @@ import json
 from gateway.approval.events import Approval
 from gateway.approval.people import missing
 from gateway.control.messages import MAX_FRAME, STATEMENT_IN_LISTS
+from gateway.evidence.shown_effect import effect_content, effect_digest
 from gateway.model import Json, format_time
 
 WHOLE = MAX_FRAME * 2 // 5
@@ -68,6 +69,7 @@ def card(approval: Approval, *, whole: bool = False) -> dict[str, Json]:
         "waiting": approval.waiting,
         "in_transaction": request.in_transaction,
         "impact": _impact(approval),
+        "effect": _effect(approval, whole=whole),
         "development": principal.development,
         "token_expires": format_time(principal.expires),
         "client_address": session.client_address,
@@ -112,6 +114,15 @@ def _impact(approval: Approval) -> dict[str, Json] | None:
     }
 
 
+def _effect(approval: Approval, *, whole: bool) -> dict[str, Json] | None:
+    """What it did, where it ran already; lists and events carry the counts without the rows."""
+    effect = approval.request.effect
+    if effect is None:
+        return None
+    content = effect_content(effect)
+    return {**content, "digest": effect_digest(effect), **({} if whole else {"sample": None})}
+
+
 def _warnings(approval: Approval, *, cut: bool) -> list[str]:
     request, session = approval.request, approval.request.session
     found = []
@@ -123,7 +134,10 @@ def _warnings(approval: Approval, *, cut: bool) -> list[str]:
     if approval.break_glass:
         asked = " and ".join(map(str, missing(request, approval.votes[:-1])))[:TEXT]
         found.append(f"BREAK-GLASS: one person approved it in the place of {asked}")
-    if request.in_transaction:
+    if request.effect is not None:
+        found.append("it has run, in a transaction that waits: its locks are held until you decide")
+        found += [f"not undone by refusing: {words[:TEXT]}" for words in request.effect.lasting[:ITEMS]]
+    elif request.in_transaction:
         found.append("the agent's transaction is open: its locks are held while this waits")
     if approval.impact is not None and approval.impact.blocks:
         found.append(f"{approval.impact.blocks} other sessions wait for the agent's transaction")

@@ -12,6 +12,7 @@ import hashlib
 from gateway.approval.people import Approver, Leave, Receipt, Vote
 from gateway.control.receipts import NAMESPACE
 from gateway.evidence.entry import canonical
+from gateway.evidence.shown_effect import effect_digest
 from gateway.model import DecisionKind, HoldRequest, Json, Micros, format_time
 
 __all__ = ["NAMESPACE", "digest", "receipt_text"]
@@ -76,9 +77,24 @@ def receipt_text(
         "nonce": nonce,
         "agreed": [digest(vote.receipt) for vote in votes if vote.receipt is not None],
         "break_glass": break_glass,
+        **_ran(request),
         "leave": None if leave is None else {"seconds": leave.seconds, "scope": leave.scope},
     }
     return canonical(_plain(content)).decode()
+
+
+def _ran(request: HoldRequest) -> dict[str, Json]:
+    """What the decision was about beside the operation, where that had run: its effect, by numbers and digest."""
+    effect = request.effect
+    if effect is None:
+        return {}
+    relations = effect.relations
+    counted: Json = None
+    if relations is not None:
+        counted = [
+            {"relation": each.relation, "rows": each.inserted + each.updated + each.deleted} for each in relations
+        ]
+    return {"effect": {"rows": effect.rows, "relations": counted, "sha256": effect_digest(effect)}}
 
 
 def digest(receipt: Receipt) -> str:

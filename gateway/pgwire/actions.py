@@ -12,13 +12,23 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol, TypeAlias
 
 from gateway.approval.operation_hash import Definition
-from gateway.model import Decision, OperationHash, Outcome, Statement, Verdict, VerdictKind
+from gateway.model import (
+    Decision,
+    OperationHash,
+    Outcome,
+    Parameter,
+    ShownEffect,
+    Statement,
+    Verdict,
+    VerdictKind,
+)
 from gateway.pgwire.backend import ColumnDescription, Report
 from gateway.policy.literals import ALL, Literals
 
 if TYPE_CHECKING:
     from gateway.masking.carried import Carried
     from gateway.masking.copy_out import CopyOut
+    from gateway.policy.effects import EffectPlan
 
 Token = NewType("Token", int)
 """Names one question of the machine; its answer comes by `Session.resume(token, …)`."""
@@ -200,6 +210,8 @@ class Guard:
     """Outside a transaction a simple query must run inside one of the gateway's."""
     writes: bool = False
     """It changes rows that the meter counts."""
+    effect: EffectPlan | None = None
+    """A person decides after it ran: its answer and its COMMIT wait."""
 
     @property
     def changes(self) -> bool:
@@ -437,6 +449,50 @@ class Hold:
     statement: Statement
     judgement: Judgement
     names: Names
+    effect: ShownEffect | None = None
+    """What it did, where it was announced and ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """A statement is about to run whose effect a person is to see: record the request, with its hash and approval.
+
+    What follows leaves only once that is on disk.
+    """
+
+    n: int
+    statement: Statement
+    judgement: Judgement
+    names: Names
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStatement:
+    """A statement of the gateway's own around such a one, of request `of`: record it; what follows waits for that."""
+
+    n: int
+    of: int
+    sql: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBefore:
+    """Read, on a session that does not see what request `of` did, rows that it changed; answer with `Before`."""
+
+    token: Token
+    n: int
+    of: int
+    sql: bytes
+    parameters: tuple[Parameter, ...]
+    settings: tuple[tuple[str, str], ...]
+    """Settings of the agent's session by which values become text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Rows as they were; None: they cannot be read."""
+
+    rows: tuple[tuple[str | None, ...], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,7 +531,19 @@ class Close:
 
 
 Action: TypeAlias = (
-    SendToClient | SendToTarget | Record | Analyse | Hold | Renew | EndHold | CancelTarget | CatalogChanged | Close
+    SendToClient
+    | SendToTarget
+    | Record
+    | Analyse
+    | Hold
+    | Announce
+    | OwnStatement
+    | ReadBefore
+    | Renew
+    | EndHold
+    | CancelTarget
+    | CatalogChanged
+    | Close
 )
 
 
@@ -529,5 +597,9 @@ class Limits:
     """Prepared statements, portals and cursors together: whoever wants more closes some first."""
     names_size: int = 64 << 20
     """Bytes of their texts and parameters, likewise."""
+    spool: int = 8 << 20
+    """Bytes of an answer that is kept back while a person decides about it."""
+    sampled: int = 5
+    """Rows that a person is shown of it."""
     originals: int | None = 0
     """Rows of each result whose originals are kept; None: of all."""

@@ -6,11 +6,22 @@ Promises that the note of a statement was emitted before anyone may forward it.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.errors import OurBug
 from gateway.model import Statement, VerdictKind
-from gateway.pgwire.actions import Declared, Granted, Hold, Judgement, Prepared, Record, Refused, Request
+from gateway.pgwire.actions import (
+    Announce,
+    Declared,
+    Granted,
+    Hold,
+    Judgement,
+    Names,
+    Prepared,
+    Record,
+    Refused,
+    Request,
+)
 from gateway.pgwire.exchange import Exchange, Held
 from gateway.pgwire.judging import Judging
 from gateway.pgwire.refusing import Refusing
@@ -23,6 +34,8 @@ class Admitted:
 
     n: int
     judgement: Judgement
+    names: Names | None = None
+    """What they meant, where a person decides after it ran."""
 
 
 class Admitting:
@@ -51,11 +64,24 @@ class Admitting:
             yield from self._refusing.too_many(statement)
             return None
         if kind is VerdictKind.APPROVE:
-            return (yield from self._hold(statement, judgement))
+            if runs_first(judgement) and x.waits:
+                return (yield from self._announce(statement, judgement))
+            return (yield from self._hold(statement, held_before(judgement)))
         n = x.next_n()
         x.count(statements=1)
         x.actions.append(Record(Request(n, statement, judgement)))
         return Admitted(n, judgement)
+
+    def _announce(self, statement: Statement, judgement: Judgement) -> Generator[Wait, object, Admitted | None]:
+        """Let it run, once that is recorded: a person decides about what it did."""
+        x = self._x
+        yield from self._refusing.settle()
+        if x.skip_until_sync:
+            return None
+        n, names = x.next_n(), x.view(x.status.decode())
+        x.count(statements=1, held=1)
+        x.actions.append(Announce(n, statement, judgement, names))
+        return Admitted(n, judgement, names)
 
     def _hold(self, statement: Statement, judgement: Judgement) -> Generator[Wait, object, Admitted | None]:
         x = self._x
@@ -70,8 +96,28 @@ class Admitting:
         answer = yield Wait.ANSWER
         x.held = None
         if isinstance(answer, Granted):
-            return Admitted(n, answer.judgement)
+            return Admitted(n, held_before(answer.judgement))
         if not isinstance(answer, Refused):
             raise OurBug("a hold was answered by something else")
         yield from self._refusing.refuse(n, statement, judgement, answer.outcome, answer.report)
         return None
+
+
+def held_before(judgement: Judgement) -> Judgement:
+    """Return the judgement of what a person decides about before it runs, since its agent does not wait for that."""
+    guard = judgement.guard
+    if guard is None or guard.effect is None:
+        return judgement
+    verdict = judgement.verdict
+    reason = f"{verdict.reason.rstrip('.')}. It is held before it runs, not after: the agent does not wait."
+    left = replace(guard, effect=None)
+    return replace(
+        judgement,
+        verdict=replace(verdict, effect=False, reason=reason),
+        guard=left if left.changes or left.meter is not None else None,
+    )
+
+
+def runs_first(judgement: Judgement) -> bool:
+    """Whether a person decides after it ran."""
+    return judgement.guard is not None and judgement.guard.effect is not None

@@ -57,7 +57,7 @@ class ClientSide:
         self._copy = CopyIn(exchange, self.reader)
         self._forwarding = Forwarding(exchange)
         self._quick = Quick(exchange, judging, refusing, self._forwarding).takes
-        self._guarding = Guarding(exchange, refusing, self._copy, self._forwarding)
+        self._guarding = Guarding(exchange, refusing, self._copy, self._forwarding, judging.next_token)
         self._renewals = RenewalSide(
             exchange, Wire(refusing.settle, refusing.abort, refusing.deny, judging.next_token, Wait.ANSWER)
         )
@@ -125,6 +125,7 @@ class ClientSide:
         if admitted is None:
             return
         operation = x.operation(admitted.n, statement, admitted.judgement)
+        operation.names = admitted.names
         if not (yield from ask_first(x, operation)):
             return
         if admitted.judgement.guard is not None:

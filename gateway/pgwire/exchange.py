@@ -27,6 +27,7 @@ from gateway.pgwire.actions import (
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.flight import Flight, Operation
 from gateway.pgwire.names import NameTable
+from gateway.pgwire.spool import Spool, notified
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Held:
     token: Token
     n: int
     touches_marks: bool
+    ran: bool = False
+    """It ran already, and what it did is rolled back with the session: it cannot outlive it."""
 
 
 @dataclass(slots=True)
@@ -71,8 +74,12 @@ class Exchange:
     """Nothing more is taken from the client: the session is about to be cut."""
     held: Held | None = None
     closed: bool = False
-    counted: int | None = None
-    """What the target last said when it was asked how many rows a transaction changed."""
+    told: list[tuple[bytes | None, ...]] = field(default_factory=list)
+    """Rows of the target's answer to a statement of the gateway's own."""
+    spool: Spool | None = None
+    """What is kept from the agent until a person has decided; None: everything goes out."""
+    waits: bool = True
+    """The agent waits for decisions: a statement may run before one and be held."""
     last: Operation | None = None
     """The operation that answered last: a failing commit at Sync is its error."""
     _n: int = 0
@@ -111,13 +118,39 @@ class Exchange:
         if self._to_target:
             actions.append(SendToTarget(b"".join(self._to_target)))
             self._to_target = []
-        if self._to_client:
+        if self.spool is not None:
+            self.spool.count(self._to_client)
+        elif self._to_client:
             actions.append(SendToClient(b"".join(self._to_client)))
             self._to_client = []
         if self._ending is not None and not self._told:
             self._told = True
             actions.append(Close(self._ending))
         return actions
+
+    def keep_back(self) -> None:
+        """Keep from the agent what is sent to it from now on, until `let_out` or `throw_away`."""
+        if self._to_client:
+            self.actions.append(SendToClient(b"".join(self._to_client)))
+            self._to_client = []
+        self.spool = Spool(self.limits.spool)
+
+    def let_out(self) -> None:
+        """Send what was kept back, and whatever comes from now on."""
+        self.spool = None
+
+    def throw_away(self) -> None:
+        """Forget what was kept back, but what others notified: it was not this operation's."""
+        if self.spool is not None:
+            self._to_client = notified(b"".join(self._to_client))
+            self.spool = None
+
+    def tell_now(self, data: bytes) -> None:
+        """Send to the agent in spite of what is kept back."""
+        if self.spool is None:
+            self.to_client(data)
+        else:
+            self.actions.append(SendToClient(data))
 
     def alarm(self, alarm: str, detail: str) -> None:
         """Record an alarm."""
@@ -192,6 +225,9 @@ class Exchange:
         if operation.ended:
             return
         operation.ended = True
+        guard = operation.judgement.guard
+        if outcome is Outcome.OK and guard is not None and guard.effect is not None and not operation.approved:
+            outcome = Outcome.CANCELLED  # bound, and never executed
         self.count(rows=operation.collector.rows)
         self.answer(operation.n, operation.collector, outcome, touches_marks=operation.judgement.touches_marks)
         self.last = operation

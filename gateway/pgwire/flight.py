@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from gateway.masking.copying import Copier
 from gateway.model import Statement, Verdict
-from gateway.pgwire.actions import Judgement, Names, Plan
+from gateway.pgwire.actions import Judgement, Names, Plan, Refused
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.backend import ColumnDescription, Report
 
@@ -74,6 +74,10 @@ class Operation:
     ended: bool = False
     stopped: Verdict | None = None
     """Why a guard stopped it: nothing more of its answer leaves, the refusal stands in its place."""
+    refused: Refused | None = None
+    """It ran, and nobody approved what it did: it is rolled back, and this is what the agent is told."""
+    approved: bool = False
+    """It ran, and what it did was approved."""
     withheld: bytes = b""
     """Its last CommandComplete, until a guard lets it go."""
 

@@ -88,7 +88,8 @@ class Forwarding:
         """Forward a Bind whose statement was admitted."""
         x = self._x
         operation = x.operation(admitted.n, bound.statement, admitted.judgement, bind.portal)
-        if admitted.judgement.depends_on_state:
+        operation.names = admitted.names
+        if operation.names is None and admitted.judgement.depends_on_state:
             operation.names = x.view(x.status.decode())
         operation.columns = bound_columns(bound.columns, bind.result_formats)
         self.raw(found.encode())

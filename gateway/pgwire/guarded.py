@@ -14,6 +14,9 @@ from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader
 from gateway.pgwire.frontend import COPY_FAIL
+from gateway.pgwire.own import FLUSHED, OWN_FAULTS
+from gateway.pgwire.scrub import scrub
+from gateway.pgwire.spool import unread
 
 _CHANGING = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY"})
 _NOT_COUNTED = Verdict(
@@ -37,7 +40,10 @@ class GuardedSide:
             if kind == b"G":  # a later statement of the string waits for data that nobody will send
                 self._x.to_target(COPY_FAIL)
             return True
-        guard = operation.judgement.guard
+        guard, spool = operation.judgement.guard, self._x.spool
+        if spool is not None and spool.full and kind in b"TDdN":
+            self._stop(operation, spool.refusal())
+            return True
         if kind not in b"Dd" or guard is None or guard.meter is None:
             return False
         self._stop(operation, guard.meter.take(1, len(raw)))
@@ -74,11 +80,10 @@ class GuardedSide:
         """Take the answer to a statement of the gateway's own; its ReadyForQuery is for the caller."""
         match kind:
             case b"D":
-                values = decode_data_row(body)
-                self._x.counted = int(values[0]) if len(values) == 1 and values[0] is not None else None
-            case b"3" if head.name == b"count":
+                self._x.told.append(tuple(decode_data_row(body)))
+            case b"3" if head.target == FLUSHED:
                 self._x.flight.pop()
-            case b"1" | b"2" | b"3" | b"C":
+            case b"1" | b"2" | b"3" | b"C" | b"N":
                 pass
             case _:
                 raise TargetFault(f"the target sent a message of type {kind!r} that does not belong here")
@@ -88,17 +93,28 @@ class GuardedSide:
         operation = head.operation
         if operation is None or head.name == b"ROLLBACK":
             raise TargetFault(f"the target answered {shown.sqlstate} to ROLLBACK")
-        if head.name in (b"BEGIN", b"COMMIT"):
+        raw = b""
+        if head.name in OWN_FAULTS:
             raw = shown.encode(b"E")
             operation.failed = True
             operation.collector.sent(raw)
             operation.collector.failed(shown)
-            return raw
-        operation.stopped = operation.stopped or _NOT_COUNTED
-        if head.name == b"count":
+        else:
+            effect = operation.judgement.guard is not None and operation.judgement.guard.effect is not None
+            operation.stopped = operation.stopped or (unread(f"error {shown.sqlstate}") if effect else _NOT_COUNTED)
+        if head.target == FLUSHED:
             self._x.flight.drop_until_sync()
             self._x.skip_until_sync = True
-        return b""
+        return raw
+
+    def unseen(self, operation: Operation | None, error: Report, *, fatal: bool) -> Report:
+        """Take an error while an answer is kept back: nothing of that leaves, nor words of what nobody approved."""
+        x = self._x
+        x.throw_away()
+        if fatal or operation is None:
+            return error
+        operation.collector = x.collector()
+        return error if operation.approved else scrub(error, "nobody approved it yet")
 
     def _stop(self, operation: Operation, why: Verdict | None) -> None:
         """Let nothing more of it pass, and have the target stop."""

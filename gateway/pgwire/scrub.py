@@ -16,13 +16,13 @@ from gateway.pgwire.framing import BodyReader, cstring, message
 _KEPT = frozenset("SVCPstcdn")
 
 
-def scrub(error: Report) -> Report:
-    """Return the error as an agent may see it."""
+def scrub(error: Report, why: str = "a column marked sensitive is in reach") -> Report:
+    """Return the error as an agent may see it, and why it may not see more."""
     analysed = error.sqlstate.startswith("42") and error.get("P") is not None and error.get("W") is None
     if analysed and error.get("q") is None and error.get("R") != "exec_stmt_raise":
         return Report(tuple((code, value) for code, value in error.fields if code in _KEPT or code == "M"))
     kept = [(code, value) for code, value in error.fields if code in _KEPT and (code != "P" or error.get("W") is None)]
-    text = f"error {error.sqlstate} (its words are withheld: a column marked sensitive is in reach)"
+    text = f"error {error.sqlstate} (its words are withheld: {why})"
     return Report((*kept, ("M", text)))
 
 

@@ -13,6 +13,7 @@ from gateway.errors import ClientFault, OurBug, TargetFault
 from gateway.model import Entropy, Outcome, Statement
 from gateway.pgwire.actions import (
     Action,
+    Before,
     Cancellation,
     CancelTarget,
     Counts,
@@ -39,8 +40,8 @@ class Session:
     """One agent's session with its target; `monotonic` returns microseconds.
 
     `pinned` are ParameterStatus values that must not change; where they do, the session ends. `marked`: the connection
-    has marked columns, so that no notification's payload passes. `judge` is pure and answers at once what it can: other
-    statements, or all where it is None, are asked about by `Analyse`.
+    has marked columns, so that no notification's payload passes. `waits`: the agent waits for decisions. `judge` is
+    pure and answers at once what it can: other statements, or all where it is None, are asked about by `Analyse`.
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Session:
         *,
         marked: bool = False,
         judge: Callable[[Statement, Names], Judgement | None] | None = None,
+        waits: bool = True,
     ) -> None:
-        self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge)
+        self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge, waits=waits)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
         self._turns, self._reader = self._client.turns, self._client.reader
@@ -88,11 +90,11 @@ class Session:
             self._end("08P01", f"hoop: the session was ended: {fault}", str(fault))
         return self._take()
 
-    def resume(self, token: Token, answer: Judgement | Granted | Refused | Renewed) -> list[Action]:
+    def resume(self, token: Token, answer: Judgement | Granted | Refused | Renewed | Before) -> list[Action]:
         """Answer the question `token`; an answer that nobody waits for any more is dropped."""
         if self._x.closed or token != self._client.token or self._wait is not Wait.ANSWER:
             return []
-        if self._x.stopping and not isinstance(answer, Refused):
+        if self._x.stopping and not isinstance(answer, Refused | Before):
             return []
         self._answer = answer
         try:
@@ -143,6 +145,7 @@ class Session:
         """Say that one side closed its connection."""
         x = self._x
         self._end_hold(f"the {source.value} is gone", gone=source is Source.CLIENT)
+        x.throw_away()
         if source is Source.TARGET and not x.closed and not self._target.streaming:
             x.to_client(error_response("08006", "hoop: the target closed the connection", severity="FATAL"))
         x.close(source.value)
@@ -162,7 +165,7 @@ class Session:
     def tell(self, notice: Report) -> list[Action]:
         """Send the client a notice of the gateway's own; only while an operation is held, when nothing else flows."""
         if self._x.held is not None and not self._x.closed:
-            self._x.to_client(notice.encode(b"N"))
+            self._x.tell_now(notice.encode(b"N"))
         return self._take()
 
     def go_on(self) -> list[Action]:
@@ -215,7 +218,8 @@ class Session:
     @property
     def held(self) -> int:
         """Bytes of messages of both sides that are not whole yet, or wait."""
-        return self._reader.pending + self._target.pending
+        spooled = 0 if self._x.spool is None else self._x.spool.size
+        return self._reader.pending + self._target.pending + spooled
 
     @property
     def awaits_message(self) -> bool:
@@ -271,13 +275,14 @@ class Session:
         """A held operation will not run on this session any more."""
         x = self._x
         if x.held is not None and not x.closed:
-            x.actions.append(EndHold(x.held.token, cause, gone))
+            x.actions.append(EndHold(x.held.token, cause, gone and not x.held.ran))
             collector = x.collector()
             collector.line(f"-- not run: {cause}")
             x.answer(x.held.n, collector, Outcome.CANCELLED, touches_marks=x.held.touches_marks)
 
     def _end(self, sqlstate: str, text: str, reason: str) -> None:
         if not self._x.closed:
+            self._x.throw_away()
             if not self._target.streaming:
                 self._x.to_client(error_response(sqlstate, text, severity="FATAL"))
             self._x.close(reason)

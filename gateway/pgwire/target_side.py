@@ -230,7 +230,7 @@ class TargetSide:
         operation = head.operation if head is not None else None
         if head is None or operation is None:
             return False
-        if head.kind is Await.OWN and kind in b"123CD":
+        if head.kind is Await.OWN and kind in b"123CDN":
             self._guarded.own(head, kind, body)
             return True
         if head.kind not in (Await.QUERY, Await.EXECUTE):
@@ -396,6 +396,8 @@ class TargetSide:
         operation = head.operation if head is not None else None
         if head is not None and not fatal and self._guarded.failed(head):
             return
+        if self._x.spool is not None:
+            error = self._guarded.unseen(operation, error, fatal=fatal)
         preparing = head.preparing if head is not None else None
         judgement = operation.judgement if operation is not None else preparing.judgement if preparing else None
         touches = x.tainted or (judgement is not None and judgement.touches_marks)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from gateway.model import Ask, Verdict, VerdictKind
+from gateway.policy.effects import why_before
 from gateway.policy.limits import counting
 from gateway.policy.own import OwnRule, Situation
 from gateway.policy.parameters import judge_setting, judge_showing
@@ -43,7 +44,7 @@ class _Match:
     statement: StatementFacts
     line: Rule
     """The preset's line for the act: its sentence says what the act is."""
-    rank: tuple[int, int, int]
+    rank: tuple[int, bool, int, int]
 
 
 _SQLSTATE: Mapping[str, str] = MappingProxyType({"unknown-statement": "26000", "unknown-cursor": "34000"})
@@ -61,7 +62,7 @@ def decide(facts: Facts, rules: RuleSet, context: Context) -> Verdict:
     fallback = VerdictKind.MASK if _masked(facts) else VerdictKind.ALLOW
     return replace(
         verdict, kind=fallback, rule="observe/allow", where="preset observe", would=verdict.kind, hint="",
-        sqlstate="42501", position=None, reviewers=(),
+        sqlstate="42501", position=None, reviewers=(), effect=False,
         reason=f"standard would {_word(verdict.kind)} it by {verdict.rule}: {verdict.reason}",
     )  # fmt: skip
 
@@ -118,12 +119,12 @@ def _matches(facts: Facts, rules: RuleSet, context: Context) -> Iterator[_Match]
                     continue
                 if rule.matches(act, statement, line, facts.catalog, context):
                     replaced = replaced or rule.line is not None
-                    yield _Match(rule, act, statement, line, (-rule.action.strictness, 0, place))
+                    yield _Match(rule, act, statement, line, (-rule.action.strictness, rule.effect, 0, place))
             if not replaced:
                 # the first act of a statement is what it is; it names the rule where nothing is stricter
                 allowed = line.action is VerdictKind.ALLOW
                 order = int(act.what in _BESIDE) if allowed else rules.order.get(line.name, 0)
-                yield _Match(line, act, statement, line, (-line.action.strictness, 1, order))
+                yield _Match(line, act, statement, line, (-line.action.strictness, False, 1, order))
 
 
 def _strictest(matches: tuple[_Match, ...], facts: Facts, rules: RuleSet, context: Context) -> Verdict:
@@ -140,7 +141,19 @@ def _strictest(matches: tuple[_Match, ...], facts: Facts, rules: RuleSet, contex
         )  # fmt: skip
     if verdict.kind is not VerdictKind.APPROVE:
         return verdict
-    return _asking(verdict, [match for match in matches if match.rule.action is VerdictKind.APPROVE], rules)
+    asking = [match for match in matches if match.rule.action is VerdictKind.APPROVE]
+    return _after(_asking(verdict, asking, rules), asking, facts)
+
+
+def _after(verdict: Verdict, matches: list[_Match], facts: Facts) -> Verdict:
+    """Hold it after it ran, where every rule that holds it says so, and it can be undone as a whole."""
+    if not all(match.rule.effect for match in matches):
+        return verdict
+    why_not = why_before(facts)
+    if why_not:
+        reason = f"{verdict.reason.rstrip('.')}. It is held before it runs, not after: {why_not}."
+        return replace(verdict, reason=reason)
+    return replace(verdict, effect=True, hint="It runs in a transaction that a person lets commit, or rolls back.")
 
 
 def _asking(verdict: Verdict, matches: list[_Match], rules: RuleSet) -> Verdict:

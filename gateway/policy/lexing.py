@@ -60,6 +60,28 @@ class Lexed:
         return self._found[first : bisect_left(self._found, end, key=lambda one: one.start)]
 
 
+def tokens(text: bytes) -> Iterator[tuple[str, int, int, int]]:
+    """Yield the words and parameters outside literals and comments: kind, start, end, depth of parentheses."""
+    position = depth = 0
+    while (found := _TOKEN.search(text, position)) is not None:
+        between = text[position : found.start()]
+        depth += between.count(b"(") + between.count(b"[") - between.count(b")") - between.count(b"]")
+        start, position = found.start(), found.end()
+        match found.lastgroup if found["dollar"] is None else "dollar":
+            case "block":
+                position = _after_comment(text, position)
+            case "open":
+                return
+            case "dollar":
+                closing = text.find(found[0], position)
+                position = len(text) if closing < 0 else closing + len(found[0])
+            case "word" | "parameter" as kind:
+                yield kind, start, position, depth
+            case _ if found["escape"] is not None or found["string"] is not None:
+                while (more := _CONTINUED.match(text, position)) is not None:
+                    position = _string_end(text, more.end(), escapes=found["escape"] is not None)
+
+
 def literals(text: bytes) -> Iterator[Literal]:
     """Yield the literals of `text`, in order."""
     position = 0

@@ -105,9 +105,14 @@ class OwnRule:
         return self.rule.rows_over is not None or self.rule.bytes_over is not None
 
     @property
+    def effect(self) -> bool:
+        """It holds what it matches after that ran."""
+        return self.rule.effect
+
+    @property
     def relaxes(self) -> bool:
         """It is milder than the line that it replaces."""
-        return self.line is not None and self.action.strictness < self.line.action.strictness
+        return self.line is not None and _is_milder(self.rule, self.line)
 
     def concerns(self, situation: Situation) -> bool:
         """Say whether the rule is about this subject, these groups and this time."""
@@ -287,7 +292,7 @@ def _replacing(preset: str, rule: ConnectionRule) -> Iterator[tuple[str, str]]:
     if line is None:
         yield "replaces", f"the preset {preset} has no such line; write one of docs/policies.md, such as standard/drop"
         return
-    if rule.action.strictness >= line.action.strictness:
+    if not _is_milder(rule, line):
         return
     if line.short in NEVER_RELAXED:
         yield "replaces", f"{line.name} is never relaxed"
@@ -299,6 +304,13 @@ def _replacing(preset: str, rule: ConnectionRule) -> Iterator[tuple[str, str]]:
         yield "column", f"does not narrow {line.name}; of the lines to relax only marked-write is about columns"
     if rule.relations and not line.acts & _ON_RELATIONS:
         yield "relation", f"does not narrow {line.name}, which is not about relations"
+
+
+def _is_milder(rule: ConnectionRule, line: Rule) -> bool:
+    """Whether a rule lets more happen than the line: what is approved after it ran has run before."""
+    if rule.action.strictness == line.action.strictness:
+        return rule.effect
+    return rule.action.strictness < line.action.strictness
 
 
 def _is(pattern: RelationPattern, relation: Relation) -> bool:

@@ -30,6 +30,11 @@ class Rule:
     leaks: bool = False
 
     @property
+    def effect(self) -> bool:
+        """No line of a preset holds what has run."""
+        return False
+
+    @property
     def short(self) -> str:
         """The name without its preset: `drop`."""
         return self.name.partition("/")[2]

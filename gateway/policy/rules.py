@@ -128,6 +128,7 @@ def _written(rule: ConnectionRule) -> dict[str, Json]:
     }
     found: dict[str, Json] = {"name": rule.name, "action": rule.action.value}
     found |= {"session": True} if rule.session else {}
+    found |= {"effect": True} if rule.effect else {}
     found |= {"approvals": rule.approvals or "each"} if rule.approvals != 1 else {}
     found |= {key: list(values) for key, values in ((key, [*values]) for key, values in lists.items()) if values}
     found |= {key: value for key, value in (("rows_over", rule.rows_over), ("bytes_over", rule.bytes_over))

@@ -52,6 +52,7 @@ class ApprovalsTable(Table):
 
     timeout: PositiveDuration = 15 * MINUTE
     in_transaction_timeout: PositiveDuration = MINUTE
+    effect_rows: Annotated[int, Field(ge=0, le=10)] = 5
     linger: Duration = 5 * MINUTE
     assurance: Literal["uid", "oidc", "signed"] | None = None
     reviewers: tuple[Reviewer, ...] = ()

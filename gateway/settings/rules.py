@@ -97,8 +97,8 @@ class RuleTable(Table):
     def _is_built(self) -> RuleTable:
         if self.window is not None and self.rows_over is None and self.bytes_over is None:
             raise wrong("window", "stands beside rows_over or bytes_over")
-        if self.action == "approve-effect":
-            raise wrong("action", f"{self.action} is not built yet; use approve")
+        if self.action == "approve-effect" and (self.rows_over is not None or self.bytes_over is not None):
+            raise wrong("action", "a limit is asked about before the statement runs; use approve")
         if self.approvals != 1 and not self.action.startswith("approve"):
             raise wrong("approvals", "only an action of approve asks for approvals")
         if self.approvals == "each" and not self.reviewers:
@@ -120,6 +120,7 @@ class RuleTable(Table):
             reviewers=self.reviewers,
             approvals=0 if self.approvals == "each" else int(self.approvals),
             session=self.action == "approve-session",
+            effect=self.action == "approve-effect",
             rows_over=self.rows_over,
             bytes_over=self.bytes_over,
             window=HOUR if self.window is None else self.window,

@@ -25,13 +25,17 @@ from gateway.masking.carried import Carried
 from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Statement, format_time
 from gateway.pgwire.actions import (
     Analyse,
+    Announce,
     Answer,
+    Before,
     Granted,
     Hold,
     Judgement,
     Limits,
     Names,
     Note,
+    OwnStatement,
+    ReadBefore,
     Refused,
     Renew,
     Renewed,
@@ -52,6 +56,7 @@ from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.session import Session
 from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
+from gateway.target.query import Row
 from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
 from gateway.worker.live import SHOWN, LiveSession, LiveSessions
@@ -106,14 +111,22 @@ class AgentSession:
         make_holding: Callable[[AgentSession], Holding],
         *,
         marked: bool = True,
+        waits: bool = True,
+        read_rows: Callable[[ReadBefore], Awaitable[tuple[Row, ...] | None]],
         carry: Callable[[Iterable[Carried], str], None] = lambda _carried, _who: None,
     ) -> None:
-        self._carry = carry
+        self._carry, self._read_rows = carry, read_rows
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.standing, self._renew = standing, renew
         self.info = info
         self.session = Session(
-            around.limits, around.entropy, around.clock.monotonic, pinned, marked=marked, judge=self._judge_now
+            around.limits,
+            around.entropy,
+            around.clock.monotonic,
+            pinned,
+            marked=marked,
+            judge=self._judge_now,
+            waits=waits,
         )
         journal = around.log.journal
         self._client_out = Outbox(journal, self._to_client, arrival.stream.push)
@@ -311,8 +324,26 @@ class AgentSession:
             self._judge.expire()
         return await self.analyse(action)
 
+    def announce(self, action: Announce) -> Ticket:
+        """See `gateway.pipeline.Stages`."""
+        told = self._withholding.told(action.n, action.statement, action.judgement)
+        self.live.current = told.statement.sql[:SHOWN]
+        self._mark(action.judgement, action.n)
+        return self._holding.announce(action, told, self._withholding.reason(action.n, action.judgement))
+
+    def own(self, action: OwnStatement) -> Ticket:
+        """See `gateway.pipeline.Stages`."""
+        return self._around.log.append(record.own(self.info, action.n, action.of, action.sql))
+
+    async def read_before(self, action: ReadBefore, recorded: Ticket) -> Before:
+        """See `gateway.pipeline.Stages`."""
+        await self._around.log.durable(recorded)
+        return Before(await self._read_rows(action))
+
     def ask(self, action: Hold) -> Asked:
         """See `gateway.pipeline.Stages`."""
+        if action.effect is not None:
+            return self._holding.ask_about(action)
         told = self._withholding.told(action.n, action.statement, action.judgement)
         self.live.current = told.statement.sql[:SHOWN]
         return self._holding.ask(action, told, self._withholding.reason(action.n, action.judgement))

@@ -22,6 +22,7 @@ from gateway.target.catalog import CatalogReader
 from gateway.target.estimate import Estimator
 from gateway.target.holdings import holdings
 from gateway.target.own_session import OwnSession
+from gateway.target.sampling import Sampler
 from gateway.target.watch import EVERY, STALE, CatalogWatch
 from gateway.worker.closing import UNMATCHED, UNWATCHED, Closing
 from gateway.worker.impact import Inquirer
@@ -50,6 +51,7 @@ class Desk:
         self.rules: RuleSet = compile_rules(connection)
         self._estimator = Estimator(connection)
         self._asking = OwnSession(connection)
+        self.sampler = Sampler(connection)
         self.inquirer = Inquirer(self._estimator, lambda: self.judge.catalog, partial(holdings, self._asking))
         self.judge = Judge(
             self.rules, self._read, clock, self._closing, keeping.pseudonyms(connection.name), self._estimator
@@ -102,6 +104,7 @@ class Desk:
         await self._reader.aclose()
         await self._estimator.aclose()
         await self._asking.aclose()
+        await self.sampler.aclose()
 
     def describe(self) -> dict[str, Json]:
         """Return how the catalog is watched, as `status` shows it."""

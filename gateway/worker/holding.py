@@ -18,6 +18,7 @@ from gateway.control.messages import Refusal
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Ticket
+from gateway.evidence.shown_effect import effect_digest
 from gateway.model import (
     ApprovalId,
     Clock,
@@ -37,7 +38,7 @@ from gateway.model import (
     VerdictKind,
     format_time,
 )
-from gateway.pgwire.actions import Analyse, Granted, Hold, Judgement, Refused, Token
+from gateway.pgwire.actions import Analyse, Announce, Granted, Hold, Judgement, Refused, Token
 from gateway.pgwire.backend import Report, report
 from gateway.pgwire.session import Session
 from gateway.pgwire.transcript import show_value
@@ -81,10 +82,26 @@ class Holding:
         self._impact = impact
         self._clock, self._entropy = clock, entropy
         self._released: dict[int, tuple[ApprovalId, OperationHash]] = {}
+        self._announced: dict[int, tuple[HoldRequest, Ticket]] = {}
 
     def adopt(self, info: SessionInfo) -> None:
         """The session goes on with a new token."""
         self._info = info
+
+    def announce(self, action: Announce, told: Told, shown: Judgement) -> Ticket:
+        """Give the request of what is about to run, before anybody is asked, its place in the journal."""
+        request = self._hold_request(told, shown, self._hash(action, action.judgement))
+        ticket = self._append(self._request(action.n, told, shown, request), told)
+        self._announced[action.n] = (request, ticket)
+        return ticket
+
+    def ask_about(self, action: Hold) -> Asked:
+        """Return the question about what was announced and ran, until its locks have been held too long."""
+        request, ticket = self._announced.pop(action.n)
+        now = self._clock.now()
+        expires = Micros(min(now + self._options.in_transaction_timeout, self._info.principal.expires))
+        asked = replace(request, requested=now, expires=expires, in_transaction=True, effect=action.effect)
+        return Asked(action, asked, ticket)
 
     def ask(self, action: Hold, told: Told, shown: Judgement) -> Asked:
         """Give the request its place in the journal, at once, so that records stand in the order of their numbers.
@@ -125,7 +142,7 @@ class Holding:
         await self._log.durable(asked.ticket)
         if asked.claimed is not None:
             return await self._release(action, asked.claimed)
-        if not self._options.waits:
+        if not self._options.waits and action.effect is None:
             return await self._send_away(action, request)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._remind, request)
@@ -138,6 +155,7 @@ class Holding:
 
     def ended(self, of: int, outcome: Outcome, rows: int, duration_us: int) -> None:
         """Tell reviewers how an approved operation ended; request `of` may be one or not."""
+        self._announced.pop(of, None)
         released = self._released.pop(of, None)
         if released is not None:
             self._approvals.executed(*released, outcome, rows, duration_us)
@@ -181,12 +199,16 @@ class Holding:
         before, now = action.judgement.verdict, again.verdict
         milder = now.kind.strictness < VerdictKind.APPROVE.strictness  # a window has moved on
         asked = before if milder else now
+        if before.effect and not (milder or now.effect):
+            return self._spent(decision, "it must be held before it runs now", "hoop: changed while waiting")
         if now_hash != decision.operation_hash or not (milder or _is_same(now, before)):
             return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
         if set(asked.asks) != set(before.asks) or set(asked.reviewers) != set(before.reviewers):
             return self._spent(decision, "other reviewers are asked for now", "hoop: changed while waiting")
         n = self._session.next_n()
-        await self._log.record(record.release(self._info, n, action.n, decision, now_hash, again.policy_hash))
+        shown = None if action.effect is None else effect_digest(action.effect)
+        draft = record.release(self._info, n, action.n, decision, now_hash, again.policy_hash, effect=shown)
+        await self._log.record(draft)
         if not decision.granted:
             self._released[action.n] = (decision.approval, now_hash)
         elif self._approvals.granted(self._info.principal, self._info.connection, asked.sessions) is None:
@@ -202,7 +224,7 @@ class Holding:
             self._approvals.abandoned(decision.approval, why)
         return Refused(Outcome.REFUSED, report("ERROR", "42501", words, detail=detail))
 
-    def _hash(self, action: Hold, judgement: Judgement) -> OperationHash:
+    def _hash(self, action: Hold | Announce, judgement: Judgement) -> OperationHash:
         info, names = self._info, action.names
         return operation_hash(
             OperationIdentity(

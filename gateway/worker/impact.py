@@ -36,7 +36,7 @@ class Inquirer:
 
         async def ask_planner() -> None:
             nonlocal expected
-            question = self._question(action)
+            question = self._question(action) if action.effect is None else None  # that is known, not expected
             expected = None if question is None else await self.estimates.estimate(question)
 
         async def ask_activity() -> None:

@@ -38,6 +38,7 @@ from gateway.pgwire.actions import (
 from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide, limits
+from gateway.policy.effects import effect_plan
 from gateway.policy.facts import facts
 from gateway.policy.literals import ALL, NONE
 from gateway.policy.returned import returned
@@ -260,6 +261,12 @@ class Judge:
         verdict = closed(closing or self._closing(), found) or decide(found, self.rules, context)
         if verdict.kind is VerdictKind.APPROVE and found.sets_off:
             verdict = replace(verdict, reason=f"{verdict.reason} It sets off: {'; '.join(found.sets_off)}.")
+        if verdict.effect and guard is not None and guard.meter is not None:
+            why_not = "a limit counts what it changes"
+            reason = f"{verdict.reason.rstrip('.')}. It is held before it runs, not after: {why_not}."
+            verdict = replace(verdict, effect=False, reason=reason)
+        if verdict.effect:
+            guard = replace(guard or Guard(), effect=effect_plan(found))
         denied = verdict.kind is VerdictKind.DENY
         masks = self.rules.has_marks or verdict.kind is VerdictKind.MASK
         return Judgement(

@@ -164,6 +164,8 @@ class Worker:
                 self._renew,
                 lambda session: self._holding(session, desk, plan),
                 marked=bool(connection.marks),
+                waits=(plan.hold or connection.hold) == "wait",
+                read_rows=desk.sampler.rows,
                 carry=desk.carry,
             )
         except BaseException:

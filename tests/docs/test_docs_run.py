@@ -84,7 +84,9 @@ class Reader:
             return line
         if re.search(r"approvals (receipt|withdraw)", line):
             return re.sub(r"ap-[0-9a-f]{12}", self.approved, line)
-        card = self.hold("visits" if "--for" in line else "orders", withheld="--literals" in line)
+        cleaning = "--json" in line or "the right rows" in line
+        connection = "visits" if "--for" in line else "cleaning" if cleaning else "orders"
+        card = self.hold(connection, withheld="--literals" in line)
         if "approve " in line:
             self.approved = str(card["id"])
         return re.sub(r"--hash \w+", f"--hash {card['hash'][:8]}", re.sub(r"ap-[0-9a-f]{12}", str(card["id"]), line))
@@ -121,7 +123,10 @@ def reader(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -
     connections = [
         connection_table(name, postgres, "documented", mask=["public.users.email"]) for name in ("orders", "shop")
     ]
-    connections.append(connection_table("visits", postgres, "documented") + visits + 'action = "approve-session"\n')
+    connections += [
+        connection_table(name, postgres, "documented") + visits + f'action = "{action}"\n'
+        for name, action in (("visits", "approve-session"), ("cleaning", "approve-effect"))
+    ]
     with running(home, postgres, connections, tables) as gateway:
         with through(gateway, "orders", gateway.token()) as wire:
             for number in range(1, 12):

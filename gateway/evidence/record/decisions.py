@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from gateway.evidence.shown_effect import effect_content
 from gateway.evidence.values import name, text
 from gateway.model import (
     ApprovalId,
@@ -40,6 +41,8 @@ def requested(hold: HoldRequest) -> Draft:
         "in_transaction": hold.in_transaction,
         "asks": [{"reviewers": [text(one) for one in ask.reviewers], "count": ask.count} for ask in hold.asked],
     }
+    if hold.effect is not None:
+        payload["effect"] = effect_content(hold.effect)
     return Draft("decision", hold.session, fields=_held(hold, "requested"), payload=payload)
 
 

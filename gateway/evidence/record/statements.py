@@ -171,6 +171,20 @@ def request(
     return Draft("request", session, n, fields, payload)
 
 
+def own(session: SessionInfo, n: int, of: int, sql: bytes) -> Draft:
+    """Return a statement of the gateway's own that is about to run on the agent's session, for its request `of`."""
+    fields: dict[str, Json] = {
+        "of": of,
+        "by": "gateway",
+        "proto": "own",
+        "op": "own",
+        "verdict": "allow",
+        "rule": "gateway/effect",
+    }
+    reason = "The gateway's own, so that a person sees what the statement did before it counts."
+    return Draft("request", session, n, fields, {"sql": wire(sql), "reason": reason, "parameters": []})
+
+
 def execute(session: SessionInfo, n: int, of: int, max_rows: int) -> Draft:
     """Return one Execute of the portal that request `of` bound; `max_rows` 0 is all."""
     return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, form=_EXECUTED)
@@ -207,9 +221,19 @@ def data(
 
 
 def release(
-    session: SessionInfo, n: int, of: int, decision_made: Decision, executed_hash: OperationHash, policy_hash: str
+    session: SessionInfo,
+    n: int,
+    of: int,
+    decision_made: Decision,
+    executed_hash: OperationHash,
+    policy_hash: str,
+    *,
+    effect: str | None = None,
 ) -> Draft:
-    """Return the forwarding of what a person approved, quoting the decision's record. Raises `OurBug` without it."""
+    """Return the forwarding of what a person approved, quoting the decision's record. Raises `OurBug` without it.
+
+    Where it ran before, `effect` is the digest of what the person was shown of that; what is let go is its COMMIT.
+    """
     quote = decision_made.quote
     if quote is None:
         raise OurBug("a decision without its durable record cannot be released")
@@ -221,6 +245,8 @@ def release(
         "policy": policy_hash,
         "quote": {"log": quote.log, "seq": quote.seq, "chain": quote.chain},
     }
+    if effect is not None:
+        fields["effect"] = effect
     if decision_made.receipt is not None:
         fields["receipt"] = decision_made.receipt
     return Draft("release", session, n, fields)
