@@ -16,6 +16,7 @@ from hoop_tui.sanitize import HIDDEN_KEY
 from hoop_tui.state import (
     Approval,
     ApprovalChanged,
+    Effect,
     Gap,
     Gateway,
     Grant,
@@ -24,6 +25,7 @@ from hoop_tui.state import (
     Impact,
     Login,
     Ran,
+    Sampled,
     Session,
     SessionChanged,
     SessionClosed,
@@ -82,7 +84,7 @@ def approval(raw: object) -> Approval | None:
     """Read one approval object."""
     if not isinstance(raw, Mapping) or not text(raw, "id"):
         return None
-    parameters = raw.get("parameters")
+    parameters, effect = raw.get("parameters"), _effect(raw.get("effect"))
     return Approval(
         id=ApprovalId(text(raw, "id")),
         hash=text(raw, "hash"),
@@ -115,14 +117,42 @@ def approval(raw: object) -> Approval | None:
         result=_ran(raw.get("result")),
         warnings=texts(raw, "warnings"),
         hidden=count(raw, HIDDEN_KEY),
-        cut=raw.get("statement_cut") is True,
+        cut=raw.get("statement_cut") is True or (effect is not None and not effect.whole),
         length=count(raw, "statement_length") or len(text(raw, "statement")),
         needed=count(raw, "approvals_needed") or 1,
         agreed=tuple(text(vote, "approver") for vote in _objects(raw.get("votes"))),
         missing=texts(raw, "missing"),
         sessions=texts(raw, "sessions"),
         impact=_impact(raw.get("impact")),
+        effect=effect,
     )
+
+
+def _effect(raw: object) -> Effect | None:
+    if not isinstance(raw, Mapping):
+        return None
+    relations, sample = raw.get("relations"), raw.get("sample")
+    shown = sample if isinstance(sample, Mapping) else {}
+    return Effect(
+        rows=count(raw, "rows"),
+        relations=tuple(
+            (text(one, "relation"), count(one, "inserted"), count(one, "updated"), count(one, "deleted"))
+            for one in _objects(relations)
+        )
+        if isinstance(relations, list)
+        else None,
+        more=count(raw, "more"),
+        columns=texts(shown, "columns"),
+        sample=tuple(
+            Sampled(_values(row.get("before")), _values(row.get("after"))) for row in _objects(shown.get("rows"))
+        ),
+        no_sample=text(raw, "no_sample"),
+        whole=isinstance(sample, Mapping) or bool(text(raw, "no_sample")),
+    )
+
+
+def _values(raw: object) -> tuple[str | None, ...] | None:
+    return tuple(None if one is None else str(one) for one in raw) if isinstance(raw, list) else None
 
 
 def _impact(raw: object) -> Impact | None:

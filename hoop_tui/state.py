@@ -139,6 +139,31 @@ class Impact:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampled:
+    """One changed row, value by value: as it was and as it is; None where it is not there."""
+
+    before: tuple[str | None, ...] | None
+    after: tuple[str | None, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What an operation did that ran already and waits to be committed or rolled back."""
+
+    rows: int
+    relations: tuple[tuple[str, int, int, int], ...] | None
+    """(relation, rows inserted, updated, deleted); None: the target does not count them."""
+    more: int
+    """Relations beside those."""
+    columns: tuple[str, ...]
+    sample: tuple[Sampled, ...]
+    no_sample: str
+    """Why there is no sample."""
+    whole: bool
+    """Lists and events carry the counts without the sample."""
+
+
+@dataclass(frozen=True, slots=True)
 class Approval:
     """An operation that waits, or waited, for a person."""
 
@@ -172,7 +197,7 @@ class Approval:
     warnings: tuple[str, ...]
     hidden: int
     cut: bool
-    """The statement is not whole: lists and events carry its beginning only."""
+    """The statement is not whole, or what it did: lists and events carry the beginning, and counts without rows."""
     length: int
     """Characters of the whole statement."""
     needed: int = 1
@@ -184,6 +209,7 @@ class Approval:
     sessions: tuple[str, ...] = ()
     """Rules for which the agent may be let through for a period."""
     impact: Impact | None = None
+    effect: Effect | None = None
 
     @property
     def pending(self) -> bool:
@@ -445,7 +471,8 @@ def _later(known: Approval | None, told: Approval) -> Approval:
     later = known if _progress(known) > _progress(told) else told
     whole = told if known.cut else known
     if later.cut and not whole.cut:
-        return replace(later, statement=whole.statement, cut=False, hidden=max(known.hidden, told.hidden))
+        hidden = max(known.hidden, told.hidden)
+        return replace(later, statement=whole.statement, effect=whole.effect, cut=False, hidden=hidden)
     return later
 
 

@@ -27,7 +27,17 @@ DECIDED_COLUMNS = (
 SHOWN = (
     *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
     *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
-    *("escalates", "escalated", "escalated_to", "break_glass", "sessions", "relations", "impact", "statement"),
+    *(
+        "escalates",
+        "escalated",
+        "escalated_to",
+        "break_glass",
+        "sessions",
+        "relations",
+        "impact",
+        "effect",
+        "statement",
+    ),
     "parameters",
     *("warnings", "decided", "approver", "assurance", "decision_reason", "result", "id", "hash"),
 )
@@ -157,10 +167,41 @@ def run_show(args: argparse.Namespace) -> int:
         if args.json or not isinstance(found, dict):
             print_json(found)
         else:
-            print_fields([(name, found.get(name)) for name in SHOWN])
+            print_fields([(name, effect_lines(found[name]) if name == "effect" else found.get(name)) for name in SHOWN])
         return 0
 
     return converse(args, talk)
+
+
+def effect_lines(effect: Json) -> Json:
+    """Return what a held operation did already as lines for people: counts, then each row before and after."""
+    if not isinstance(effect, dict):
+        return effect
+    lines: list[Json] = [f"{effect.get('rows')} rows reported; nothing is committed"]
+    relations, sample = effect.get("relations"), effect.get("sample")
+    if not isinstance(relations, list):
+        lines.append("rows changed: not counted by the target")
+    for one in relations if isinstance(relations, list) else ():
+        if isinstance(one, dict):
+            told = ", ".join(f"{one[word]} {word}" for word in ("inserted", "updated", "deleted") if one.get(word))
+            lines.append(f"{one.get('relation')}: {told}")
+    lines += [f"and {effect['more']} more relations"] if effect.get("more") else []
+    lines += [f"no sample: {effect.get('no_sample')}"] if effect.get("no_sample") else []
+    if isinstance(sample, dict):
+        columns, rows = sample.get("columns"), sample.get("rows")
+        names = ", ".join(map(str, columns)) if isinstance(columns, list) else ""
+        lines.append(f"sample of {sample.get('relation')}: {names}")
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict):
+                lines += [f"{side}: {_values(row[side])}" for side in ("before", "after")]
+    lasting = effect.get("lasting")
+    return lines + [f"not undone by refusing: {words}" for words in (lasting if isinstance(lasting, list) else ())]
+
+
+def _values(values: Json) -> str:
+    if not isinstance(values, list):
+        return "none"
+    return ", ".join("NULL" if value is None else str(value) for value in values)
 
 
 def run_approve(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from hoop_tui.clock import SECOND, countdown, duration, time_of_day
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
+from hoop_tui.paint.effect import counted, paint_effect
 from hoop_tui.risk import high_risk
 from hoop_tui.state import Approval, Attempt, Gateway, Impact
 
@@ -51,6 +52,8 @@ def paint_card(
     if answer is not None:
         lines += _wrapped_spans(answer, width)
     lines += _facts(approval, around, width, glyphs)
+    if approval.effect is not None:
+        lines += [section("what it did", width, glyphs), *paint_effect(approval.effect, width, glyphs)]
     lines += _statement(approval, width, glyphs)
     lines += _parameters(approval, width, glyphs)
     lines += _warnings(approval, width, glyphs)
@@ -124,7 +127,7 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     impact = [
         approval.operation,
         "on " + ", ".join(approval.relations) if approval.relations else "relations not told",
-        _expected(approval.impact),
+        _expected(approval.impact) if approval.effect is None else counted(approval.effect),
     ]
     rule = [approval.rule, approval.reason]
     lines = _fact("who", dot.join(filter(None, who)), width, "strong")
@@ -149,6 +152,8 @@ def _expected(impact: Impact | None) -> str:
 
 
 def _transaction(approval: Approval) -> str:
+    if approval.effect is not None and approval.pending:
+        return "IT HAS RUN: its locks block others until you decide"
     if not approval.in_transaction:
         return "no transaction open"
     if approval.impact is not None and approval.impact.transaction_ms is not None:
@@ -216,6 +221,15 @@ def _consequences(approval: Approval, width: int, glyphs: Glyphs) -> list[Line]:
             f"Exactly these bytes run once, on {approval.connection}, as {approval.role or 'the connection’s role'}. "
             "The gateway hashes and judges them again first; if anything changed, nothing runs."
         )
+        if approval.effect is not None:
+            nothing = (
+                f"It is rolled back {when}; the agent gets an error, “hoop: approval expired”. "
+                "Until then it holds its locks. Refusing rolls it back at once."
+            )
+            approve = (
+                "What it did stays: the gateway hashes and judges it again, lets its answer go, and commits it where "
+                "the agent has no transaction of its own."
+            )
         if approval.needed > len(approval.agreed) + 1:
             approve = "Others must approve too; nothing runs before. Then: " + approve[0].lower() + approve[1:]
         if approval.sessions:

@@ -45,7 +45,7 @@ class ApprovalsScreen(Frame):
         self._on_card: tuple[Approval | None, Attempt | None] = (None, None)
         self._card_since = 0
         self._card_width = 0
-        self._read: set[tuple[str, str, int]] = set()
+        self._read: set[tuple[str, str, int, bool]] = set()
         self._fetched: set[tuple[str, str, int]] = set()
         self._wanted = ""
 
@@ -172,6 +172,8 @@ class ApprovalsScreen(Frame):
             return "your decision is under way"
         if not approve:
             return ""
+        if approval.effect is not None and not approval.effect.whole:
+            return "what it did is not all here yet: wait for its rows"
         if approval.cut:
             known = f"{len(approval.statement):,} of {approval.length:,} characters"
             return f"the whole statement is not here ({known}): it cannot be approved from the console"
@@ -232,10 +234,11 @@ class ApprovalsScreen(Frame):
         around = self._around(approval, attempt)
         self._card = paint_card(approval, around, width, self.glyphs, with_context=not self.wide)
         self.card.show(Lines([(Span(" "), *line) for line in self._card.lines]))
-        fresh = before is None or (before.id, before.hash, before.statement) != (
+        fresh = before is None or (before.id, before.hash, before.statement, before.effect) != (
             approval.id,
             approval.hash,
             approval.statement,
+            approval.effect,
         )
         if fresh or width != self._card_width:
             self._card_width = width
@@ -277,8 +280,8 @@ class ApprovalsScreen(Frame):
             self._read.add(self._reading_key(approval))
 
     @staticmethod
-    def _reading_key(approval: Approval) -> tuple[str, str, int]:
-        return approval.id, approval.hash, len(approval.statement)
+    def _reading_key(approval: Approval) -> tuple[str, str, int, bool]:
+        return approval.id, approval.hash, len(approval.statement), approval.cut
 
     def _paint_title(self, width: int) -> Line:
         approval = self.current()

@@ -68,6 +68,55 @@ def test_what_the_gateway_found_out_is_told(changes: dict[str, object], words: l
         assert word in shown
 
 
+EFFECT = {
+    "rows": 2,
+    "relations": [
+        {"relation": "public.orders", "inserted": 0, "updated": 2, "deleted": 0},
+        {"relation": "public.log", "inserted": 2, "updated": 0, "deleted": 0},
+    ],
+    "more": 0,
+    "sample": {
+        "relation": "public.orders",
+        "columns": ["id", "email", "state", "a_name_that_is_longer_than_its_column"],
+        "masked": ["email"],
+        "rows": [{"before": ["1", "***", "open", None], "after": ["1", "***", "sent", "x"]}],
+    },
+    "no_sample": "",
+    "lasting": [],
+}
+
+
+@pytest.mark.parametrize("width", [79, 120])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ["public.orders: 2 updated", "public.log: 2 inserted", "open → sent", "NULL → x", "id 1, email ***",
+              "4 rows changed in 2 relations, not committed", "IT HAS RUN", "It is rolled back at",
+              "What it did stays"]),
+        ({"sample": None, "no_sample": "the table has no key"}, ["No sample: the table has no key."]),
+        ({"sample": None}, ["its rows are asked for"]),
+        ({"relations": None}, ["track_counts is off", "2 rows reported, the target does not count them"]),
+        ({"relations": [], "rows": 0}, ["No row was changed.", "reported 0 rows"]),
+        ({"sample": {**EFFECT["sample"], "rows": [{"before": ["1", "***", "open", None], "after": None}]}},
+         ["deleted row 1 of 1", "NULL"]),
+        ({"sample": {"columns": "x", "rows": [1, {"before": 3}]}, "rows": "many"}, ["row 1 of 1"]),
+    ],
+)  # fmt: skip
+def test_what_ran_already_is_shown_by_what_it_did(changes: dict[str, object], words: list[str], width: int) -> None:
+    request = approval(effect={**EFFECT, **changes})
+    card = paint_card(request, AROUND, width, RICH)
+    assert all(width_of(line) <= width for line in card.lines)
+    shown = " ".join(text(card.lines).split())
+    for word in words:
+        assert word in shown
+    assert request.cut is (changes == {"sample": None})
+    assert shown.index("WHAT IT DID") < shown.index("STATEMENT")
+
+
+def test_a_card_without_an_effect_says_nothing_of_one() -> None:
+    assert "WHAT IT DID" not in text(paint_card(approval(), AROUND, 79, RICH).lines)
+
+
 def test_the_facts_are_there_before_anything_scrolls() -> None:
     first = text(paint_card(approval(), AROUND, 79, RICH).lines[:8])
     for word in ("HELD", "report-bot", "orders", "standard/delete", "STATEMENT"):

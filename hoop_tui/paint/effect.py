@@ -1,0 +1,95 @@
+"""What a held operation did already: rows in each relation, and some of them before and after. Pure.
+
+Nothing is cut: values come cut by the gateway, which says so by an ellipsis of its own, and wrap here. A change reads
+`before → after`; what a row has unchanged stands on one line behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hoop_tui.glyphs import Glyphs
+from hoop_tui.lines import BLANK, Line, Span, wrap
+from hoop_tui.state import Effect, Sampled
+
+NAME = 16
+"""Cells of a name's column."""
+
+
+def paint_effect(effect: Effect, width: int, glyphs: Glyphs) -> list[Line]:
+    """Paint the effect below its heading."""
+    rows = "row" if effect.rows == 1 else "rows"
+    lines = wrap(f"It has run and reported {effect.rows:,} {rows}. Nothing of it counts yet.", width - 1, "wait")
+    lines += _counts(effect, width)
+    if not effect.whole:
+        return [*lines, (Span("its rows are asked for", "faint"),)]
+    if not effect.sample:
+        why = effect.no_sample or "no row was read"
+        return [*lines, *wrap(f"No sample: {why}.", width - 1, "dim")]
+    for number, row in enumerate(effect.sample, 1):
+        lines += [BLANK, (Span(f"{_done(row)} row {number} of {len(effect.sample)} shown", "strong"),)]
+        lines += _row(effect.columns, row, width, glyphs)
+    return lines
+
+
+def counted(effect: Effect) -> str:
+    """Say on one line how many rows were really changed."""
+    if effect.relations is None:
+        return f"{effect.rows:,} rows reported, the target does not count them"
+    changed = sum(inserted + updated + deleted for _, inserted, updated, deleted in effect.relations)
+    more = f" and {effect.more:,} more" if effect.more else ""
+    return f"{changed:,} rows changed in {len(effect.relations)} relations{more}, not committed"
+
+
+def _counts(effect: Effect, width: int) -> list[Line]:
+    if effect.relations is None:
+        return wrap(
+            "The target does not count rows (track_counts is off): how many changed is not known.", width - 1, "bad"
+        )
+    if not effect.relations:
+        return [(Span("No row was changed.", "dim"),)]
+    lines: list[Line] = []
+    for name, inserted, updated, deleted in effect.relations:
+        words = ((inserted, "inserted"), (updated, "updated"), (deleted, "deleted"))
+        told = ", ".join(f"{number:,} {word}" for number, word in words if number)
+        lines += wrap(f"  {name}: {told}", width - 1, "text")
+    if effect.more:
+        lines.append((Span(f"  and {effect.more:,} more relations", "bad"),))
+    return lines
+
+
+def _done(row: Sampled) -> str:
+    if row.before is None:
+        return "inserted"
+    return "deleted" if row.after is None else "updated"
+
+
+def _row(columns: tuple[str, ...], row: Sampled, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    same: list[str] = []
+    for place, name in enumerate(columns):
+        before, after = _value(row.before, place), _value(row.after, place)
+        if row.before is not None and row.after is not None:
+            if before == after:
+                same.append(f"{name} {before}")
+            else:
+                yield from _field(name, f"{before} {glyphs.arrow} {after}", width, "wait")
+        else:
+            yield from _field(name, after if row.before is None else before, width, "sql")
+    if same:
+        yield from _field("unchanged", ", ".join(same), width, "dim")
+
+
+def _field(name: str, value: str, width: int, role: str) -> Iterator[Line]:
+    """A name and its value; a long name has a line of its own."""
+    label = name if len(name) < NAME else ""
+    if not label:
+        yield from wrap(f"  {name}", width - 1, "label")
+    for place, (piece,) in enumerate(wrap(value, max(8, width - NAME - 3), role)):
+        yield (Span(f"  {label if place == 0 else '':<{NAME}}", "label"), piece)
+
+
+def _value(row: tuple[str | None, ...] | None, place: int) -> str:
+    if row is None or place >= len(row):
+        return "-"
+    value = row[place]
+    return "NULL" if value is None else value
