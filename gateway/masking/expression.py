@@ -166,6 +166,7 @@ def _existence(node: Node, scope: Scope, tracer: Tracer) -> Flow:
             around = {name: select[name] for name in ("withClause",) if name in select}
             stack += [("SelectStmt", {**around, **child(select, side)[1]}) for side in ("larg", "rarg")]
             continue
+        stack += _nested(select)
         conditions = [select[name] for name in ("whereClause", "havingClause") if name in select]
         conditions += _joins(select.get("fromClause"))
         if conditions:
@@ -174,6 +175,21 @@ def _existence(node: Node, scope: Scope, tracer: Tracer) -> Flow:
                 probe.pop(part, None)
             flows += [column.flow for column in tracer.query("SelectStmt", probe, scope)]
     return join(flows)
+
+
+def _nested(select: Node) -> list[tuple[str, Node]]:
+    """Return the queries that a SELECT reads from, each within the table expressions around it."""
+    around = {name: select[name] for name in ("withClause",) if name in select}
+    expressions = items(child(select, "withClause")[1].get("ctes"))
+    found = [child(kind_of(expression)[1], "ctequery") for expression in expressions]
+    sources = list(items(select.get("fromClause")))
+    while sources:
+        kind, node = kind_of(sources.pop())
+        if kind == "JoinExpr":
+            sources += [node.get("larg"), node.get("rarg")]
+        elif kind == "RangeSubselect":
+            found.append(child(node, "subquery"))
+    return [(kind, {**around, **query}) for kind, query in found if kind == "SelectStmt"]
 
 
 def _joins(clause: object) -> list[object]:

@@ -76,3 +76,5 @@ class Output:
     name: str
     flow: Flow = CLEAN
     many: bool = False
+    rows: Flow = CLEAN
+    """What decides on the number of rows that it has."""

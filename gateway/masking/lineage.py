@@ -7,12 +7,13 @@ so masked; what it cannot count is open. Views were traced when the catalog was 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gateway.masking.assigned import assigned
 from gateway.masking.expression import expression, row_star, star
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 from gateway.masking.naming import output_name
+from gateway.masking.related import Related, computed, conditions, counts, generates, telling
 from gateway.masking.scope import (
     Columns,
     Scope,
@@ -55,7 +56,7 @@ class TooWideError(Exception):
 def outputs(kind: str, fields: Node, catalog: Catalog) -> Columns | None:
     """Return the result columns of a query or data-changing statement; None where they cannot be told at all."""
     try:
-        return Lineage(catalog).query(kind, fields, Scope())
+        return Lineage(catalog, fields).query(kind, fields, Scope())
     except (RecursionError, TooWideError):
         return None
 
@@ -65,7 +66,11 @@ class Lineage:
     """Traces the columns of one statement in a catalog; `steps` counts the work, which nesting could multiply."""
 
     catalog: Catalog
+    root: Node
     steps: int = 0
+    _related: list[Related] = field(default_factory=list)
+    """What the query that is being traced compares with marked columns, in it and in what is nested in it."""
+    _makes_rows: bool | None = None
 
     def spend(self, steps: int = 1) -> None:
         """Count steps of work; raise TooWideError where there were too many."""
@@ -101,13 +106,47 @@ class Lineage:
         self.spend(_STEPS_OF_QUERY)
         if "valuesLists" in fields:
             return self._values(fields, scope)
-        inner = Scope(self._from(fields.get("fromClause"), scope), scope, scope.expressions)
-        columns = self._targets(fields.get("targetList"), inner)
+        inner, columns, rows = self._settled(fields, scope)
         windows = [self._flow(item, inner) for item in items(fields.get("windowClause"))]
         if any(not flow.clean for flow in windows):
             # a function may name its window; what orders the window then flows into it
             columns = tuple(replace(column, flow=join((column.flow, *windows))) for column in columns)
-        return columns
+        cut = computed(fields, inner, self)
+        if not cut.clean:
+            columns = tuple(replace(column, flow=join((column.flow, cut)).derived()) for column in columns)
+        rows = join((rows, cut))
+        return columns if rows.clean else tuple(replace(column, rows=rows) for column in columns)
+
+    def _settled(self, fields: Node, scope: Scope) -> tuple[Scope, Columns, Flow]:
+        """Return a SELECT's scope, its columns, and what decides on the number of its rows.
+
+        Its conditions may say that a clean column equals a marked one; what is known of it then may say so of others.
+        """
+        around, self._related = self._related, []
+        sources = self._from(fields.get("fromClause"), scope)
+        beside = self._related
+        rows = join(column.rows for source in sources for column in source.columns)
+        for _ in range(_MOST_ROUNDS):
+            self._related = list(beside)
+            inner = Scope(sources, scope, scope.expressions)
+            found = conditions(fields, inner, self, grouped=self.makes_rows)
+            self._related = [*self._related, *found]  # what is nested in them has put its own there
+            columns = self._targets(fields.get("targetList"), inner, rows)
+            own = [each for each in self._related if each.among(sources)]
+            told = tuple(telling(source, own) for source in sources) if own else sources
+            if told == sources:
+                break
+            sources = told
+            rows = join((rows, *(each.flow for each in own))) if self.makes_rows else rows
+        self._related = around + [each for each in self._related if not each.surely(sources)]
+        return inner, columns, rows
+
+    @property
+    def makes_rows(self) -> bool:
+        """Whether the statement makes rows up, so that the number of those that are left tells a value."""
+        if self._makes_rows is None:
+            self._makes_rows = generates(self.root)
+        return self._makes_rows
 
     def _values(self, fields: Node, scope: Scope) -> Columns:
         rows = [items(kind_of(row)[1].get("items")) for row in items(fields.get("valuesLists"))]
@@ -117,7 +156,7 @@ class Lineage:
         flows = [join(self._flow(row[place], scope) for row in rows) for place in range(width)]
         return tuple(Output(f"column{place + 1}", flow) for place, flow in enumerate(flows))
 
-    def _targets(self, targets: object, scope: Scope) -> Columns:
+    def _targets(self, targets: object, scope: Scope, rows: Flow = CLEAN) -> Columns:
         found: list[Output] = []
         for item in items(targets):
             _, target = kind_of(item)
@@ -128,7 +167,10 @@ class Lineage:
             if expanded is not None:
                 found.extend(expanded)
             else:
-                found.append(Output(output_name(target), self._flow(target.get("val"), scope)))
+                flow = self._flow(target.get("val"), scope)
+                if not rows.clean and counts(target.get("val")):
+                    flow = join((flow, rows)).derived()
+                found.append(Output(output_name(target), flow))
             if len(found) > _MOST_COLUMNS:
                 raise TooWideError
         return tuple(found)
@@ -289,16 +331,17 @@ class Lineage:
 
     def _function(self, node: object, defined: object, alias: str, beside: Scope, *, alone: bool) -> Columns:
         flow = self._flow(node, beside).derived()
+        rows = flow if flow.sources else CLEAN
         names = [str(kind_of(column)[1].get("colname", "")) for column in items(defined)]
         if names:
-            return tuple(Output(name, flow) for name in names)
+            return tuple(Output(name, flow, rows=rows) for name in names)
         kind, call = kind_of(node)
         called = strings(call.get("funcname"))[-1:] if kind == "FuncCall" else ()
         if called and called[0] in SCALAR:
             count = len(items(call.get("args"))) if called[0] == "unnest" else 1
             label = alias if alone and alias and count == 1 else called[0]
-            return tuple(Output(label, flow) for _ in range(max(count, 1)))
-        return (Output("", flow, many=True),)
+            return tuple(Output(label, flow, rows=rows) for _ in range(max(count, 1)))
+        return (Output("", flow, many=True, rows=rows),)
 
     # --- RETURNING
 

@@ -108,8 +108,8 @@ def renamed(columns: Columns, names: Sequence[str]) -> Columns:
     if not names:
         return columns
     if any(column.many for column in columns):
-        flow = join(column.flow for column in columns)
-        return (*(Output(name, flow) for name in names), Output("", flow, many=True))
+        flow, rows = join(column.flow for column in columns), join(column.rows for column in columns)
+        return (*(Output(name, flow, rows=rows) for name in names), Output("", flow, many=True, rows=rows))
     head = tuple(replace(column, name=name) for column, name in zip(columns, names, strict=False))
     return head + columns[len(head) :]
 
@@ -126,8 +126,8 @@ def merged(left: Source, right: Source, using: Sequence[str], alias: str, *, ful
     for name in using:
         flows = [c.flow for side in (left, right) for c in side.columns if c.name == name]
         flows += [flow for side in (left, right) for flow in unnamed(side.columns)]
-        flow = join(flows)
-        both.append(Output(name, flow.derived() if full else flow))
+        flow, rows = join(flows), join(c.rows for side in (left, right) for c in side.columns if c.name == name)
+        both.append(Output(name, flow.derived() if full else flow, rows=rows))
     rest = [column for side in (left, right) for column in side.columns if column.name not in using or column.many]
     tables = both_tables(left, right)
     if alias:
@@ -157,9 +157,12 @@ def united(branches: Sequence[Columns]) -> Columns:
     if len(branches) == 1:
         return first
     if any(len(columns) != len(first) or any(c.many for c in columns) for columns in branches):
-        return (Output("", join(column.flow for columns in branches for column in columns), many=True),)
+        everything = [column for columns in branches for column in columns]
+        return (Output("", join(c.flow for c in everything), many=True, rows=join(c.rows for c in everything)),)
+    rows = join(column.rows for columns in branches for column in columns)
     return tuple(
-        Output(column.name, join(columns[place].flow for columns in branches)) for place, column in enumerate(first)
+        Output(column.name, join(columns[place].flow for columns in branches), rows=rows)
+        for place, column in enumerate(first)
     )
 
 

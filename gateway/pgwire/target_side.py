@@ -475,7 +475,7 @@ class TargetSide:
         reader = BodyReader(body)
         name, value = reader.cstring().decode("utf-8", "replace"), reader.cstring().decode("utf-8", "replace")
         pinned = self._x.pinned.get(name)
-        if pinned is not None and pinned.lower() != value.lower():
+        if pinned is not None and value.lower() != pinned.lower() and not (name == "search_path" and value in _NOWHERE):
             raise TargetFault(f"the pinned setting {name} was changed")
         head = self._x.flight.head
         statement = head.operation.statement if head is not None and head.operation is not None else None
@@ -495,6 +495,10 @@ class TargetSide:
             self._copy_out.ends(operation)
         operation.collector.sent(raw)
         self._x.to_client(raw)
+
+
+_NOWHERE = frozenset({"", '""'})
+"""The empty search_path, which sessions may set beside the pinned one; PostgreSQL reports it from 18 on."""
 
 
 def _collector_of(entry: Expected) -> Collector | None:

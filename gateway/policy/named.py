@@ -34,10 +34,15 @@ def full_name(names: tuple[str, ...], catalog: Catalog) -> str:
     return f"{relation.schema}.{relation.name}" if relation is not None else ".".join(names)
 
 
+def is_temporary(fields: Node) -> bool:
+    """Say whether a relation that is made lies in the session's own schema, which is searched first."""
+    return fields.get("relpersistence") == "t" or fields.get("schemaname") == "pg_temp"
+
+
 def created_name(fields: Node, catalog: Catalog) -> str:
     """Return the full name of a relation that is made: without schema it goes to the first of the search path."""
     schema, name = fields.get("schemaname"), str(fields.get("relname", ""))
-    if fields.get("relpersistence") == "t":
+    if is_temporary(fields):
         schema = "pg_temp"
     return f"{schema or next(iter(catalog.search_path), '')}.{name}"
 

@@ -23,10 +23,11 @@ from gateway.policy.catalog import Catalog
 from gateway.policy.ddl import acts_of
 from gateway.policy.lexing import Lexed
 from gateway.policy.literals import Literals, all_of, beside_marks, connecting, is_secret, together
-from gateway.policy.named import relations_of
+from gateway.policy.named import is_temporary, relations_of
 from gateway.policy.parse import NotUnderstoodError, RawStatement, Tree
 from gateway.policy.set_off import set_off
 from gateway.policy.statement import (
+    ANY,
     SessionState,
     StateEffect,
     StatementFacts,
@@ -39,6 +40,8 @@ from gateway.policy.tree import Node, below, child, items, kind_of, strings
 _DEFINING = frozenset({"create", "alter", "create-as", "drop", "drop-database"})
 _SHAPING = frozenset({"CreateStmt", "AlterTableStmt", "RenameStmt", "AlterObjectSchemaStmt"})
 """Definitions that may make or fill columns without reading any relation."""
+_ALTERING = frozenset({"create", "alter", "maintenance"})
+"""Definitions that look at rows: their errors may print one."""
 _OPAQUE = frozenset({"call", "do", "create-function", "create-trigger", "create-rule", "load", "rewrite-rule"})
 """Acts that run code which is not in the statement."""
 
@@ -101,7 +104,7 @@ class Reader:
             calls=tuple(sorted(found.functions | found.calls)),
             columns=self._watched(),
             marks_in_reach=tuple(sorted(reach)),
-            touches_marks=bool(reach) or unsure,
+            touches_marks=bool(reach) or unsure or (marked and self._defines_marks()),
             predicate_touch=tuple(sorted(touched)),
             outputs=self.columns,
             depends_on_state=self.depends_on_state,
@@ -170,8 +173,9 @@ class Reader:
         if not place.within:
             self.operation = found[0][0]
         relation = fields.get("relation")
-        if isinstance(relation, dict) and relation.get("relpersistence") == "t" and kind == "CreateStmt":
-            self.survey.temporary(str(relation.get("relname", "")), place)
+        made = relation if kind == "CreateStmt" else fields.get("sequence") if kind == "CreateSeqStmt" else None
+        if isinstance(made, dict) and is_temporary(made):
+            self.survey.temporary(str(made.get("relname", "")), place)
         if kind == "CreateSchemaStmt":
             for inner in items(fields.get("schemaElts")):
                 self.statement(*kind_of(inner), place.inside("create schema"))
@@ -278,6 +282,21 @@ class Reader:
             called = self.survey.functions | self.survey.calls
             found |= {name for name in called if name.rpartition(".")[2] in PRINTING}
         return frozenset(found)
+
+    def _defines_marks(self) -> bool:
+        """Say whether a definition may meet rows with marked values: what fails there prints them.
+
+        It may be of a relation that it does not name: a domain's new check and VACUUM look at every table.
+        """
+        for act in self.survey.acts:
+            if act.what not in _ALTERING:
+                continue
+            named = [relation for name in act.relations for relation in self.catalog.find(name)]
+            if act.what != "create" and (not named or ANY in act.relations):
+                return True
+            if any(relation.kind == "c" or self.catalog.reach.get(relation.oid) for relation in named):
+                return True
+        return False
 
     def leaks(self) -> str:
         """Name the marked columns that the result would hand out; empty where there are none."""

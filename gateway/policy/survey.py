@@ -13,7 +13,7 @@ from types import MappingProxyType
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.functions import Call, classify, field_call, operator_call, type_call
 from gateway.policy.known_forms import compares_access_method, is_parameter, is_settings_list
-from gateway.policy.named import created_name
+from gateway.policy.named import created_name, is_temporary
 from gateway.policy.parse import NotUnderstoodError
 from gateway.policy.restricts import Target, most_rows, restricts
 from gateway.policy.statement import Act
@@ -220,7 +220,7 @@ class Survey:
         name = ".".join(part for part in (schema, str(relation.get("relname", ""))) if part)
         self.written.setdefault(name, None)
         self.act("create-as", name, place, relations=(created_name(relation, self.catalog),))
-        if relation.get("relpersistence") == "t" or schema == "pg_temp":
+        if is_temporary(relation):
             self.temporary(str(relation.get("relname", "")), place)
 
     def temporary(self, name: str, place: Place) -> None:

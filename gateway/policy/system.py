@@ -59,10 +59,16 @@ ALWAYS_PRIVATE: Mapping[str, frozenset[str]] = MappingProxyType(
 
 STATISTICS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "pg_stats": words("most_common_vals histogram_bounds most_common_elems range_bounds_histogram"),
+        "pg_stats": words(
+            "most_common_vals histogram_bounds most_common_elems elem_count_histogram range_length_histogram "
+            "range_bounds_histogram"
+        ),
         "pg_statistic": words("stavalues1 stavalues2 stavalues3 stavalues4 stavalues5"),
         "pg_stats_ext": words("most_common_vals"),
-        "pg_stats_ext_exprs": words("most_common_vals histogram_bounds most_common_elems range_bounds_histogram"),
+        "pg_stats_ext_exprs": words(
+            "most_common_vals histogram_bounds most_common_elems elem_count_histogram range_length_histogram "
+            "range_bounds_histogram"
+        ),
         "pg_statistic_ext_data": words("stxdmcv stxdexpr"),
     }
 )

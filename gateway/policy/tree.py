@@ -117,6 +117,7 @@ _BARE_KINDS: Mapping[str, str] = MappingProxyType(
         "returning": "JsonReturning",
         "constructor": "JsonAggConstructor",
         "value": "JsonValueExpr",
+        "val": "JsonValueExpr",
         "expr": "JsonValueExpr",
         "partbound": "PartitionBoundSpec",
         "bound": "PartitionBoundSpec",

@@ -15,7 +15,7 @@ from gateway.masking.written import CopyInto, receivers
 from gateway.pgwire.backend import ColumnDescription
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.copies import inner_query, layout_of
-from gateway.policy.named import created_name
+from gateway.policy.named import created_name, is_temporary
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
 from gateway.policy.statement import Declared, Prepared
 from gateway.policy.survey import QUERIES, Place
@@ -202,7 +202,7 @@ def view(reader: Reader, fields: Node, place: Place) -> None:
     view = fields.get("view", {})
     name = ".".join(p for p in (view.get("schemaname"), view.get("relname")) if p)
     reader.survey.act("create", name, place, relations=(created_name(view, reader.catalog),))
-    if view.get("relpersistence") == "t":
+    if is_temporary(view):
         reader.survey.temporary(str(view.get("relname", "")), place)
     reader.statement(*child(fields, "query"), place.inside("view"))
     reader.opaque_output = True

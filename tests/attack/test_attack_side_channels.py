@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from driving import CountingEntropy, Drive, allow, error_of
 
-from gateway.pgwire.actions import Limits, SendToClient, Source
+from gateway.pgwire.actions import Close, Limits, SendToClient, Source
 from gateway.pgwire.backend import ready_for_query, report
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import query
@@ -25,6 +25,15 @@ def test_no_notification_tells_what_a_trigger_put_into_it(marked: bool, payload:
         return message(b"A", b"\0\0\0\7" + cstring(b"channel") + cstring(what))
 
     assert session.feed(Source.TARGET, said(payload)) == [SendToClient(said(seen))]
+
+
+@pytest.mark.parametrize(
+    ("value", "open_"), [("public", True), ("", True), ('""', True), ("crm", False), ('"", crm', False)]
+)
+def test_a_reported_search_path_is_the_pinned_one_or_empty(value: str, open_: bool) -> None:
+    session = Session(Limits(), CountingEntropy(), lambda: 0, {"search_path": "public"})
+    found = session.feed(Source.TARGET, message(b"S", cstring(b"search_path") + cstring(value.encode())))
+    assert any(isinstance(action, Close) for action in found) is not open_
 
 
 @pytest.mark.parametrize(("context", "position"), [('invalid type name "a@b"', None), (None, "2")])

@@ -146,3 +146,26 @@ def test_whatever_may_reach_marks_is_said_to_touch_them() -> None:
     for sql in ("SELECT id FROM orders", "SELECT 1", "BEGIN", "SELECT net_price(1)"):
         assert not understand(sql).touches_marks, sql
     assert flows("SELECT id FROM orders") == "clean"
+
+
+@pytest.mark.parametrize("sql", [
+    "ALTER TABLE users ADD CHECK (email::int > 0)",
+    "ALTER TABLE users ALTER COLUMN email TYPE int USING email::int",
+    "CREATE UNIQUE INDEX ON users (email)",
+    "ALTER TABLE orders ADD FOREIGN KEY (note) REFERENCES users (email)",
+    "ALTER DOMAIN d ADD CHECK (VALUE::int > 0)",
+    "ALTER TYPE t ALTER ATTRIBUTE a TYPE int CASCADE",
+    "REINDEX SCHEMA public",
+    "VACUUM",
+    "REFRESH MATERIALIZED VIEW snapshot",
+])  # fmt: skip
+def test_what_fails_in_a_definition_may_print_a_row(sql: str) -> None:
+    assert understand(sql).touches_marks
+
+
+@pytest.mark.parametrize("sql", [
+    "ALTER TABLE orders ADD COLUMN x int", "CREATE INDEX ON orders (id)", "CREATE TABLE t (id int)", "CREATE SCHEMA s",
+    "CREATE TYPE e AS ENUM ('a')", "VACUUM orders", "DROP TABLE orders",
+])  # fmt: skip
+def test_definitions_away_from_marks_fail_in_postgresql_s_own_words(sql: str) -> None:
+    assert not understand(sql).touches_marks
