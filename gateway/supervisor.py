@@ -185,7 +185,7 @@ class Supervisor:
 
     def _control_resumed(self) -> None:
         with contextlib.suppress(EvidenceFault):  # it broke again at once: there will be another time
-            self._approvals.resume(self._logs.left.pending)
+            self._approvals.resume(self._logs.left)
         self._resumed.set()
 
     def _worker_resumed(self) -> None:

@@ -1,13 +1,15 @@
 """What a former process of this gateway left behind for its people, read from its control log at start.
 
 Promises every request that was asked and never decided, oldest first, so that the new process can refuse it and say
-so: nobody who waited for it is there any more. And every grant that was in force, so that its end is recorded, and the
-last times that somebody broke the glass, so that they stay in sight. Reads the journal from its last segment on, which
-names what there was at its end, without the text; never writes.
+so: nobody who waited for it is there any more. And every approval whose end is not recorded, and whether a worker had
+released what was approved, which may then have run. And every grant that was in force, so that its end is recorded, and
+the last times that somebody broke the glass, so that they stay in sight. Reads the journal from its last segment on,
+which names what there was at its end, without the text; never writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +42,21 @@ class LeftGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftApproved:
+    """An approval whose end nobody recorded. `released`: what was approved went to its target, and may have run."""
+
+    request: HoldRequest
+    released: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOver:
-    """What was pending, what was granted, and when somebody broke the glass last; each the oldest first."""
+    """What was pending, approved and granted, and when somebody broke the glass last; each the oldest first."""
 
     pending: tuple[HoldRequest, ...] = ()
     grants: tuple[LeftGrant, ...] = ()
     broken_glass: tuple[BrokenGlass, ...] = ()
+    approved: tuple[LeftApproved, ...] = ()
 
 
 def left_over(directory: Path, storage: Storage) -> LeftOver:
@@ -62,6 +73,8 @@ def left_over(directory: Path, storage: Storage) -> LeftOver:
         for _, raw in lines(storage, journal / journal_name(number)):
             if b'"kind":"decision"' in raw or b'"kind":"grant"' in raw:
                 _follow(kept, payloads, raw)
+    approved = [_request(one, {}) for (what, _), one in kept.items() if what == "approved"]
+    released = _released(directory.parent, storage) if approved else set()
     return LeftOver(
         tuple(_request(one, payloads.get(name, {})) for (what, name), one in kept.items() if what == "decision"),
         tuple(
@@ -70,7 +83,23 @@ def left_over(directory: Path, storage: Storage) -> LeftOver:
             if what == "grant"
         ),
         tuple(_broken(one) for (what, _), one in kept.items() if what == "break_glass"),
+        tuple(LeftApproved(one, one.approval in released) for one in approved),
     )
+
+
+def _released(logs: Path, storage: Storage) -> set[str]:
+    """Return the approvals that a release of any log quotes, as far as their journal files are there."""
+    found = set[str]()
+    for place in storage.names(logs):
+        journal = logs / place / "journal"
+        if not journal.is_dir():
+            continue
+        for number in journal_numbers(storage.names(journal)):
+            for _, raw in lines(storage, journal / journal_name(number)):
+                if b'"kind":"release"' in raw:
+                    with contextlib.suppress(Malformed):  # as in `_follow`
+                        found.add(_word(parse_loosely(parse_line(raw).entry), "approval"))
+    return found
 
 
 def _follow(kept: dict[tuple[str, str], dict[str, Json]], payloads: dict[str, Mapping[str, Json]], raw: bytes) -> None:

@@ -17,8 +17,10 @@ from typing import TypeAlias
 import trio
 
 from gateway.approval.card import card
+from gateway.approval.events import Ran
 from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
 from gateway.approval.people import Receipt, missing
+from gateway.approval.restart import LeftApproved, LeftOver
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import Log
@@ -33,6 +35,7 @@ from gateway.model import (
     HoldRequest,
     Json,
     Micros,
+    Outcome,
     Quote,
     format_time,
 )
@@ -116,13 +119,36 @@ class Settling:
             self.ledger = replace(self.ledger, approvals={**self.ledger.approvals, request.approval: approval})
             self._enqueue([Changed(HoldState.PENDING, approval)])
 
-    def resume(self, left: Iterable[HoldRequest], why: str) -> None:
-        """Go on after the log was opened anew: what was open is refused, with `left` as the log tells it."""
+    def end(self, left: Iterable[LeftApproved], why: str) -> None:
+        """Enter approvals whose end is not recorded: what was released may have run, anything else is cancelled."""
+        for each in left:
+            request = each.request
+            ran = Ran(request.operation_hash, Outcome.LOST.value, None, None) if each.released else None
+            state = HoldState.CANCELLED if ran is None else HoldState.EXECUTED
+            approval = Approval(
+                request, state, request.expires, waiting=False, decided=self._clock.now(), reason=why, ran=ran
+            )
+            self.ledger = replace(self.ledger, approvals={**self.ledger.approvals, request.approval: approval})
+            self._enqueue([Changed(HoldState.APPROVED, approval)])
+
+    def resume(self, left: LeftOver, why: str) -> None:
+        """Go on after the log was opened anew: what was open is refused, with `left` as the log tells it.
+
+        What a session is about to run, or runs, stays that session's to end.
+        """
         self._opening += 1
         self._last_fault, self.broken = self.broken or self._last_fault, None
-        self.ledger = Ledger(terms=self.ledger.terms)
-        self.settled, self.quotes, self._queue = {}, {}, []
-        self.refuse(left, why)
+        known = {one.request.approval for one in left.approved}
+        in_use = {
+            name: one
+            for name, one in self.ledger.approvals.items()
+            if name in known and one.state is HoldState.APPROVED and one.used
+        }
+        self.ledger = Ledger(in_use, self.ledger.terms)
+        self.settled, self._queue = dict(in_use), []
+        self.quotes = {name: quote for name, quote in self.quotes.items() if name in in_use}
+        self.refuse(left.pending, why)
+        self.end([one for one in left.approved if one.request.approval not in in_use], why)
         self._wake()
 
     def moving(self, approval: ApprovalId | None = None) -> bool:

@@ -8,7 +8,7 @@ decide; the ledger does. `run` must be running.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -318,12 +318,13 @@ class Approvals:
         return exact
 
     async def end_left_over(self, left: LeftOver) -> None:
-        """Refuse what a former process left pending, and record the end of what it had granted.
+        """Refuse what a former process left pending, and record the end of what it had approved or granted.
 
         Returns once that is on disk. Raises EvidenceFault.
         """
         self._settling.broken_glass.extend(left.broken_glass)
         self._settling.refuse(left.pending, "the gateway restarted while this waited")
+        self._settling.end(left.approved, "the gateway ended before the end of this was recorded")
         await self._granting.end_left_over(left.grants)
         await self._settling.until(lambda: not self._settling.moving())
 
@@ -331,8 +332,8 @@ class Approvals:
         """Return each breaking of the glass of the last day, the latest first, as the control socket shows it."""
         return shown_broken(self._settling.broken_glass, self._clock.now())
 
-    def resume(self, left: Iterable[HoldRequest]) -> None:
-        """Go on after the control log broke and was opened anew, which has `left` pending: nobody waits for that."""
+    def resume(self, left: LeftOver) -> None:
+        """Go on after the control log broke and was opened anew, where `left` is open: nobody waits for that."""
         self._settling.resume(left, "the evidence could not be written while this waited")
 
     async def close(self, why: str = "the gateway is stopping") -> None:

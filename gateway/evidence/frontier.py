@@ -159,7 +159,9 @@ def check_signed(storage: Storage, directory: Path, tree: TreeState) -> None:
 def place_of(entry: Mapping[str, Json]) -> tuple[str, str]:
     """Return where a kept entry stands: what it is, and the approval's id."""
     what = "grant" if entry.get("kind") == "grant" else "decision"
-    if what == "decision" and entry.get("break_glass") is True:
+    if entry.get("unused") is True:
+        what = "approved"
+    elif what == "decision" and entry.get("break_glass") is True:
         what = "break_glass"
     return what, str(entry.get("approval"))
 
@@ -167,8 +169,9 @@ def place_of(entry: Mapping[str, Json]) -> tuple[str, str]:
 def follow(kept: dict[tuple[str, str], dict[str, Json]], entry: dict[str, Json]) -> None:
     """Keep in `kept` what a start has to know of, after `entry`.
 
-    These are the requests that nobody decided yet, the grants in force, and the last times that somebody broke the
-    glass; `place_of` says where each stands.
+    These are the requests that nobody decided yet, the approvals whose end is not known (as the entries that approved
+    them, marked `unused`), the grants in force, and the last times that somebody broke the glass; `place_of` says where
+    each stands.
     """
     kind, approval = entry.get("kind"), entry.get("approval")
     if kind not in {"decision", "grant"} or not isinstance(approval, str) or entry.get("part", 1) != 1:
@@ -181,6 +184,9 @@ def follow(kept: dict[tuple[str, str], dict[str, Json]], entry: dict[str, Json])
     if entry.get("decision") in UNDECIDED:
         return
     kept.pop(("decision", approval), None)
+    kept.pop(("approved", approval), None)
+    if entry.get("decision") == "approved":
+        kept["approved", approval] = {**entry, "unused": True}
     if entry.get("decision") == "requested" or entry.get("break_glass") is True:
         kept[place_of(entry)] = entry
     broken = [place for place in kept if place[0] == "break_glass"]
