@@ -1,8 +1,8 @@
 """Runs the archiver beside the gateway: at start, whenever a journal file was closed, and when one may be removed.
 
 Promises one archiver at a time, each in a process of its own at low priority, a record of each segment in the log that
-it is of, and one of what is let go before it goes. What goes wrong is said and tried again later: archiving never
-stops traffic.
+it is of, and one of what is let go before it goes. An erasure that was recorded and cut is carried out. What goes wrong
+is said and tried again later: archiving never stops traffic.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ async def keep_archiving(
 ) -> None:
     """Archive what is closed, and let go what `terms` give up, until cancelled."""
     seen: list[int] = []
-    last = pruned = -AGAIN
+    last = pruned = finished = -AGAIN
     while True:
+        if trio.current_time() - finished >= AGAIN:
+            await finish_erasures(evidence)
+            finished = trio.current_time()
         numbers = [log.journal.number for log in logs]
         if numbers != seen or (trio.current_time() - last >= AGAIN and _closed(evidence)):
             seen, last = numbers, trio.current_time()
@@ -50,6 +53,11 @@ async def keep_archiving(
             await prune_once(evidence, logs, terms, witnessed())
             pruned = trio.current_time()
         await trio.sleep(LOOK)
+
+
+def _cut(evidence: Path) -> bool:
+    """Say whether an erasure left something behind; see `gateway.evidence.erasure`, which needs DuckDB."""
+    return any(evidence.glob("logs/*/*/*.erased"))
 
 
 def _closed(evidence: Path) -> bool:
@@ -73,6 +81,18 @@ async def archive_once(evidence: Path, logs: Sequence[Log]) -> None:
                 await log.record(record.archive(**told))
     except EvidenceFault as fault:
         logger.error("archiving: %s", fault)  # noqa: TRY400  no traceback for a full disk
+
+
+async def finish_erasures(evidence: Path) -> None:
+    """Carry out what an `erasure` record says and a command that was cut did not do; most often there is nothing."""
+    if not _cut(evidence):
+        return
+    command = [sys.executable, "-P", "-m", "gateway.evidence.erasure", str(evidence)]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    for line in done.stdout.decode(errors="replace").splitlines():
+        logger.warning("erasing: finished what a command that was cut had recorded: %s", line)
+    if done.returncode != 0:
+        logger.warning("erasing: %s", done.stderr.decode(errors="replace").strip()[-1000:])
 
 
 async def prune_once(

@@ -71,24 +71,26 @@ def _erase(args: argparse.Namespace) -> int:
 
 
 def _shred(evidence: Path, session: str, ways: _Ways, storage: DiskStorage) -> tuple[list[str], list[Change]]:
-    from gateway.evidence.erasure import carried_out, shredded
+    from gateway.evidence.erasure import archiver_kept_out, carried_out, marked, shredded
 
-    records, changes = shredded(evidence, session)
-    ways.record(records, changes)
-    for change in changes:
-        carried_out(change, None, storage)
+    with archiver_kept_out(evidence, storage):
+        _finish(evidence, storage)
+        records, changes = shredded(evidence, session)
+        marked(changes, storage)
+        ways.record(records, changes)
+        for change in changes:
+            carried_out(change, None, storage)
     return records, changes
 
 
 def _empty(
     evidence: Path, args: argparse.Namespace, ways: _Ways, storage: DiskStorage
 ) -> tuple[list[str], list[Change]]:
-    from gateway.evidence.erasure import archiver_kept_out, carried_out, staged, unfinished
+    from gateway.evidence.erasure import archiver_kept_out, carried_out, staged
 
     with archiver_kept_out(evidence, storage):
-        for file in unfinished(evidence, storage):
-            print(visible(f"finished what an earlier run had recorded: {file}"))
-    place = _archived(evidence, args.record, ways)
+        _finish(evidence, storage)
+    place = _archived(evidence, args.record, ways, storage)
     with archiver_kept_out(evidence, storage):
         change = staged(place, storage)
         ways.record(place.names, [change])
@@ -96,17 +98,24 @@ def _empty(
     return place.names, [change]
 
 
-def _archived(evidence: Path, record: str, ways: _Ways) -> Place:
-    """Find the record, and have it archived first where it still stands in the journal."""
+def _finish(evidence: Path, storage: DiskStorage) -> None:
+    from gateway.evidence.erasure import unfinished
+
+    for file in unfinished(evidence, storage):
+        print(visible(f"finished what an earlier run had recorded: {file}"))
+
+
+def _archived(evidence: Path, record: str, ways: _Ways, storage: DiskStorage) -> Place:
+    """Find the record, and have it archived first, and that recorded, where it still stands in the journal alone."""
     from gateway.evidence.erasure import locate
 
     place = locate(evidence, record)
     for _ in range(_TRIES):
-        if place.segment is not None:
+        if place.is_recorded(storage):
             return place
         ways.archive(place.log)
         place = locate(evidence, record)
-    if place.segment is None:
+    if not place.is_recorded(storage):
         raise EvidenceFault("the record cannot be archived now; the gateway's log may say why")
     return place
 

@@ -89,15 +89,15 @@ def _archive_log(directory: Path, storage: Storage, clock: Clock) -> Iterator[Ar
         database.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET temp_directory = ''")
         for number in live[:-1]:
             _archive_file(database, directory, number, storage)
-    recorded = _recorded(directory, storage)
+    told = recorded(directory, storage)
     present = journal_numbers(storage.names(directory / "journal"))
     for number in present:
         if not entries_path(directory, number).exists():
             break
         segment = entries_path(directory, number).stem
-        if segment not in recorded:
+        if segment not in told:
             yield _told(directory, number, storage)
-        elif clock.now() - recorded[segment] >= KEPT:
+        elif clock.now() - told[segment] >= KEPT:
             storage.remove(journal_path(directory, number))
 
 
@@ -168,7 +168,7 @@ def _compare(
         raise EvidenceFault(f"{path}: the columns of its segment are not what its entries say")
 
 
-def _recorded(directory: Path, storage: Storage) -> dict[str, int]:
+def recorded(directory: Path, storage: Storage) -> dict[str, int]:
     """Return when each segment was recorded, from the journal files that are there: the record follows the segment."""
     found = {}
     for number in journal_numbers(storage.names(directory / "journal")):

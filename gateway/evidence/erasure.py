@@ -1,21 +1,26 @@
 """Erasing one session's originals or one record's payload, so that everything that stays still verifies.
 
 Promises that nothing is taken away before an `erasure` record says so, durably; that what is rewritten holds everything
-else, row by row; and that a run that was cut is finished by the next. Runs in a process of its own: DuckDB rewrites
-Parquet here. What copies and backups hold it cannot reach.
+else, row by row; and that a run that was cut is finished by the next, or by the gateway. Runs in a process of its own:
+DuckDB rewrites Parquet here. What copies and backups hold it cannot reach.
+
+`python -P -m gateway.evidence.erasure DIR` finishes what was cut, and prints the files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from gateway.errors import ClientFault, EvidenceFault
-from gateway.evidence.archiver import PAYLOADS, digest
+from gateway.evidence.archiver import PAYLOADS, digest, recorded
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.originals import keyring_path
@@ -23,9 +28,14 @@ from gateway.evidence.originals_check import SESSION
 from gateway.evidence.reader import opened
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in, payload_path
 from gateway.evidence.sources import journal_lines
-from gateway.evidence.storage import Storage
+from gateway.evidence.storage import DiskStorage, Storage
 from gateway.evidence.views import located, quoted
 from gateway.model import Json
+
+_MARK = ".erased"
+"""Ends the name of a payload file written anew, and of the empty mark beside a key, until all is carried out."""
+PATIENCE = 30.0
+"""Seconds that a command waits for the archiver to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,14 @@ class Place:
     seqs: tuple[int, ...]
     segment: int | None
 
+    def is_recorded(self, storage: Storage) -> bool:
+        """Say whether it is archived and an `archive` record says so: only then its journal file may go."""
+        if self.segment is None:
+            return False
+        if not journal_path(self.directory, self.segment).exists():
+            return True  # the archiver removes it after that record
+        return entries_path(self.directory, self.segment).stem in recorded(self.directory, storage)
+
     @property
     def names(self) -> list[str]:
         """Return its lines as the record of an erasure names them."""
@@ -72,6 +90,12 @@ def shredded(evidence: Path, session: str) -> tuple[list[str], list[Change]]:
     if not changes:
         raise ClientFault("the session has no sealed originals, or they were erased already", "22023")
     return [f"{SESSION}{session}"], changes
+
+
+def marked(changes: Iterable[Change], storage: Storage) -> None:
+    """Leave a mark beside each key that goes, so that a run that was cut after its record is found again."""
+    for change in changes:
+        storage.replace(_beside(change.path), b"")
 
 
 def locate(evidence: Path, record: str) -> Place:
@@ -126,7 +150,7 @@ def staged(place: Place, storage: Storage) -> Change:
     path = payload_path(place.directory, place.segment)
     if not path.is_file():
         raise ClientFault("its payload is gone already", "22023")
-    beside = path.with_name(f"{path.name}.erased")
+    beside = _beside(path)
     beside.unlink(missing_ok=True)
     gone = ", ".join(map(str, place.seqs))
     source, made = f"read_parquet({located(path)})", f"read_parquet({located(beside)})"
@@ -154,13 +178,21 @@ def carried_out(change: Change, place: Place | None, storage: Storage) -> None:
     """Do what was recorded: put the new file in place of the old, or remove it, and the journal file beside it."""
     if change.staged is None:
         storage.remove(change.path)
+        if _beside(change.path).exists():
+            storage.remove(_beside(change.path))
         return
-    change.staged.rename(change.path)
-    storage.sync_directory(change.path.parent)
     if place is not None and place.segment is not None:
         journal = journal_path(place.directory, place.segment)
         if journal.exists():
             storage.remove(journal)  # it holds the payload too, and would stay for a while
+    change.staged.rename(change.path)
+    storage.sync_directory(change.path.parent)
+
+
+def cut(evidence: Path) -> list[Path]:
+    """Return what runs that were cut left behind; it may be of one that is at work."""
+    patterns = (f"logs/*/payload/seg-*.parquet{_MARK}", f"logs/*/keyring/*.age{_MARK}")
+    return sorted(path for pattern in patterns for path in evidence.glob(pattern))
 
 
 def unfinished(evidence: Path, storage: Storage) -> Iterator[str]:
@@ -168,17 +200,16 @@ def unfinished(evidence: Path, storage: Storage) -> Iterator[str]:
 
     The caller holds the archiver's lock.
     """
-    left = sorted(evidence.glob("logs/*/payload/seg-*.parquet.erased"))
-    if not left:
-        return
-    told = _recorded(evidence)
+    left = cut(evidence)
+    told = _recorded(evidence) if left else set()
     for path in left:
-        target = path.with_name(path.name.removesuffix(".erased"))
-        if (_name(target), digest(target) if target.exists() else "", digest(path)) in told:
-            number = int(target.stem.removeprefix("seg-"))
-            change = Change(target, _name(target), "", digest(path), path)
-            carried_out(change, Place(target.parent.parent, "", (), number), storage)
-            yield change.file
+        target = path.with_name(path.name.removesuffix(_MARK))
+        key = target.suffix == ".age"
+        old, new = digest(target) if target.exists() else "", "" if key else digest(path)
+        if (_name(target), old, new) in told:
+            place = None if key else Place(target.parent.parent, "", (), int(target.stem.removeprefix("seg-")))
+            carried_out(Change(target, _name(target), old, new, None if key else path), place, storage)
+            yield _name(target)
         else:
             storage.remove(path)
 
@@ -196,16 +227,45 @@ def _recorded(evidence: Path) -> set[tuple[str, str, str]]:
 
 
 @contextmanager
-def archiver_kept_out(evidence: Path, storage: Storage) -> Iterator[None]:
-    """Hold the archiver's lock. Raises `EvidenceFault` where one is at work."""
-    try:
-        with storage.lock(evidence / "archive.lock"):
-            yield
-    except EvidenceFault as fault:
-        if "in use" in str(fault):
-            raise EvidenceFault("the evidence is being archived; try again in a moment") from None
-        raise
+def archiver_kept_out(evidence: Path, storage: Storage, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the archiver's lock. Raises `EvidenceFault` where one is at work for longer than `patience`."""
+    deadline = time.monotonic() + patience
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(storage.lock(evidence / "archive.lock"))
+                break
+            except EvidenceFault:
+                if time.monotonic() >= deadline:
+                    raise EvidenceFault("the evidence is being archived; try again in a moment") from None
+                time.sleep(0.1)
+        yield
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_MARK}")
 
 
 def _name(path: Path) -> str:
     return f"logs/{path.parent.parent.name}/{path.parent.name}/{path.name}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Finish what was cut in the evidence directory named by the one argument, at low priority."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -P -m gateway.evidence.erasure DIR\n")
+        return 2
+    os.nice(15)
+    evidence, storage = Path(arguments[0]), DiskStorage()
+    try:
+        with archiver_kept_out(evidence, storage, patience=0):
+            for file in unfinished(evidence, storage):
+                sys.stdout.write(f"{file}\n")
+    except (EvidenceFault, Malformed, duckdb.Error, OSError) as fault:
+        sys.stderr.write(f"{' '.join(str(fault).split())}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,6 +7,7 @@ are not in it. Reads the evidence only; the file gets its name once it is whole.
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from array import array
@@ -109,12 +110,23 @@ def export(evidence: Path, out: Path, wanted: Wanted, made: Made, live: bool, pr
         counts = _write(logs, beside, wanted, made, told)
         made_file = beside / "export.duckdb"
         made_file.chmod(0o600)
+        _sync(made_file)
         made_file.rename(out)
+        _sync(out.parent)
     except (duckdb.Error, OSError) as fault:
         raise EvidenceFault(f"{out} cannot be made: {str(fault).splitlines()[0]}") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return counts
+
+
+def _sync(path: Path) -> None:
+    """Return once the file, or the names in the directory, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 # --- what is taken -------------------------------------------------------------------------------------------------

@@ -158,6 +158,12 @@ def remove(evidence: Path, files: Iterable[str], storage: Storage) -> None:
         _tidy(directory, storage)
 
 
+def tidy(evidence: Path, storage: Storage) -> None:
+    """Take up where a removal was cut: the rest of a segment whose entries are gone goes too."""
+    for directory in sorted((evidence / "logs").glob("*/")):
+        _tidy(directory, storage)
+
+
 def _tidy(directory: Path, storage: Storage) -> None:
     """Keep of what was pruned only how the log stood at its end, and the checkpoint that says so."""
     segments, _ = numbers_in(directory)
@@ -190,6 +196,7 @@ def main(arguments: Sequence[str]) -> int:
             if "remove" in asked:
                 remove(evidence, map(str, asked["remove"]), storage)
             else:
+                tidy(evidence, storage)
                 terms = [Term(**one) for one in asked["terms"]]
                 for one in plan(evidence, terms, SystemClock().now(), asked.get("witnessed")):
                     sys.stdout.write(json.dumps(asdict(one)) + "\n")

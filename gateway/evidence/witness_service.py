@@ -32,7 +32,8 @@ _REFUSED_LIMIT = 1 << 20
 def make_witness(directory: Path, name: str, storage: Storage, entropy: Entropy) -> CosignerKey:
     """Make a witness's directory: key, verifier key, empty state. Raises `EvidenceFault` where there is one."""
     storage.make_directory(directory)
-    if {KEY, STATE} & set(storage.names(directory)):
+    names = set(storage.names(directory))
+    if KEY in names or (STATE in names and storage.size(directory / STATE)):  # the key comes last: without it, none
         raise EvidenceFault(
             f"{directory} holds a witness already; one that is made anew would sign what this one refused"
         )

@@ -14,8 +14,9 @@ from evidence_samples import request, result, session
 from test_originals import RECIPIENTS, note
 from test_standalone_verify import says
 
+from gateway.archiving import finish_erasures
 from gateway.evidence import record
-from gateway.evidence.erasure import locate, staged, unfinished
+from gateway.evidence.erasure import cut, locate, marked, shredded, staged, unfinished
 from gateway.evidence.journal import Journal
 from gateway.evidence.originals import keyring_path, originals_path
 from gateway.evidence.reader import select
@@ -176,6 +177,30 @@ def test_a_run_that_was_cut_is_finished_or_forgotten_by_the_next(tmp_path: Path,
     again = list(unfinished(evidence, DiskStorage()))
     assert again == ([change.file] if recorded else [])
     assert not list(evidence.rglob("*.erased"))
+    holds(evidence)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+async def test_shredding_that_was_cut_is_finished_by_the_gateway(tmp_path: Path, recorded: bool) -> None:
+    evidence = write(tmp_path)
+    records, changes = shredded(evidence, "s-1")
+    marked(changes, DiskStorage())
+    if recorded:
+        journal = Journal.open(
+            evidence / "logs" / "control", LogName("gw-1/control"), DiskStorage(), SystemClock(), SystemEntropy(),
+            keys=tmp_path / "state" / "keys",
+        )  # fmt: skip
+        journal.append(record.start("gw-1", "0.1"))
+        journal.append(record.erasure(records, "b", "me", [(one.file, one.old, one.new) for one in changes]))
+        journal.append(record.shutdown("cut"))
+        journal.close()
+        assert any("is still there" in found.what for found in verify(evidence).findings)
+    with DiskStorage().lock(evidence / "archive.lock"):
+        await finish_erasures(evidence)
+        assert cut(evidence), "a command that is at work is left alone"
+    await finish_erasures(evidence)
+    assert cut(evidence) == []
+    assert keyring_path(evidence / "logs" / "w1", "s-1").exists() is not recorded
     holds(evidence)
 
 

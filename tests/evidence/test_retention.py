@@ -115,6 +115,18 @@ async def test_what_is_pruned_is_recorded_and_the_rest_still_proves(place: Path)
     opened(place).close()  # a start goes on as before
 
 
+async def test_a_removal_that_was_cut_is_finished_at_the_next_look(place: Path) -> None:
+    """The entries are gone, as was recorded; the payloads of the same segments lie there still."""
+    removed(place)
+    kept = {number: payload_path(log(place), number).read_bytes() for number in (1, 2)}
+    await prune(place, OLD)
+    for number, content in kept.items():
+        payload_path(log(place), number).write_bytes(content)
+    await prune(place, Term("entries", age=1 << 60))
+    assert [payload_path(log(place), number).exists() for number in (1, 2, 3)] == [False, False, True]
+    assert verify(place / "evidence").intact
+
+
 async def test_pruning_goes_on_and_on(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed(place)
     await prune(place, OLD)

@@ -24,7 +24,7 @@ from gateway.evidence.entry import Malformed
 from gateway.evidence.growth import KEPT, Leaves, proof
 from gateway.evidence.note import Checkpoint, open_note
 from gateway.evidence.proof import grown
-from gateway.evidence.storage import DiskStorage
+from gateway.evidence.storage import DiskStorage, SystemEntropy
 from gateway.evidence.tree import EMPTY, leaf
 from gateway.evidence.witness import SIZE, Submission, Witness
 from gateway.evidence.witness_service import WitnessService, make_witness
@@ -188,6 +188,18 @@ def place(tmp_path: Path) -> Path:
 
     make_witness(tmp_path / "w", NAME, DiskStorage(), CountedEntropy())
     return tmp_path / "w"
+
+
+def test_making_one_that_was_cut_is_done_again_and_a_witness_never_is(place: Path) -> None:
+    (place / "witness.pem").unlink()
+    make_witness(place, NAME, DiskStorage(), SystemEntropy())
+    with service(place) as one:
+        assert one.answer(post(LOG_1.submission(0, 7))).status == 200
+    with pytest.raises(EvidenceFault, match="would sign what this one refused"):
+        make_witness(place, NAME, DiskStorage(), SystemEntropy())
+    (place / "witness.pem").unlink()
+    with pytest.raises(EvidenceFault, match="would sign what this one refused"):
+        make_witness(place, NAME, DiskStorage(), SystemEntropy())
 
 
 @contextmanager
