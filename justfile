@@ -31,9 +31,9 @@ test *arguments:
 fuzz examples="5000" *arguments:
     HYPOTHESIS_PROFILE=fuzz HOOP_FUZZ_EXAMPLES={{ examples }} {{ python }} -m pytest -o faulthandler_timeout=0 -m 'hypothesis or fuzz' {{ arguments }}
 
-# kill -9 under load, many times over.
-crash rounds="50":
-    HOOP_CRASH_ROUNDS={{ rounds }} {{ python }} -m pytest -o faulthandler_timeout=0 -m crash
+# kill -9 at every operation on files, and so many times at random moments; `just crash 48 SEED` for the same moments.
+crash rounds="96" seed="":
+    HOOP_CRASH_ROUNDS={{ rounds }} HOOP_CRASH_SEED={{ seed }} {{ python }} -m pytest -n0 -o faulthandler_timeout=0 tests/crash -m crash
 
 # pgbench direct, through PgBouncer and through the gateway; writes docs/benchmarks.md.
 bench *arguments:

@@ -1,4 +1,7 @@
-"""Agents that insert rows by every way the wire has, each row with an id of its own, until their gateway is gone."""
+"""Agents that write rows and read masked ones by every way the wire has, until their gateway is gone.
+
+Each statement, and each row that it writes, has an id of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from typing import Any
 
 import psycopg
 
-SCHEMA = "CREATE TABLE written (id text PRIMARY KEY)"
+SCHEMA = """
+CREATE TABLE written (id text PRIMARY KEY);
+CREATE TABLE cards (card text);
+INSERT INTO cards SELECT 'card-' || i FROM generate_series(1, 50) i
+"""
 
 
 @dataclass
@@ -20,15 +27,18 @@ class Load:
     round: str
     acknowledged: set[str] = field(default_factory=set)
     faults: list[Exception] = field(default_factory=list)
+    _asked: threading.Event = field(default_factory=threading.Event, repr=False)
     _told: threading.Condition = field(default_factory=threading.Condition, repr=False)
     _threads: list[threading.Thread] = field(default_factory=list, repr=False)
 
-    def start(self, arguments: Mapping[str, Any]) -> None:
-        """Start one agent for each way."""
-        for way, run in WAYS.items():
+    def start(self, arguments: Mapping[str, Any], *, held: bool = False) -> None:
+        """Start one agent for each way; with `held`, one more whose statement waits for a person for ever."""
+        for way, run in (*WAYS.items(), *([("held", _held)] if held else [])):
             thread = threading.Thread(target=self._agent, args=(way, run, arguments), daemon=True)
             self._threads.append(thread)
             thread.start()
+        if held:
+            assert self._asked.wait(30), "nothing is held"
 
     def wait(self, count: int, seconds: float = 30) -> None:
         """Return once `count` ids were acknowledged."""
@@ -46,6 +56,7 @@ class Load:
         ids = (f"<{self.round}.{way}.{n}>" for n in itertools.count())
         try:
             with psycopg.connect(**arguments, autocommit=True) as connection:
+                connection.add_notice_handler(lambda notice: self._asked.set())
                 for done in run(connection, ids):
                     with self._told:
                         self.acknowledged.update(done)
@@ -114,6 +125,24 @@ def _copy(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[l
         yield done
 
 
+def _masked(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(f"SELECT card, '{each}' FROM cards WHERE card <> 'card-7'".encode())
+        yield [each]
+
+
+def _withheld(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(f"SELECT card, '{each}' FROM cards WHERE card <> %s".encode(), ("card-7",))
+        yield [each]
+
+
+def _held(connection: psycopg.Connection[Any], ids: Iterator[str]) -> Iterator[list[str]]:
+    for each in ids:
+        connection.execute(f"DELETE FROM written WHERE id = '{each}'".encode())
+        yield [each]
+
+
 WAYS: dict[str, Way] = {
     "simple": _simple,
     "extended": _extended,
@@ -122,4 +151,8 @@ WAYS: dict[str, Way] = {
     "block": _block,
     "pipeline": _pipeline,
     "copy": _copy,
+    "masked": _masked,
+    "withheld": _withheld,
 }
+READING = ("masked", "withheld")
+"""Those that write no row."""
