@@ -143,6 +143,7 @@ def _effect(raw: object) -> Effect | None:
         else None,
         more=count(raw, "more"),
         columns=texts(shown, "columns"),
+        masked=frozenset(texts(shown, "masked")),
         sample=tuple(
             Sampled(_values(row.get("before")), _values(row.get("after"))) for row in _objects(shown.get("rows"))
         ),

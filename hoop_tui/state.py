@@ -156,6 +156,8 @@ class Effect:
     more: int
     """Relations beside those."""
     columns: tuple[str, ...]
+    masked: frozenset[str]
+    """Columns whose values nobody is shown: whether they changed is not known."""
     sample: tuple[Sampled, ...]
     no_sample: str
     """Why there is no sample."""

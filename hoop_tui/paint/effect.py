@@ -28,7 +28,7 @@ def paint_effect(effect: Effect, width: int, glyphs: Glyphs) -> list[Line]:
         return [*lines, *wrap(f"No sample: {why}.", width - 1, "dim")]
     for number, row in enumerate(effect.sample, 1):
         lines += [BLANK, (Span(f"{_done(row)} row {number} of {len(effect.sample)} shown", "strong"),)]
-        lines += _row(effect.columns, row, width, glyphs)
+        lines += _row(effect, row, width, glyphs)
     return lines
 
 
@@ -64,9 +64,11 @@ def _done(row: Sampled) -> str:
     return "deleted" if row.after is None else "updated"
 
 
-def _row(columns: tuple[str, ...], row: Sampled, width: int, glyphs: Glyphs) -> Iterator[Line]:
+def _row(effect: Effect, row: Sampled, width: int, glyphs: Glyphs) -> Iterator[Line]:
     same: list[str] = []
-    for place, name in enumerate(columns):
+    for place, name in enumerate(effect.columns):
+        if name in effect.masked:
+            continue
         before, after = _value(row.before, place), _value(row.after, place)
         if row.before is not None and row.after is not None:
             if before == after:
@@ -77,6 +79,9 @@ def _row(columns: tuple[str, ...], row: Sampled, width: int, glyphs: Glyphs) -> 
             yield from _field(name, after if row.before is None else before, width, "sql")
     if same:
         yield from _field("unchanged", ", ".join(same), width, "dim")
+    masked = [name for name in effect.columns if name in effect.masked]
+    if masked:
+        yield from _field("not shown", ", ".join(masked), width, "dim")
 
 
 def _field(name: str, value: str, width: int, role: str) -> Iterator[Line]:

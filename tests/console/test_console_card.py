@@ -90,7 +90,8 @@ EFFECT = {
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, ["public.orders: 2 updated", "public.log: 2 inserted", "open → sent", "NULL → x", "id 1, email ***",
+        ({}, ["public.orders: 2 updated", "public.log: 2 inserted", "open → sent", "NULL → x",
+              "unchanged id 1", "not shown email",
               "4 rows changed in 2 relations, not committed", "IT HAS RUN", "It is rolled back at",
               "What it did stays"]),
         ({"sample": None, "no_sample": "the table has no key"}, ["No sample: the table has no key."]),
