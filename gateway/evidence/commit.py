@@ -83,7 +83,12 @@ class GroupCommit:
 
     def append(self, draft: Draft) -> Ticket:
         """Give `draft` its place; it is on disk within 50 ms, or when somebody waits. Raises `EvidenceFault`."""
-        ticket = self.journal.append(draft)
+        try:
+            ticket = self.journal.append(draft)
+        except BaseException:
+            if self.journal.broken is not None:
+                self.broke.set()
+            raise
         self._appended.set()
         return ticket
 

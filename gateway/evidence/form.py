@@ -37,10 +37,12 @@ class Form:
 class Template:
     """An entry but for what varies."""
 
-    __slots__ = ("_pick", "_text")
+    __slots__ = ("_pick", "_text", "size")
 
     def __init__(self, text: str, order: tuple[int, ...]) -> None:
         self._text, self._pick = text, itemgetter(*order)
+        self.size = len(text.encode())
+        """Bytes of an entry, about."""
 
     def fill(self, values: tuple[Json, ...]) -> bytes:
         """Return the entry with these values, in the order in which the template was told what varies."""

@@ -149,7 +149,7 @@ def test_a_statement_from_request_to_result(tmp_path: Path) -> None:
         (1, 1, "in", "SELECT $1, $2, $3", False),
         (2, 2, "out", "ERROR: division by zero", True),
     ]
-    assert rows(tmp_path, "SELECT ts FROM statements") == [(datetime(2026, 1, 1, 0, 0, 0, 3),)]  # noqa: DTZ001  UTC without a zone
+    assert rows(tmp_path, "SELECT ts FROM statements") == [(datetime(2026, 1, 1, 0, 0, 0, 2),)]  # noqa: DTZ001  UTC without a zone
 
 
 def test_outcome_is_null_while_the_session_is_open_and_lost_after(tmp_path: Path) -> None:

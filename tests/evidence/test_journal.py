@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from gateway.errors import EvidenceFault, OurBug
 from gateway.evidence import journal as journal_module
 from gateway.evidence import record
+from gateway.evidence import tail as tail_module
 from gateway.evidence.chain import Chain, commitment
 from gateway.evidence.entry import MAX_LINE, Malformed, parse, parse_line
-from gateway.evidence.journal import Journal, Recorded, Ticket, split
+from gateway.evidence.journal import Journal, Recorded, Ticket
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.evidence.tail import split
 from gateway.evidence.verify import verify
 from gateway.model import Draft
 
@@ -50,8 +52,8 @@ def test_an_entry_has_the_fields_of_the_format(tmp_path: Path) -> None:
         "v": 1,
         "log": "gw-1/w1",
         "seq": 1,
-        "ts": "2026-01-01T00:00:00.000003Z",
-        "mono": 225600000003,
+        "ts": "2026-01-01T00:00:00.000002Z",
+        "mono": 225600000002,
         "kind": "request",
         "sid": "s-1",
         "n": 1,
@@ -89,6 +91,52 @@ def test_a_ticket_is_redeemed_only_once_a_sync_covers_it(tmp_path: Path) -> None
         journal.redeem(third)
     with pytest.raises(OurBug):
         journal.redeem(Ticket(CONTROL, 0, first.chain, journal.opening))
+
+
+def test_a_line_that_cannot_be_made_breaks_the_journal_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places behind it were given out: nothing that stands there may be written without it."""
+    journal = open_journal(tmp_path)
+    journal.append(record.session_start(session()))
+    first = journal.append(result(1, 1))
+    journal.append(result(2, 1))
+
+    def fails(_salt: bytes, _data: bytes) -> str:
+        raise MemoryError
+
+    monkeypatch.setattr(tail_module, "commitment", fails)
+    with pytest.raises(MemoryError):
+        journal.flush()
+    monkeypatch.undo()
+    for attempt in (journal.flush, lambda: journal.append(result(3, 1)), journal.take):
+        with pytest.raises(EvidenceFault, match="line"):
+            attempt()
+    with pytest.raises(OurBug):
+        journal.redeem(first)
+    journal.close()
+    assert journal_file(tmp_path).read_bytes().rstrip(b"\0") == b""
+
+
+def test_records_that_wait_and_those_that_do_not_make_one_chain(tmp_path: Path) -> None:
+    """Lines of a form are made when they are taken, others at once: in their order all the same."""
+    journal, seen = open_journal(tmp_path), []
+    for n in range(1, 40):
+        seen.append(journal.append(result(n, 1)))
+        if n % 3 == 0:
+            seen.append(journal.append(record.session_start(session())))
+            assert seen[-1].chain
+            assert seen[-2].chain
+        if n % 7 == 0:
+            journal.flush()
+    journal.close()
+    lines = journal_file(tmp_path).read_bytes().splitlines()
+    assert [line.split(b"\t")[0].decode() for line in lines] == [ticket.chain for ticket in seen]
+    chain = Chain()
+    for line in lines:
+        fields = parse_line(line)
+        assert chain.link(fields.entry).hex() == line.split(b"\t")[0].decode()
+    assert [parse(parse_line(line).entry)["seq"] for line in lines] == [ticket.seq for ticket in seen]
 
 
 def test_nothing_else_makes_recorded() -> None:
