@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from gateway import __version__
-from gateway.approval.ledger import Ledger
+from gateway.approval.ledger import Approval, Ledger
 from gateway.approval.waiting import Approvals
 from gateway.archiving import archive_once, keep_archiving
 from gateway.authority import Authority
@@ -370,6 +370,13 @@ class Supervisor:
         recorded = await log.record(record.erasure(records, basis, by, files))
         await trio.to_thread.run_sync(log.journal.checkpoint)
         return recorded.ticket.seq
+
+    async def history(self, approval: Approval) -> Json:
+        """See `gateway.control.methods.ControlBackend`."""
+        request = approval.request
+        principal, now = request.session.principal, format_time(self._clock.now())
+        asked: dict[str, Json] = {"subject": principal.subject, "issuer": principal.issuer, "before": now}
+        return await self._read({"method": "history", "approval": approval.id, "statement": request.statement, **asked})
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """See `gateway.control.methods.ControlBackend`."""

@@ -69,6 +69,13 @@ ACTIONS: Final = (
     Action("open", ("enter",), Where.APPROVALS, "open the card", hint="open"),
     Action("approve", ("a",), Where.APPROVALS, "approve: opens the dialog", hint="approve", command="approve"),
     Action("deny", ("d",), Where.APPROVALS, "deny: opens the dialog", hint="deny", command="deny"),
+    Action(
+        "break_glass",
+        ("B",),
+        Where.APPROVALS,
+        "break the glass: approve in the place of everybody who is missing (asks first)",
+        command="break-glass",
+    ),
     Action("withdraw", ("w",), Where.APPROVALS, "take the selected grant back: opens the dialog", command="withdraw"),
     Action("load", ("enter",), Where.REPLAY, "open the selected session", hint="open"),
     Action("play", ("space",), Where.REPLAY, "play, pause", hint="play"),

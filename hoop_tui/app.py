@@ -41,6 +41,8 @@ from hoop_tui.state import (
     Attempted,
     AttemptPhase,
     GrantsListed,
+    History,
+    HistorySeen,
     LoginSeen,
 )
 from hoop_tui.store import Store
@@ -163,9 +165,20 @@ class HoopApp(App[None]):
         self.action_view("replay")
         self.call_later(self._open_recording, session_id)
 
-    def decide(self, approval: Approval, reason: str, *, approve: bool, seconds: int | None = None) -> None:
+    def decide(
+        self,
+        approval: Approval,
+        reason: str,
+        *,
+        approve: bool,
+        seconds: int | None = None,
+        break_glass: bool = False,
+    ) -> None:
         """Send a decision, signed where that is asked for; what becomes of it comes back through the store."""
-        self._work(partial(self._decide, approval, reason, approve, seconds), group="decisions")
+        more: dict[str, Any] = {} if seconds is None else {"seconds": seconds, "scope": "rule"}
+        if break_glass:
+            more["break_glass"] = True
+        self._work(partial(self._decide, approval, reason, approve, more), group="decisions")
 
     def withdraw(self, id_: ApprovalId, reason: str) -> None:
         """Take a grant back and show the gateway's answer."""
@@ -185,6 +198,10 @@ class HoopApp(App[None]):
     def fetch(self, id_: ApprovalId) -> None:
         """Ask for a request with its whole statement."""
         self._work(partial(self._fetch, id_), group="decisions")
+
+    def look_back(self, id_: ApprovalId) -> None:
+        """Ask what the evidence says of the time before a request."""
+        self._work(partial(self._look_back, id_), group="history", exclusive=True)
 
     def kill(self, id_: SessionId, reason: str) -> None:
         """Ask for a session's end and show the gateway's answer."""
@@ -241,14 +258,12 @@ class HoopApp(App[None]):
             self.store.apply(GrantsListed(found))
             self._say(f"withdrawn {id_}", "ok")
 
-    async def _decide(self, approval: Approval, reason: str, approve: bool, seconds: int | None) -> None:
+    async def _decide(self, approval: Approval, reason: str, approve: bool, more: dict[str, Any]) -> None:
         def told(phase: AttemptPhase, message: str = "") -> None:
             self.store.apply(Attempted(approval.id, Attempt(approve, phase, message)))
 
         method = "approvals.approve" if approve else "approvals.deny"
-        params: dict[str, Any] = {"id": approval.id, "hash": approval.hash, "reason": reason}
-        if seconds is not None:
-            params |= {"seconds": seconds, "scope": "rule"}
+        params: dict[str, Any] = {"id": approval.id, "hash": approval.hash, "reason": reason, **more}
         gateway = self.store.state.gateway
         try:
             if approve and gateway is not None and gateway.assurance == "signed":
@@ -274,6 +289,15 @@ class HoopApp(App[None]):
             return  # what is shown stays; the next list or event brings it up to date
         if answer is not None:
             self.store.apply(ApprovalChanged(answer))
+
+    async def _look_back(self, id_: ApprovalId) -> None:
+        try:
+            found = intake.history(await self.client.request("approvals.history", patience=READING_SECONDS, id=id_))
+        except (Refusal, Malformed) as refusal:
+            found = History(why_not=f"{refusal}")
+        except LineLost:
+            return  # asked again when the line is back
+        self.store.apply(HistorySeen(id_, found))
 
     async def _settle(self, id_: ApprovalId, attempt: Attempt) -> None:
         """Ask what became of a decision whose answer was lost."""

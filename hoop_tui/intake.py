@@ -16,14 +16,18 @@ from hoop_tui.sanitize import HIDDEN_KEY
 from hoop_tui.state import (
     Approval,
     ApprovalChanged,
+    Broken,
+    Earlier,
     Effect,
     Gap,
     Gateway,
     Grant,
     Happening,
     HealthSeen,
+    History,
     Impact,
     Login,
+    Past,
     Ran,
     Sampled,
     Session,
@@ -125,6 +129,10 @@ def approval(raw: object) -> Approval | None:
         sessions=texts(raw, "sessions"),
         impact=_impact(raw.get("impact")),
         effect=effect,
+        escalates=parse_time(raw.get("escalates")),
+        escalated_to=texts(raw, "escalated_to"),
+        escalated=bool(text(raw, "escalated")),
+        break_glass=raw.get("break_glass") is True,
     )
 
 
@@ -270,7 +278,48 @@ def health(raw: object) -> HealthSeen:
     fault = text(raw, "fault") or "no reason told" if raw.get("healthy") is False else ""
     if fault and raw.get("forwarding") is not True:
         fault = f"NOTHING IS FORWARDED: {fault}"
-    return HealthSeen(" ".join(heads), window, fault)
+    return HealthSeen(" ".join(heads), window, fault, _broken(raw.get("break_glass")))
+
+
+def _broken(raw: object) -> tuple[Broken, ...]:
+    return tuple(
+        Broken(
+            ApprovalId(text(each, "id")),
+            parse_time(each.get("at")),
+            text(each, "by"),
+            text(each, "subject"),
+            text(each, "connection"),
+        )
+        for each in _objects(raw)
+    )
+
+
+def history(raw: object) -> History:
+    """Read what the evidence says of the time before a request."""
+    if not isinstance(raw, Mapping):
+        return History(why_not="the gateway told nothing")
+    lately = tuple(
+        Past(
+            parse_time(each.get("at")),
+            text(each, "connection"),
+            text(each, "verdict"),
+            text(each, "outcome"),
+            text(each, "text"),
+        )
+        for each in _objects(raw.get("lately"))
+    )
+    earlier = tuple(
+        Earlier(
+            ApprovalId(text(each, "id")),
+            parse_time(each.get("requested")),
+            text(each, "subject"),
+            text(each, "state"),
+            text(each, "approver"),
+            text(each, "reason"),
+        )
+        for each in _objects(raw.get("earlier"))
+    )
+    return History(lately, earlier)
 
 
 def text(raw: Raw, key: str) -> str:

@@ -28,7 +28,13 @@ async def sign(answer: object, approval: Approval, decision: Mapping[str, Any], 
     text = answer.get("receipt") if isinstance(answer, dict) else None
     leave = {"seconds": decision["seconds"], "scope": decision["scope"]} if "seconds" in decision else None
     reason = " ".join(str(decision["reason"]).split())
-    expected = {"approval": approval.id, "decision": "approved", "reason": reason, "leave": leave}
+    expected = {
+        "approval": approval.id,
+        "decision": "approved",
+        "reason": reason,
+        "leave": leave,
+        "break_glass": decision.get("break_glass", False),
+    }
     try:
         check_receipt(str(text), expected, hash_prefix=approval.hash)
     except WrongReceipt as wrong:

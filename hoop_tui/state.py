@@ -17,6 +17,8 @@ from gateway.model import ApprovalId, Micros, SessionId
 from hoop_tui.clock import GatewayTime
 
 PENDING: Final = "pending"
+MOST_HISTORIES: Final = 50
+"""Requests whose past is kept."""
 MOST_DECIDED: Final = 200
 """Decided requests kept in sight; older ones are the evidence's business."""
 
@@ -212,6 +214,13 @@ class Approval:
     """Rules for which the agent may be let through for a period."""
     impact: Impact | None = None
     effect: Effect | None = None
+    escalates: Micros | None = None
+    """When others are asked too."""
+    escalated_to: tuple[str, ...] = ()
+    """Who was asked too, and may decide since."""
+    escalated: bool = False
+    break_glass: bool = False
+    """One person approved it in the place of everybody who was missing."""
 
     @property
     def pending(self) -> bool:
@@ -260,6 +269,49 @@ class Tail:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """A statement that the evidence has of an agent."""
+
+    at: Micros | None
+    connection: str
+    verdict: str
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier request with the very same text, and what became of it; empty: not decided."""
+
+    id: ApprovalId
+    requested: Micros | None
+    subject: str
+    state: str
+    approver: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the evidence says of the time before a request; `why_not`: why it says nothing."""
+
+    lately: tuple[Past, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Somebody broke the glass: `by` approved `subject`'s operation in the place of everybody who was missing."""
+
+    id: ApprovalId
+    at: Micros | None
+    by: str
+    subject: str
+    connection: str
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Events that the gateway numbered and this console never saw."""
 
@@ -285,6 +337,9 @@ class State:
     approvals: Mapping[ApprovalId, Approval] = field(default_factory=lambda: MappingProxyType({}))
     attempts: Mapping[ApprovalId, Attempt] = field(default_factory=lambda: MappingProxyType({}))
     grants: tuple[Grant, ...] = ()
+    broken: tuple[Broken, ...] = ()
+    """The last times that somebody broke the glass, the latest first, as long as the gateway names them."""
+    histories: Mapping[ApprovalId, History] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def live(self) -> bool:
@@ -366,11 +421,20 @@ class Attempted:
 
 @dataclass(frozen=True, slots=True)
 class HealthSeen:
-    """The gateway told the heads of its logs, what of them nobody outside has seen, and what is broken."""
+    """The gateway told the heads of its logs, what of them nobody outside has seen, faults, and broken glass."""
 
     head: str
     window: str
     fault: str
+    broken: tuple[Broken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySeen:
+    """The gateway told what the evidence says of the time before a request."""
+
+    id: ApprovalId
+    history: History
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +469,7 @@ Happening: TypeAlias = (
     | ApprovalChanged
     | Attempted
     | HealthSeen
+    | HistorySeen
     | LoginSeen
     | GrantsListed
     | TailSeen
@@ -414,14 +479,8 @@ Happening: TypeAlias = (
 def reduce(state: State, happening: Happening) -> State:
     """Return the state after `happening`. Pure and total."""
     match happening:
-        case Connecting(at=at):
-            since = at if state.link.phase is Phase.LIVE else state.link.since
-            phase = Phase.CONNECTING if state.gateway is None else Phase.LOST
-            return replace(state, link=Link(phase, since, None, state.link.why))
-        case Greeted(gateway=gateway, at=at):
-            return replace(state, gateway=gateway, link=Link(Phase.LIVE, at))
-        case Lost(why=why, at=at, retry_at=retry_at):
-            return _lost(state, why, at, retry_at)
+        case Connecting() | Greeted() | Lost():
+            return _line(state, happening)
         case SessionsListed(sessions=sessions):
             return replace(state, sessions=_frozen({session.id: session for session in sessions}))
         case SessionChanged(session=session):
@@ -433,11 +492,15 @@ def reduce(state: State, happening: Happening) -> State:
             return _listed(state, approvals)
         case ApprovalChanged(approval=approval):
             merged = _later(state.approvals.get(approval.id), approval)
-            return replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
+            after = replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
+            return replace(after, broken=_with_broken(state.broken, approval))
         case Attempted(id=id_, attempt=attempt):
             return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
-        case HealthSeen(head=head, window=window, fault=fault):
-            return replace(state, head=head, window=window, fault=fault)
+        case HealthSeen(head=head, window=window, fault=fault, broken=broken):
+            return replace(state, head=head, window=window, fault=fault, broken=broken)
+        case HistorySeen(id=id_, history=history):
+            before = [(key, one) for key, one in state.histories.items() if key != id_][1 - MOST_HISTORIES :]
+            return replace(state, histories=_frozen({**dict(before), id_: history}))
         case LoginSeen(login=login):
             known = state.gateway
             return state if known is None else replace(state, gateway=replace(known, login=login))
@@ -445,6 +508,26 @@ def reduce(state: State, happening: Happening) -> State:
             return replace(state, grants=grants)
         case TailSeen():
             return state
+
+
+def _line(state: State, happening: Connecting | Greeted | Lost) -> State:
+    match happening:
+        case Connecting(at=at):
+            since = at if state.link.phase is Phase.LIVE else state.link.since
+            phase = Phase.CONNECTING if state.gateway is None else Phase.LOST
+            return replace(state, link=Link(phase, since, None, state.link.why))
+        case Greeted(gateway=gateway, at=at):
+            return replace(state, gateway=gateway, link=Link(Phase.LIVE, at))
+        case Lost(why=why, at=at, retry_at=retry_at):
+            return _lost(state, why, at, retry_at)
+
+
+def _with_broken(broken: tuple[Broken, ...], approval: Approval) -> tuple[Broken, ...]:
+    """Name a broken glass at once, before the gateway's health is asked for again."""
+    if not approval.break_glass or not approval.approver or any(each.id == approval.id for each in broken):
+        return broken
+    by = approval.approver.rpartition(", ")[2]
+    return (Broken(approval.id, approval.decided, by, approval.subject, approval.connection), *broken)
 
 
 def _lost(state: State, why: str, at: int, retry_at: int) -> State:

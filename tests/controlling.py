@@ -12,6 +12,7 @@ from typing import Any
 import trio
 from approving import SECOND, Desk, TrioClock, open_desk
 
+from gateway.approval.events import Approval
 from gateway.control.deciding import Deciding
 from gateway.control.events import Events
 from gateway.control.framing import Lines
@@ -57,6 +58,9 @@ class Backend:
         if len(left) == len(self.struck):
             raise Refusal("not_found", "no such entry")
         self.struck = left
+
+    async def history(self, approval: Approval) -> Json:
+        return {"lately": [], "earlier": [{"id": approval.id}]}
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         if before == "huge":

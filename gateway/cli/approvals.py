@@ -24,6 +24,10 @@ GRANT_COLUMNS = ("id", "expires", "subject", "connection", "scope", "rules", "by
 DECIDED_COLUMNS = (
     *("id", "state", "decided", "approver", "break_glass", "subject", "connection", "decision_reason", "statement"),
 )
+HISTORY = (
+    ("What this agent did lately", ("at", "connection", "verdict", "outcome", "operation", "text"), "lately"),
+    ("The same text before", ("requested", "id", "subject", "state", "approver", "reason"), "earlier"),
+)
 SHOWN = (
     *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
     *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
@@ -153,8 +157,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """Print one approval, the statement whole; with `--literals`, what is withheld of it too."""
-    from gateway.cli.output import print_fields, print_json
+    """Print one approval, the statement whole, and what was before; with `--literals`, what is withheld of it too."""
+    from gateway.cli.output import print_fields, print_json, print_rows
 
     if args.literals and not (args.reason or "").strip():
         raise ConfigurationFault("--literals needs --reason: the look is recorded")
@@ -164,10 +168,16 @@ def run_show(args: argparse.Namespace) -> int:
         if args.literals and isinstance(found, dict):
             exact = (await client.call("approvals.reveal", {"id": args.id, "reason": args.reason})).result
             found |= exact if isinstance(exact, dict) else {}
+        before = await _history(client, args.id)
         if args.json or not isinstance(found, dict):
-            print_json(found)
-        else:
-            print_fields([(name, effect_lines(found[name]) if name == "effect" else found.get(name)) for name in SHOWN])
+            print_json({**found, **before} if isinstance(found, dict) else found)
+            return 0
+        print_fields([(name, effect_lines(found[name]) if name == "effect" else found.get(name)) for name in SHOWN])
+        for title, columns, key in HISTORY:
+            print(f"\n{title}")
+            listed = before.get(key)
+            rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+            print_rows(columns, rows, False)
         return 0
 
     return converse(args, talk)
@@ -202,6 +212,18 @@ def _values(values: Json) -> str:
     if not isinstance(values, list):
         return "none"
     return ", ".join("NULL" if value is None else str(value) for value in values)
+
+
+async def _history(client: ControlClient, approval: str) -> dict[str, Json]:
+    """Return what the evidence says of the time before; where it cannot be read, that is said, and no more."""
+    from gateway.control.messages import Refusal
+
+    try:
+        found = (await client.call("approvals.history", {"id": approval}, patience=40)).result
+    except Refusal as refusal:
+        print(f"hoop-gateway: what was before is not known: {refusal}", file=sys.stderr)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def run_approve(args: argparse.Namespace) -> int:

@@ -119,7 +119,8 @@ def _summary(report: Report) -> Json:
 
 
 def _query(args: argparse.Namespace) -> int:
-    from gateway.evidence.reader import plain, select
+    from gateway.evidence.reader import select
+    from gateway.evidence.rows import plain
     from gateway.evidence.saved import saved, saved_query
 
     if args.list:

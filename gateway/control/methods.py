@@ -63,6 +63,9 @@ class ControlBackend(Protocol):
     async def erased(self, records: list[str], basis: str, by: str, files: list[tuple[str, str, str]]) -> int:
         """Record an erasure that is about to be carried out, signed; returns the record's number."""
 
+    async def history(self, approval: Approval) -> Json:
+        """Return what the request's agent did lately, and what became of the same text before: `lately`, `earlier`."""
+
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """Return one page of recorded sessions."""
 
@@ -87,6 +90,7 @@ class Methods:
             "kill_list.remove": (PERSON, self._unstrike),
             "approvals.list": ("watch", self._approvals_list),
             "approvals.get": ("watch", self._approvals_get),
+            "approvals.history": ("watch", self._approvals_history),
             "approvals.reveal": (PERSON, self._approvals_reveal),
             "approvals.wait": ("watch", self._approvals_wait),
             "approvals.receipt": (PERSON, self._approvals_receipt),
@@ -168,6 +172,9 @@ class Methods:
 
     async def _approvals_get(self, _: Caller, params: Params) -> _Answer:
         return card(self._approvals.get(_approval(params)), whole=True), None
+
+    async def _approvals_history(self, _: Caller, params: Params) -> _Answer:
+        return await self._backend.history(self._approvals.get(_approval(params))), None
 
     async def _approvals_reveal(self, caller: Caller, params: Params) -> _Answer:
         approval, reason = _approval(params), clean_reason(_text(params, "reason"))

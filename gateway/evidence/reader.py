@@ -4,7 +4,7 @@ Promises to read only: statements that select, over the evidence directory alone
 Never runs inside a process that carries traffic. An error is one line on stderr and exit code 2.
 
 `python -P -m gateway.evidence.reader DIR` takes `{"method": "sessions", "limit", "before"}`, `{"method": "transcript",
-"session_id", "after_seq", "limit"}` or `{"method": "query", "sql", "limit"}`.
+"session_id", "after_seq", "limit"}`, `{"method": "query", "sql", "limit"}` or `{"method": "history", …}`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,9 +21,11 @@ import duckdb
 
 from gateway.errors import ClientFault, EvidenceFault, GatewayError
 from gateway.evidence.entry import parse_time
+from gateway.evidence.history import history as before_asking
 from gateway.evidence.reading import objection
+from gateway.evidence.rows import plain, rows_of
 from gateway.evidence.views import view_sql
-from gateway.model import Json, format_time
+from gateway.model import Json
 
 PAGE = 500
 """Rows of a page, at most and unless told otherwise."""
@@ -72,19 +73,6 @@ def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str
         except duckdb.Error as fault:
             raise ClientFault(str(fault).split("\n\n")[0].strip(), "42601") from None
         return columns, rows
-
-
-def plain(value: object) -> Json:
-    """Return a DuckDB value as JSON can hold it: times in the one form, what JSON lacks as text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, datetime):
-        return format_time(parse_time(value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")))
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    return str(value)
 
 
 _SESSIONS = """
@@ -157,15 +145,20 @@ def _limit(params: Mapping[str, Json]) -> int:
 
 def _items(evidence: Path, sql: str, bound: Mapping[str, Json]) -> list[dict[str, Json]]:
     with opened(evidence, MEMORY) as database:
-        cursor = database.execute(sql, dict(bound))
-        names = [str(one[0]) for one in cursor.description or ()]
-        return [dict(zip(names, map(plain, row), strict=True)) for row in cursor.fetchall()]
+        return rows_of(database, sql, bound)
+
+
+def history(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
+    """See `gateway.evidence.history`."""
+    with opened(evidence, MEMORY) as database:
+        return before_asking(database, params)
 
 
 METHODS: Mapping[str, Callable[[Path, Mapping[str, Json]], dict[str, Json]]] = {
     "sessions": sessions,
     "transcript": transcript,
     "query": query,
+    "history": history,
 }
 
 

@@ -63,7 +63,10 @@ def _decided(approval: Approval, gateway: Gateway | None, glyphs: Glyphs) -> Lin
     word, role = WORDS.get(approval.state, (approval.state.upper() or "UNKNOWN STATE", "wait"))
     sign = {"ok": glyphs.done, "bad": glyphs.deny}.get(role, glyphs.dot)
     when = time_of_day(approval.decided) if approval.decided is not None else ""
-    spans = [Span(f"{sign} {word}", role), Span(" ".join(["", *filter(None, [by_whom(approval, gateway), when])]))]
+    spans = [Span(f"{sign} {word}", role)]
+    if approval.break_glass:
+        spans.append(Span(f" {glyphs.warning} BREAK-GLASS", "bad-strong"))
+    spans.append(Span(" ".join(["", *filter(None, [by_whom(approval, gateway), when])])))
     if approval.result is not None:
         ran = "ran" if approval.result.outcome == "ok" else f"ended {approval.result.outcome}"
         numbers = counts(approval.result.rows, approval.result.duration_us)

@@ -16,8 +16,10 @@ from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.paint.effect import counted, paint_effect
+from hoop_tui.paint.history import paint_history
+from hoop_tui.paint.sections import section
 from hoop_tui.risk import high_risk
-from hoop_tui.state import Approval, Attempt, Gateway, Impact
+from hoop_tui.state import Approval, Attempt, Gateway, History, Impact
 
 LABEL = 8
 URGENT = 60 * SECOND
@@ -32,7 +34,9 @@ class Surroundings:
     attempt: Attempt | None
     live: bool
     lately: Sequence[Line] = ()
+    """As far as this console saw, where there is no `history` yet."""
     earlier: Sequence[Approval] = ()
+    history: History | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,15 @@ def paint_card(
 
 
 def paint_context(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs) -> list[Line]:
-    """Paint what this agent did lately and earlier decisions on the same text, as far as this console saw."""
+    """Paint what this agent did lately and earlier decisions on the same text: by the evidence, once it told."""
+    if around.history is not None and not around.history.why_not:
+        return paint_history(approval, around.history, width, glyphs)
+    why = around.history.why_not if around.history is not None else "reading the evidence"
+    lines = _paint_seen(approval, around, width, glyphs)
+    return [*lines, *wrap(f"as this console saw it; {why}", width - 1, "faint")]
+
+
+def _paint_seen(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs) -> list[Line]:
     lines = [BLANK, section("lately", width, glyphs, approval.subject)]
     lines += [crop(one, width, glyphs.ellipsis) for one in around.lately] or [
         (Span("nothing seen in this tail", "faint"),)
@@ -77,13 +89,6 @@ def paint_context(approval: Approval, around: Surroundings, width: int, glyphs: 
     if not around.earlier:
         lines.append((Span("no other request known here", "faint"),))
     return lines
-
-
-def section(title: str, width: int, glyphs: Glyphs, note: str = "") -> Line:
-    """Paint a heading with its rule."""
-    head = (Span(title.upper() + " ", "title"), Span(note + " " if note else "", "dim"))
-    used = sum(len(span.text) for span in head)
-    return (*head, Span(glyphs.rule * max(0, width - used), "faint"))
 
 
 def remaining(approval: Approval, now: Micros | None) -> Span:
@@ -139,6 +144,20 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
         agreed += f": {', '.join(approval.agreed)}" if approval.agreed else ""
         missing = f"missing {', '.join(approval.missing)}" if approval.missing and approval.pending else ""
         lines += _fact("people", dot.join(filter(None, [agreed, missing])), width, "wait-strong")
+    return lines + _beyond(approval, width)
+
+
+def _beyond(approval: Approval, width: int) -> list[Line]:
+    """Who else was asked, or will be, and who stood in for everybody."""
+    lines: list[Line] = []
+    if approval.break_glass:
+        words = f"BREAK-GLASS by {approval.approver.rpartition(', ')[2]}, in the place of everybody who was missing"
+        lines += _fact("glass", words, width, "bad-strong")
+    if approval.escalated:
+        words = f"escalated to {', '.join(approval.escalated_to)}" if approval.escalated_to else "others were told"
+        lines += _fact("asked", words, width, "wait-strong")
+    elif approval.escalates is not None and approval.pending:
+        lines += _fact("asked", f"others too at {time_of_day(approval.escalates)}", width, "dim")
     return lines
 
 

@@ -13,7 +13,8 @@ from hoop_tui.clock import countdown, time_of_day
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import Line, Row, Span, fit, one_line
 from hoop_tui.paint.answer import WORDS, by_whom
-from hoop_tui.paint.card import remaining, section
+from hoop_tui.paint.card import remaining
+from hoop_tui.paint.sections import section
 from hoop_tui.state import Approval, Attempt, AttemptPhase, Gateway, State
 
 NARROW = 56
@@ -49,8 +50,9 @@ def is_mine(approval: Approval, gateway: Gateway | None) -> bool:
         return False
     if not approval.reviewers or not groups:
         return True
+    asked = {*approval.reviewers, *approval.escalated_to}
     names = {f"group:{group}" for group in groups} | {f"sub:{subject}", f"operator:{name}"}
-    return bool(names & set(approval.reviewers))
+    return bool(names & asked)
 
 
 def paint_inbox(inbox: Inbox, state: State, now: Micros | None, width: int, glyphs: Glyphs) -> Sequence[Row]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.model import Micros
-from hoop_tui.clock import SECOND, countdown
+from hoop_tui.clock import SECOND, countdown, time_of_day
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import Line, Span, fit, spread, width_of
 from hoop_tui.state import Phase, State
@@ -30,6 +30,17 @@ def paint_tabs(state: State, current: str, width: int, glyphs: Glyphs) -> Line:
     gateway = state.gateway
     right = (Span(f"{gateway.name} {gateway.version} " if gateway else "", "bar"),)
     return _filled(spread(tuple(spans), right, width, glyphs.ellipsis))
+
+
+def paint_broken(state: State, width: int, glyphs: Glyphs) -> Line:
+    """Paint who broke the glass last, and how many others did within a day; nothing where nobody did."""
+    if not state.broken:
+        return ()
+    latest, count = state.broken[0], len(state.broken)
+    when = time_of_day(latest.at) if latest.at is not None else ""
+    words = f"{glyphs.warning} BREAK-GLASS{f' x{count}' if count > 1 else ''} {when}"
+    words += f" {latest.by}: {latest.id} on {latest.connection} for {latest.subject}"
+    return (Span(fit(f" {words}", width, glyphs.ellipsis), "bar-bad"),)
 
 
 def paint_hints(hints: Iterable[tuple[str, str]], note: Span | None, width: int, glyphs: Glyphs) -> Line:

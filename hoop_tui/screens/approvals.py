@@ -18,9 +18,10 @@ from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import of_verdict
 from hoop_tui.lines import Line, Span, one_line
-from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context, section
+from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context
 from hoop_tui.paint.inbox import GRANT, paint_inbox, sort_inbox
-from hoop_tui.screens.dialogs import ApproveDialog, DenyDialog, WithdrawDialog
+from hoop_tui.paint.sections import section
+from hoop_tui.screens.dialogs import ApproveDialog, BreakGlassDialog, DenyDialog, WithdrawDialog
 from hoop_tui.screens.frame import WIDE, Frame
 from hoop_tui.state import Approval, Attempt, AttemptPhase, Tail
 from hoop_tui.theme import role_of_verdict
@@ -47,6 +48,7 @@ class ApprovalsScreen(Frame):
         self._card_width = 0
         self._read: set[tuple[str, str, int, bool]] = set()
         self._fetched: set[tuple[str, str, int]] = set()
+        self._looked_back: set[tuple[str, int]] = set()
         self._wanted = ""
 
     def compose_body(self) -> ComposeResult:
@@ -97,6 +99,7 @@ class ApprovalsScreen(Frame):
         if self.store.state.approvals:
             self._show_inbox()
             self._show_card()
+            self._look_back()
 
     def search(self, wanted: str) -> None:
         """Show only requests that contain `wanted`."""
@@ -150,7 +153,11 @@ class ApprovalsScreen(Frame):
         """Open the dialog that denies, if this request can be denied now."""
         self._decide(approve=False)
 
-    def why_not(self, approval: Approval | None, *, approve: bool) -> str:
+    def action_break_glass(self) -> None:
+        """Open the dialog that approves in everybody's place, if this request can be approved now."""
+        self._decide(approve=True, break_glass=True)
+
+    def why_not(self, approval: Approval | None, *, approve: bool, break_glass: bool = False) -> str:
         """Return why this request cannot be decided from here and now; empty where it can."""
         state = self.store.state
         if approval is None:
@@ -163,7 +170,7 @@ class ApprovalsScreen(Frame):
             return "deciding needs a login, not older than 10 minutes: :login"
         if state.gateway is None or not state.gateway.decides:
             return "you may watch, not decide"
-        if approve and state.gateway.person[0] in approval.agreed:
+        if approve and not break_glass and state.gateway.person[0] in approval.agreed:
             return "you approved it already; another person must do so too"
         if not approval.pending:
             return f"already {approval.state}"
@@ -182,24 +189,30 @@ class ApprovalsScreen(Frame):
             return f"read to the end first: {max(1, left)} more lines (ctrl+d, G)"
         return ""
 
-    def _decide(self, *, approve: bool) -> None:
+    def _decide(self, *, approve: bool, break_glass: bool = False) -> None:
         self._show_card()
         if self.too_small or self.store.clock.monotonic() - self._card_since < QUARANTINE:
             return
         approval = self.current()
-        obstacle = self.why_not(approval, approve=approve)
+        obstacle = self.why_not(approval, approve=approve, break_glass=break_glass)
         if obstacle or approval is None:
             self.say(obstacle)
             return
         if not approve:
-            self.app.push_screen(DenyDialog(approval), lambda reason: self._send(approval, reason, approve=False))
-            return
-        dialog = ApproveDialog(approval)
-        self.app.push_screen(dialog, lambda reason: self._send(approval, reason, approve=True, seconds=dialog.seconds))
 
-    def _send(self, approval: Approval, reason: str | None, *, approve: bool, seconds: int | None = None) -> None:
-        if reason is not None:
-            self.console.decide(approval, reason, approve=approve, seconds=seconds)
+            def refuse(reason: str | None) -> None:
+                if reason is not None:
+                    self.console.decide(approval, reason, approve=False)
+
+            self.app.push_screen(DenyDialog(approval), refuse)
+            return
+        dialog = BreakGlassDialog(approval) if break_glass else ApproveDialog(approval)
+
+        def send(reason: str | None) -> None:
+            if reason is not None:
+                self.console.decide(approval, reason, approve=True, seconds=dialog.seconds, break_glass=break_glass)
+
+        self.app.push_screen(dialog, send)
 
     def action_withdraw(self) -> None:
         """Open the dialog that takes the selected grant back."""
@@ -257,7 +270,21 @@ class ApprovalsScreen(Frame):
             live=self.store.state.live,
             lately=[self._lately(item) for item in self.store.lately(approval)],
             earlier=self.store.earlier(approval),
+            history=self.store.state.histories.get(approval.id),
         )
+
+    def _look_back(self) -> None:
+        """Ask the evidence about the time before a request that somebody reads, once for each time the line is up.
+
+        The gateway reads with a process of its own, so a card that only flies by asks for nothing.
+        """
+        approval, state = self.current(), self.store.state
+        if approval is None or not self.card_in_sight or not state.live:
+            return
+        key = (approval.id, state.link.since)
+        if key not in self._looked_back and self.store.clock.monotonic() - self._card_since >= QUARANTINE:
+            self._looked_back.add(key)
+            self.console.look_back(approval.id)
 
     def _lately(self, item: Tail) -> Line:
         return (

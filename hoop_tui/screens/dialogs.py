@@ -1,8 +1,8 @@
-"""The dialogs that decide: approve, deny, kill. None sends on a single key, none sends what it no longer shows.
+"""The dialogs that decide. None sends on a single key, none sends what it no longer shows.
 
 Approving asks for a reason and for four hex digits of the request's hash, typed by hand: the code field takes no paste.
-For high risk it asks for the target's name too. Only ctrl+s sends. When the request changes, or the gateway is lost
-while a dialog is open, it says so and sends nothing more.
+For high risk, and for breaking the glass, it asks for the target's name too. Only ctrl+s sends. When the request
+changes, or the gateway is lost while a dialog is open, it says so and sends nothing more.
 """
 
 from __future__ import annotations
@@ -209,18 +209,28 @@ class ApproveDialog(DecisionDialog):
         yield Input(id="reason", compact=True)
         yield Bar(lambda _: (Span("the hash's first four digits, by hand", "label"),))
         yield HandTyped(id="code", compact=True, max_length=CODE_DIGITS, select_on_focus=False)
-        if self.approval.sessions:
+        if self.offers_period:
             yield Bar(lambda _: (Span("let this agent through for so many minutes; empty: only this once", "label"),))
             yield Input(id="period", compact=True, max_length=4, restrict=r"[0-9]*")
-        if high_risk(self.approval):
+        if self.asks_name:
             name = self.approval.connection
             yield Bar(lambda width: (Span(fit(f"the target's name, by hand: {name}", width), "label"),))
             yield HandTyped(id="target", compact=True, select_on_focus=False)
 
     @property
+    def offers_period(self) -> bool:
+        """Whether the agent may be let through for a while."""
+        return bool(self.approval.sessions)
+
+    @property
+    def asks_name(self) -> bool:
+        """Whether the target's name must be typed."""
+        return bool(high_risk(self.approval))
+
+    @property
     def period(self) -> str:
         """What was typed as minutes."""
-        return self.query_one("#period", Input).value.strip() if self.approval.sessions else ""
+        return self.query_one("#period", Input).value.strip() if self.offers_period else ""
 
     def action_send(self) -> None:
         """Note the period, and send."""
@@ -233,11 +243,37 @@ class ApproveDialog(DecisionDialog):
         code = self.approval.hash[:CODE_DIGITS].lower()
         if len(code) < CODE_DIGITS or self.query_one("#code", Input).value.strip().lower() != code:
             missing.append("the four digits")
-        if self.approval.sessions and self.query_one("#period", Input).value.strip("0") == "" != self.period:
+        if self.offers_period and self.query_one("#period", Input).value.strip("0") == "" != self.period:
             missing.append("minutes, or nothing")
-        if high_risk(self.approval) and self.query_one("#target", Input).value.strip() != self.approval.connection:
+        if self.asks_name and self.query_one("#target", Input).value.strip() != self.approval.connection:
             missing.append("the target's name")
         return missing
+
+
+class BreakGlassDialog(ApproveDialog):
+    """Approve in the place of everybody who is missing: what that means, and the target's name in any case."""
+
+    def summary(self) -> list[Line]:
+        """What it does, frankly."""
+        approval, glyphs = self.approval, self.console.glyphs
+        missing = " and ".join(approval.missing) or ", ".join(approval.reviewers) or "the reviewers"
+        words = (
+            f"You put yourself in the place of {missing}. It runs at once, by your word alone. An alarm is recorded, "
+            "everybody is told, and it stays in sight for a day with your name and your reason."
+        )
+        first, *rest = super().summary()
+        head: Line = (Span(f"{glyphs.warning} BREAK THE GLASS", "bad-strong"), *first[1:])
+        return [head, *wrap(words, INSIDE, "bad"), (), *rest]
+
+    @property
+    def offers_period(self) -> bool:
+        """Never: it is one operation, once."""
+        return False
+
+    @property
+    def asks_name(self) -> bool:
+        """Always."""
+        return True
 
 
 class DenyDialog(DecisionDialog):

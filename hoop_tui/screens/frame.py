@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from hoop_tui.actions import Where, bindings, hints
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import Line, Span
-from hoop_tui.paint.status import paint_hints, paint_status, paint_tabs
+from hoop_tui.paint.status import paint_broken, paint_hints, paint_status, paint_tabs
 from hoop_tui.widgets.bar import Bar
 from hoop_tui.widgets.virtual import VirtualView
 
@@ -67,6 +67,7 @@ class Frame(Screen[None], inherit_bindings=False):
     def compose(self) -> ComposeResult:
         """Lay the screen out."""
         yield Bar(self._paint_tabs, id="tabs")
+        yield Bar(self._paint_broken, id="broken")
         yield from self.compose_body()
         yield Bar(self._paint_hints, id="hints")
         yield Input(id="command", compact=True, select_on_focus=False)
@@ -83,6 +84,7 @@ class Frame(Screen[None], inherit_bindings=False):
 
     def flush(self) -> None:
         """Show what changed."""
+        self.set_class(bool(self.store.state.broken), "-broken")
         for bar in self.query(Bar):
             bar.look()
 
@@ -171,6 +173,9 @@ class Frame(Screen[None], inherit_bindings=False):
 
     def _paint_tabs(self, width: int) -> Line:
         return paint_tabs(self.store.state, self.NAME, width, self.glyphs)
+
+    def _paint_broken(self, width: int) -> Line:
+        return paint_broken(self.store.state, width, self.glyphs)
 
     def _paint_hints(self, width: int) -> Line:
         return paint_hints(filter(self._offered, hints(self.PLACE)), self._note, width, self.glyphs)

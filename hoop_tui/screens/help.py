@@ -11,7 +11,7 @@ from textual.screen import ModalScreen
 
 from hoop_tui.actions import ACTIONS, Where, key_name
 from hoop_tui.lines import BLANK, Line, Span, fit
-from hoop_tui.paint.card import section
+from hoop_tui.paint.sections import section
 from hoop_tui.widgets.virtual import Lines, VirtualView
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from gateway.model import SessionId, VerdictKind
 from hoop_tui.actions import Where, bindings
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import BLANK, Line, Row, Span
-from hoop_tui.paint.card import section
+from hoop_tui.paint.sections import section
 from hoop_tui.paint.sessions import heading, paint_session
 from hoop_tui.paint.tail import matches, paint_tail
 from hoop_tui.ring import Ring

@@ -19,8 +19,8 @@ from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import SECOND, parse_time
 from hoop_tui.glyphs import RICH, Glyphs
 from hoop_tui.lines import BLANK, Line, Row, Span, text_of, wrap
-from hoop_tui.paint.card import section
 from hoop_tui.paint.recordings import Recording, paint_recording, recordings_heading
+from hoop_tui.paint.sections import section
 from hoop_tui.paint.transcript import Item, faded, found_in, paint_item, paint_timeline, starts_of
 from hoop_tui.player import Player, Score
 from hoop_tui.screens.frame import Frame

@@ -154,6 +154,7 @@ class FakeGateway:
         self.login: dict[str, Any] | None = None
         self.grants: list[dict[str, Any]] = []
         self.groups: tuple[str, ...] = ("oncall",)
+        self.broken: list[dict[str, Any]] = []
         self.gap: tuple[int, int] | None = None
         self.requests: list[Request] = []
         self.hellos: list[Hello] = []
@@ -253,7 +254,8 @@ class FakeGateway:
             case "subscribe":
                 return {"topics": params["topics"]}
             case "status":
-                return {"healthy": True, "fault": None, "evidence": {"gw-1/w1": {"seq": 48_211, "chain": "ab"}}}
+                evidence = {"gw-1/w1": {"seq": 48_211, "chain": "ab"}}
+                return {"healthy": True, "fault": None, "evidence": evidence, "break_glass": self.broken}
             case "sessions.list":
                 return list(self.sessions.values())
             case "approvals.list":
@@ -308,6 +310,7 @@ class FakeGateway:
             "approver": "dana",
             "decided": at(0),
             "decision_reason": params["reason"],
+            "break_glass": params.get("break_glass", False),
         }
         self.put(decided, "approval.changed")
         return decided

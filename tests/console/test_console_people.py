@@ -144,7 +144,7 @@ async def test_a_grant_is_shown_and_taken_back(fake: FakeGateway, clock: HandClo
 
 def receipt(**changes: Any) -> str:
     said = {"type": "hoop-approval", "approval": "ap-1", "operation_hash": HASH, "decision": "approved",
-            "reason": "fine", "leave": None, "rule": "any\u202eunseen", **changes}  # fmt: skip
+            "reason": "fine", "leave": None, "break_glass": False, "rule": "any\u202eunseen", **changes}  # fmt: skip
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -179,6 +179,7 @@ LIES = [
     ({"reason": "because"}, "reason"),
     ({"approval": "ap-2"}, "approval"),
     ({"leave": {"seconds": 60, "scope": "connection"}}, "leave"),
+    ({"break_glass": True}, "break_glass"),
     ({"type": "git"}, "no receipt"),
 ]
 

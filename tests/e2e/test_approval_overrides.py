@@ -223,6 +223,18 @@ def test_the_glass_stays_in_sight_after_a_crash(postgres: PostgresServer, orders
         gateway = start(home)
         (broken,) = ask(gateway, "status")["break_glass"]
         assert (broken["id"], broken["by"]) == (asked["id"], "ira")
+        with through(gateway, "plain", gateway.token(owner=OLGA)) as wire:
+            again = ask_for(gateway, wire, 100)
+            before = ask(gateway, "approvals.history", id=again["id"])
+            (earlier,) = before["earlier"]
+            assert [earlier[name] for name in ("id", "state", "approver", "reason")] == [
+                asked["id"], "approved", "ira", WHY,
+            ]  # fmt: skip
+            statement = "DELETE FROM scratch WHERE id = 100"
+            assert [(each["verdict"], each["text"]) for each in before["lately"]] == [("approve", statement)]
+            shown = gateway.command("approvals", "show", again["id"], "-c", str(gateway.config)).stdout
+            assert shown.count(statement) == 2
+            assert f"approved  ira       {WHY}" in shown
     finally:
         assert gateway.stop() == 0, gateway.log
         assert gateway.process.stdout is not None
