@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import HandClock
 from fake_gateway import HASH, FakeGateway, at, make_approval
+from hand_clock import HandClock
 from test_console_app import Seat, seated
 
 from gateway.control.messages import Refusal

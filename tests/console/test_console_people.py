@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import HandClock
 from fake_gateway import EPOCH, HASH, FakeGateway, at, make_approval
+from hand_clock import HandClock
 from test_console_app import Seat, seated
 
 from gateway.approval.signatures import read_key, verify
