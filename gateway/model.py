@@ -224,6 +224,8 @@ class ConnectionTest:
     groups: tuple[str, ...] = ()
     at: Micros = Micros(0)
     where: str = ""
+    effect: bool = False
+    """It is to be held after it ran."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,10 +120,11 @@ async def try_tests(connection: Connection, catalog: Catalog) -> list[str]:
 
 def _shown(trial: Trial, context: Context, fault: str) -> dict[str, Json]:
     from gateway.model import format_time
+    from gateway.policy.trial import word
 
     verdict = trial.verdict
     return {
-        "verdict": verdict.kind.value,
+        "verdict": word(verdict.kind, effect=verdict.effect),
         "would": verdict.would.value if verdict.would is not None else None,
         "rule": verdict.rule,
         "where": verdict.where,

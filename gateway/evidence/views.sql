@@ -119,7 +119,7 @@ finished AS (
 running AS (
     SELECT
         session_id,
-        count(*) FILTER (kind = 'request') AS statements,
+        count(*) FILTER (kind = 'request' AND e_by IS NULL) AS statements,
         count(*) FILTER (kind = 'request' AND e_verdict = 'deny') AS denied,
         count(*) FILTER (kind = 'request' AND e_approval IS NOT NULL) AS held,
         CAST(coalesce(sum(e_rows) FILTER (kind = 'result'), 0) AS BIGINT) AS rows

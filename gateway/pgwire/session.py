@@ -277,7 +277,7 @@ class Session:
         if x.held is not None and not x.closed:
             x.actions.append(EndHold(x.held.token, cause, gone and not x.held.ran))
             collector = x.collector()
-            collector.line(f"-- not run: {cause}")
+            collector.line(f"-- {'rolled back' if x.held.ran else 'not run'}: {cause}")
             x.answer(x.held.n, collector, Outcome.CANCELLED, touches_marks=x.held.touches_marks)
 
     def _end(self, sqlstate: str, text: str, reason: str) -> None:

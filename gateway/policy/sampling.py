@@ -48,6 +48,8 @@ class SamplePlan:
     """The write's condition, its parameters numbered anew."""
     parameters: tuple[int, ...] = ()
     """Which of the write's parameters those are, from 1."""
+    numbers: tuple[tuple[str, int], ...] = ()
+    """Name and number of each column that is read: under another number the name is another column by now."""
 
     @property
     def selected(self) -> tuple[str, ...]:
@@ -105,13 +107,18 @@ def _plan(kind: str, fields: Node, text: bytes, catalog: Catalog) -> SamplePlan 
         alias=_quoted(alias or relation.name),
         where=where,
         parameters=parameters,
+        numbers=tuple(
+            (column.name, column.number)
+            for column in relation.columns
+            if column.name in {*keys, *(name for name in columns if name in clean)}
+        ),
     )
 
 
 def before_sql(plan: SamplePlan, most: int) -> bytes:
     """Return what reads rows as they were, on a session that does not see the write; parameters as in the plan."""
-    where = f" WHERE {plan.where}\n" if plan.where else ""  # a comment in the condition ends with its line
-    return f"SELECT {_list(plan)} FROM {plan.source}{where} LIMIT {int(most)}".encode()  # noqa: S608  names quoted, a condition that was parsed
+    where = f"({plan.where}\n) AND " if plan.where else ""  # a comment in the condition ends with its line
+    return _select(plan, f"{where}{_same(plan)} LIMIT {int(most)}")
 
 
 def after_sql(plan: SamplePlan, rows: int) -> bytes:
@@ -121,24 +128,38 @@ def after_sql(plan: SamplePlan, rows: int) -> bytes:
         " AND ".join(f"{plan.alias}.{_quoted(key)} = ${row * count + place}" for place, key in enumerate(plan.keys, 1))
         for row in range(rows)
     )
-    where = " OR ".join(f"({one})" for one in each)
-    return f"SELECT {_list(plan)} FROM {plan.source} WHERE {where}".encode()  # noqa: S608  names quoted
+    return _select(plan, f"({' OR '.join(f'({one})' for one in each)}) AND {_same(plan)}")
 
 
 def inserted_sql(plan: SamplePlan, pages: int, most: int) -> bytes:
     """Return what reads rows that this transaction inserted, among the newest of `pages` pages."""
     first = max(0, int(pages) - PAGES)
-    return (
-        f"SELECT {_list(plan)} FROM {plan.source} WHERE {plan.alias}.ctid OPERATOR(pg_catalog.>=)"  # noqa: S608
-        f" '({first},0)'::pg_catalog.tid AND {plan.alias}.xmin OPERATOR(pg_catalog.=)"
-        f" pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid LIMIT {int(most)}"
-    ).encode()
+    return _select(
+        plan,
+        f"{plan.alias}.ctid OPERATOR(pg_catalog.>=) '({first},0)'::pg_catalog.tid"
+        f" AND {plan.alias}.xmin OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid"
+        f" AND {_same(plan)} LIMIT {int(most)}",
+    )
 
 
-def _list(plan: SamplePlan) -> str:
+def _select(plan: SamplePlan, rest: str) -> bytes:
     keys = (f"{plan.alias}.{_quoted(name)}::pg_catalog.text" for name in plan.keys)
     shown = (f"pg_catalog.left({plan.alias}.{_quoted(name)}::pg_catalog.text, {TEXT + 1})" for name in plan.selected)
-    return ", ".join((*keys, f"{plan.alias}.xmin::pg_catalog.text", *shown))
+    columns = ", ".join((*keys, f"{plan.alias}.xmin::pg_catalog.text", *shown))
+    return f"SELECT {columns} FROM {plan.source} WHERE {rest}".encode()  # noqa: S608  names quoted, a parsed condition
+
+
+def _same(plan: SamplePlan) -> str:
+    """A condition under which the names stand for what they stood for when the write was judged."""
+    named = " OR ".join(f"(c.attname = {_literal(name)} AND c.attnum = {number})" for name, number in plan.numbers)
+    return (
+        f"{plan.alias}.tableoid = {plan.oid} AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute c"  # noqa: S608
+        f" WHERE c.attrelid = {plan.oid} AND ({named})) = {len(plan.numbers)}"
+    )
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _clean(relation: Relation, catalog: Catalog) -> frozenset[str]:

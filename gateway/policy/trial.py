@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.model import Connection, ConnectionTest, Verdict
+from gateway.model import Connection, ConnectionTest, Verdict, VerdictKind
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide, limits
 from gateway.policy.rules import RuleSet
@@ -42,10 +42,17 @@ def tried(facts: Facts, rules: RuleSet, context: Context) -> Trial:
 
 def differs(test: ConnectionTest, verdict: Verdict) -> str:
     """Say how a verdict differs from what a test expects, in one sentence; empty where it does not."""
-    if verdict.kind is test.verdict and test.rule in {None, verdict.rule}:
+    if (verdict.kind, verdict.effect) == (test.verdict, test.effect) and test.rule in {None, verdict.rule}:
         return ""
-    expected = f"{test.verdict.value} by {test.rule}" if test.rule is not None else test.verdict.value
-    return f"expected {expected}, but it is {verdict.kind.value} by {verdict.rule}: {verdict.reason}"
+    wanted = word(test.verdict, effect=test.effect)
+    expected = f"{wanted} by {test.rule}" if test.rule is not None else wanted
+    is_ = word(verdict.kind, effect=verdict.effect)
+    return f"expected {expected}, but it is {is_} by {verdict.rule}: {verdict.reason}"
+
+
+def word(kind: VerdictKind, *, effect: bool) -> str:
+    """Return a verdict as configuration writes it."""
+    return f"{kind.value}-effect" if effect else kind.value
 
 
 def _masked(facts: Facts) -> tuple[str, ...]:

@@ -134,7 +134,7 @@ class TestTable(Table):
     """`[[connection.test]]`: a statement, and the verdict that the rules should come to."""
 
     sql: str = Field(min_length=1)
-    verdict: Literal["allow", "mask", "approve", "deny"]
+    verdict: Literal["allow", "mask", "approve", "approve-effect", "deny"]
     rule: str | None = None
     subject: Subject = "agent"
     groups: tuple[Group, ...] = ()
@@ -144,7 +144,8 @@ class TestTable(Table):
         """Return the test as policy knows it."""
         return model.ConnectionTest(
             sql=self.sql,
-            verdict=model.VerdictKind(self.verdict),
+            verdict=model.VerdictKind(self.verdict.partition("-")[0]),
+            effect=self.verdict == "approve-effect",
             rule=self.rule,
             subject=self.subject,
             groups=self.groups,

@@ -104,3 +104,22 @@ async def test_without_a_catalog_it_says_so(tmp_path: Path) -> None:
     done = await hoop_gateway(*ask, "SELECT 1", "--at", "noon")
     assert done.returncode == 2
     assert "mon 22:15" in done.stderr
+
+
+async def test_approval_by_effect_is_a_verdict_of_its_own(
+    postgres: PostgresServer, database: str, tmp_path: Path
+) -> None:
+    postgres.execute(SCHEMA, database)
+    rule = "[[connection.rule]]\nname = 'seen'\nreplaces = 'standard/delete'\naction = 'approve-effect'\n"
+    test = "[[connection.test]]\nsql = 'DELETE FROM orders WHERE id = 1'\nverdict = '{}'\n"
+    config = await write(tmp_path, postgres.port, database, postgres.user, rule + test.format("approve-effect"))
+    secret = {"TARGET_PASSWORD": postgres.password}
+    ask = ("policy", "test", "-c", config, "--connection", "o", "--json")
+    found = json.loads((await hoop_gateway(*ask, "DELETE FROM orders WHERE id = 1", **secret)).stdout)
+    assert (found["verdict"], found["rule"]) == ("approve-effect", "seen")
+    found = json.loads((await hoop_gateway(*ask, "EXPLAIN ANALYZE DELETE FROM orders WHERE id = 1", **secret)).stdout)
+    assert (found["verdict"], "held before it runs" in found["reason"]) == ("approve", True)
+    assert (await hoop_gateway("check", "-c", config, **secret)).returncode == 0
+    config.write_text(config.read_text().replace("verdict = 'approve-effect'", "verdict = 'approve'"))
+    done = await hoop_gateway("check", "-c", config, **secret)
+    assert "expected approve, but it is approve-effect by seen" in done.stdout

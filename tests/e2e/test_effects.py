@@ -554,3 +554,62 @@ def test_the_gateways_end_rolls_it_back(
     assert DELETE.format(3) in texts
     assert "COMMIT" not in texts
     assert not gateway.query(f"SELECT 1 FROM approvals WHERE approval_id = '{approval}' AND executed_hash IS NOT NULL")
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows_told", "relations", "sampled"),
+    [
+        (
+            "WITH d AS (DELETE FROM orders WHERE id = 2 RETURNING id) SELECT count(*) FROM d",
+            1,
+            "items log orders",
+            False,
+        ),
+        (f"{DELETE.format(2)}; UPDATE orders SET state = 'x' WHERE id = 3", 2, "items log orders", False),
+        ("PREPARE d (int) AS DELETE FROM orders WHERE id = $1", 1, "items log orders", False),
+        ("UPDATE orders SET state = NULL WHERE id = 500", 0, "", False),
+        ("INSERT INTO children SELECT i, 1 FROM generate_series(1, 30) i", 30, "children", True),
+    ],
+)
+def test_what_was_changed_is_counted_however_it_was_said(
+    gateway: RunningGateway, agent: Wire, admin: Wire, sql: str, rows_told: int, relations: str, sampled: bool
+) -> None:
+    agent.send(query(sql.encode()))
+    approval = held(agent)
+    if sql.startswith("PREPARE"):
+        approve(gateway, approval)
+        agent.until()
+        agent.send(query(b"EXECUTE d(2)"))
+        approval = held(agent)
+    effect = card(gateway, approval)["effect"]
+    assert effect["rows"] == rows_told
+    assert sorted(each["relation"].removeprefix("public.") for each in effect["relations"]) == relations.split()
+    assert (effect["sample"] is not None) is sampled, effect["no_sample"]
+    deny(gateway, approval)
+    assert errors(agent.until())[0].get("M") == "hoop: refused"
+    assert (count(admin), count(admin, "children"), states(admin)) == (20, 0, {"open"})
+
+
+def test_what_is_swept_by_a_savepoint_is_counted_all_the_same(
+    gateway: RunningGateway, agent: Wire, admin: Wire
+) -> None:
+    agent.rows("BEGIN")
+    agent.rows("SAVEPOINT s")
+    agent.send(query(b"INSERT INTO children VALUES (5, 1)"))
+    effect = card(gateway, approval := held(agent))["effect"]
+    (relation,) = effect["relations"]
+    assert (relation["inserted"], "savepoint" in effect["no_sample"]) == (1, True)
+    approve(gateway, approval)
+    agent.until()
+    agent.rows("COMMIT")
+    assert count(admin, "children") == 1
+
+
+def test_binary_rows_and_unnamed_statements_pass_unchanged(gateway: RunningGateway, agent: Wire, admin: Wire) -> None:
+    again = run("SELECT 1")
+    agent.send(prepare(DELETE.format(9) + " RETURNING id"), bind(results=1), execute(b""), again, SYNC)
+    approve(gateway, held(agent))
+    found = agent.until()
+    assert kinds(found).lstrip("2") == "DC12DCZ", shown(found)
+    assert next(each for each in found if each.kind == b"D").body[-4:] == b"\0\0\0\x09"
+    assert count(admin) == 19
