@@ -259,11 +259,12 @@ gathered AS (
         any_value(e_sub) FILTER (kind = 'decision') AS subject,
         any_value(e_rule) FILTER (kind = 'decision') AS rule,
         any_value(e_oh) FILTER (kind = 'decision') AS operation_hash,
-        any_value(ts) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decided,
-        any_value(e_approver) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS approver,
-        any_value(e_assurance) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS assurance,
-        any_value(e_decision) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decision,
-        any_value(payload) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS words,
+        arg_max(ts, seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decided,
+        arg_max(e_approver, seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS approver,
+        arg_max(e_assurance, seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS assurance,
+        arg_max(e_decision, seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS decision,
+        arg_max(json_extract_string(payload, '$.reason'), seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS reason,
+        arg_max(json_extract_string(payload, '$.receipt'), seq) FILTER (kind = 'decision' AND e_decision NOT IN ('requested', 'agreed', 'escalated', 'executed')) AS receipt,
         any_value(e_oh) FILTER (kind = 'release') AS executed_hash
     FROM whole
     WHERE kind IN ('decision', 'release')
@@ -281,11 +282,11 @@ SELECT
     approver,
     assurance,
     decision,
-    json_extract_string(words, '$.reason') AS reason,
+    reason,
     rule,
     operation_hash,
     executed_hash,
-    json_extract_string(words, '$.receipt') AS receipt
+    receipt
 FROM gathered
 WHERE seq IS NOT NULL;
 
