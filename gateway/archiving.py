@@ -81,6 +81,8 @@ async def archive_once(evidence: Path, logs: Sequence[Log]) -> None:
                 await log.record(record.archive(**told))
     except EvidenceFault as fault:
         logger.error("archiving: %s", fault)  # noqa: TRY400  no traceback for a full disk
+    except (ValueError, TypeError, LookupError) as fault:
+        logger.error("archiving: the archiver said what is no record: %s", fault)  # noqa: TRY400  it is told again
 
 
 async def finish_erasures(evidence: Path) -> None:
@@ -112,7 +114,7 @@ async def prune_once(
             files = [(file, digest, "") for file, digest in told["files"]]
             await log.record(record.erasure(records, told["why"], "gateway", files))
             await _retention(evidence, {"remove": [file for file, _ in told["files"]]})
-    except EvidenceFault as fault:
+    except (EvidenceFault, ValueError, TypeError, LookupError) as fault:
         logger.error("retention: %s", fault)  # noqa: TRY400  no traceback for a full disk
 
 

@@ -24,6 +24,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence import columns
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely, parse_time
 from gateway.evidence.frontier import check_signed, newest_frontier
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.originals import originals_path
 from gateway.evidence.replay import Replay, lines
 from gateway.evidence.segments import (
@@ -85,7 +86,7 @@ def _archive_log(directory: Path, storage: Storage, clock: Clock) -> Iterator[Ar
         for left in (directory / place).glob(".*"):
             left.unlink()  # of a run that was cut
     _, live = numbers_in(directory)
-    with duckdb.connect() as database:
+    with memory_database() as database:
         database.execute(f"SET memory_limit = '{MEMORY}'; SET threads = 1; SET temp_directory = ''")
         for number in live[:-1]:
             _archive_file(database, directory, number, storage)

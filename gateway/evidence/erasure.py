@@ -23,6 +23,7 @@ from gateway.errors import ClientFault, EvidenceFault
 from gateway.evidence.archiver import PAYLOADS, digest, recorded
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
 from gateway.evidence.frontier import Frontier
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.originals import keyring_path
 from gateway.evidence.originals_check import SESSION
 from gateway.evidence.reader import opened
@@ -120,7 +121,7 @@ def locate(evidence: Path, record: str) -> Place:
 
 
 def _archived(directory: Path, segment: int, seq: int) -> dict[str, Json]:
-    with duckdb.connect() as database:
+    with memory_database() as database:
         sql = f"SELECT entry FROM read_parquet({located(entries_path(directory, segment))}) WHERE seq = {seq}"  # noqa: S608  ours
         row = database.execute(sql).fetchone()
     if row is None:
@@ -156,7 +157,7 @@ def staged(place: Place, storage: Storage) -> Change:
     source, made = f"read_parquet({located(path)})", f"read_parquet({located(beside)})"
     kept = f"SELECT * FROM {source} WHERE seq NOT IN ({gone}) OR payload IS NULL"  # noqa: S608  our path, numbers
     form = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {PAYLOADS})"
-    with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": "", "threads": "1"}) as database:
+    with memory_database({"memory_limit": "1GB", "temp_directory": "", "threads": "1"}) as database:
         counted = f"SELECT count(*) FROM {source} WHERE seq IN ({gone}) AND payload IS NOT NULL"  # noqa: S608
         found = database.execute(counted).fetchone()
         if found is None or not found[0]:

@@ -25,6 +25,7 @@ from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely
 from gateway.evidence.export_tree import uncovered
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.growth import roots_after
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
@@ -175,7 +176,7 @@ def _take(log: Taken, wanted: Wanted, live: bool, beside: Path, told: _Told) -> 
 
 
 def _lines(log: Taken, live: bool) -> Iterator[tuple[int, bytes, Line]]:
-    with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": ""}) as database:
+    with memory_database({"memory_limit": "1GB", "temp_directory": ""}) as database:
         for seq, raw in enumerate(log_lines(database, log.directory), log.first.size):
             if live and log.size and seq >= log.size:
                 return
@@ -212,7 +213,7 @@ def _pruned(directory: Path) -> TreeState:
 
 
 def _write(logs: list[Taken], beside: Path, wanted: Wanted, made: Made, told: _Told) -> dict[str, int]:
-    with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(beside)}) as database:
+    with memory_database({"memory_limit": "2GB", "temp_directory": str(beside)}) as database:
         database.execute(f"ATTACH {quoted(str(beside / 'export.duckdb'))} AS made (STORAGE_VERSION 'v1.0.0')")
         _tables(database)
         for log in logs:

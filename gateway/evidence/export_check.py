@@ -20,6 +20,7 @@ from gateway.evidence.entry import Malformed, parse
 from gateway.evidence.export import FORMAT, VIEWS, Wanted, derive
 from gateway.evidence.export_tree import root_over
 from gateway.evidence.findings import Finding, Grade
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.tree import leaf
 from gateway.evidence.views import quoted
@@ -56,7 +57,7 @@ def check_export(path: Path, keys: Sequence[str] = (), progress: Callable[[int, 
         raise EvidenceFault(f"{path}: no such file")
     found = Checked()
     try:
-        with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": ""}) as database:
+        with memory_database({"memory_limit": "2GB", "temp_directory": ""}) as database:
             database.execute(f"ATTACH {quoted(str(path.resolve()))} AS made (READ_ONLY)")
             database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
             database.execute("SET enable_external_access = false; SET lock_configuration = true")

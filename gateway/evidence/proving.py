@@ -19,6 +19,7 @@ from gateway.evidence.checkpoints import sizes
 from gateway.evidence.entry import Malformed, parse, parse_line
 from gateway.evidence.frontier import Frontier, check_signed
 from gateway.evidence.growth import roots_after
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.proof import audit_path, root_of
 from gateway.evidence.segments import frontier_path, numbers_in
@@ -65,7 +66,7 @@ def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Js
         raise ClientFault(f"record {seq} was pruned; the log begins with {before.size}", "22023")
 
     def entries() -> Iterator[bytes]:
-        with duckdb.connect() as database:
+        with memory_database() as database:
             for at, raw in enumerate(log_lines(database, directory), before.size):
                 line = parse_line(raw)
                 if at == seq:

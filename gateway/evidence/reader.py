@@ -22,6 +22,7 @@ import duckdb
 from gateway.errors import ClientFault, EvidenceFault, GatewayError
 from gateway.evidence.entry import parse_time
 from gateway.evidence.history import history as before_asking
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.reading import objection
 from gateway.evidence.rows import plain, rows_of
 from gateway.evidence.views import view_sql
@@ -46,7 +47,7 @@ def opened(evidence: Path, memory: str | None = None) -> Iterator[duckdb.DuckDBP
     evidence = evidence.resolve()
     if not any(evidence.glob("logs/*/journal/*.tsv")):
         raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
-    with duckdb.connect() as database:
+    with memory_database() as database:
         database.execute(view_sql(evidence))
         database.execute("SET allowed_directories = [$1]", [f"{evidence}/logs/"])
         database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
 from gateway.errors import EvidenceFault
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier
 from gateway.evidence.sources import log_lines
 
@@ -53,7 +52,7 @@ def receipts_of(evidence: Path, approval: str) -> tuple[Receipted, ...]:
     control = evidence / "logs" / "control"
     if not control.is_dir():
         raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
-    with duckdb.connect() as database:
+    with memory_database() as database:
         return tuple(_found(log_lines(database, control), approval))
 
 

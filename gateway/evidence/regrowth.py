@@ -21,6 +21,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence.entry import Malformed, parse_line
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.growth import whole_subtrees
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.proof import consistency_path, roots
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in
 from gateway.evidence.sources import journal_lines, segment_lines
@@ -30,7 +31,7 @@ from gateway.evidence.tree import Tree
 def prove_growth(directory: Path, old: int, size: int) -> list[bytes]:
     """Return the proof for the log in `directory` from its files. Raises `EvidenceFault`."""
     try:
-        with duckdb.connect(config={"memory_limit": "512MB", "temp_directory": ""}) as database:
+        with memory_database({"memory_limit": "512MB", "temp_directory": ""}) as database:
             tree, entries = _from_frontier(database, directory, old)
             for entry in islice(entries, old - tree.size):
                 tree.append(entry)

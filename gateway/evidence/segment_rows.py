@@ -17,6 +17,7 @@ import duckdb
 from gateway.evidence import columns
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following, Paid, Stretch
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.segments import entries_path, payload_path
 from gateway.evidence.views import located
 
@@ -32,7 +33,7 @@ _SHOWN = 20
 
 def connect() -> duckdb.DuckDBPyConnection:
     """Return a database that reads segments with one thread and bounded memory."""
-    return duckdb.connect(config={"memory_limit": "2GB", "temp_directory": "", "threads": 1})
+    return memory_database({"memory_limit": "2GB", "temp_directory": "", "threads": 1})
 
 
 def follow_segment(log: Following, directory: Path, number: int, database: duckdb.DuckDBPyConnection) -> None:

@@ -91,6 +91,7 @@ class Log:
     def segment(self, file: Path) -> Iterator[list[bytes]]:
         """Yield the lines of an archived journal file; the columns beside each entry must say what it says."""
         db, kept, place = duckdb.connect(), self.path / "payload" / file.name, f"{self.path.name}/{file.stem[4:]}"
+        db.execute("SET enable_progress_bar = false")  # it would show on standard output
         quoted = [re.sub(r"([*?[])", r"[\1]", str(one)).replace("'", "''") for one in (file, kept)]
         sql = f"SELECT seq, segment, kind, salt, payload FROM read_parquet('{quoted[1]}')"
         self.paid = kept.is_file()  # else an erasure must say so

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-import duckdb
 import pyrage
 
 from gateway.errors import ConfigurationFault, EvidenceFault
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
 from gateway.evidence.findings import Finding
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.originals import index, keyring_path, originals_numbers, originals_path
 from gateway.evidence.originals_content import decode
 from gateway.evidence.sealing import Ratchet, unseal, unwrap
@@ -147,7 +147,7 @@ class _Opening:
                 self._found.findings.append(Finding("incomplete", log, seq, str(fault)))
 
     def _entries(self) -> Iterator[dict[str, Json]]:
-        with duckdb.connect(config={"memory_limit": "1GB", "temp_directory": ""}) as database:
+        with memory_database({"memory_limit": "1GB", "temp_directory": ""}) as database:
             for raw in log_lines(database, self._directory):
                 encoded = parse_line(raw).entry
                 if b'"sc":"' in encoded:

@@ -35,12 +35,14 @@ def write_views(evidence: Path) -> Path:
     """
     import duckdb
 
+    from gateway.evidence.memory_database import memory_database
+
     evidence = evidence.resolve()
     if not any(evidence.glob("logs/*/journal/*.tsv")):
         raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
     beside = evidence / f".{NAME}.{secrets.token_hex(4)}"
     try:
-        with duckdb.connect() as database:
+        with memory_database() as database:
             database.execute(f"ATTACH {quoted(str(beside))} AS made (STORAGE_VERSION 'v1.0.0')")
             _make_empty_segments(database, evidence)
             database.execute("USE made")

@@ -364,6 +364,7 @@ def test_it_reads_while_the_journal_grows(tmp_path: Path) -> None:
     script = (
         "import duckdb, sys\n"
         "c = duckdb.connect(sys.argv[1], read_only=True)\n"
+        "c.execute('SET enable_progress_bar = false')\n"
         "for line in sys.stdin:\n"
         "    print(*c.execute('SELECT count(*), max(seq), count(DISTINCT chain) FROM records').fetchone(),"
         " c.execute('SELECT count(*) FROM statements WHERE sql IS NULL').fetchone()[0], flush=True)\n"
