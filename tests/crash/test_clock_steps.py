@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 
 import psycopg
@@ -37,11 +39,6 @@ def step(home: Path, by: int) -> None:
 
 def insert(connection: psycopg.Connection[tuple[object, ...]], mark: str) -> None:
     connection.execute("INSERT INTO written VALUES (%s)", (mark,))
-
-
-def insert_until_cut(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    while True:
-        insert(connection, "<until the token is seen to be over>")
 
 
 def back(gateway: RunningGateway) -> list[str]:
@@ -80,8 +77,11 @@ def test_a_clock_set_forth_ends_what_is_over_and_the_next_start_is_earlier(home:
         with psycopg.connect(**arguments, autocommit=True) as agent:
             insert(agent, "<before>")
             step(home, HOUR)
+            deadline = time.monotonic() + 60
+            while json.loads(gateway.command("sessions", "list", "-c", str(gateway.config), "--json").stdout):
+                assert time.monotonic() < deadline, gateway.log
             with pytest.raises(psycopg.OperationalError, match="hoop: the session was cut"):
-                insert_until_cut(agent)
+                insert(agent, "<after the token>")
         assert gateway.stop() == 0, gateway.log
     step(home, 0)
     with serving(home, wrapped(home)) as gateway:

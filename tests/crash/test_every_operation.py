@@ -136,7 +136,7 @@ def test_a_kill_at_each_operation(scene: Scene, stage: Stage, kills: Kills) -> N
     if "what" in arguments:
         first = next(f"{log}:{seq}" for log, seq, _ in made.promised if log.endswith("w1"))
         arguments["which"] = first if arguments["what"] == "record" else made.sessions[0]
-    whole = _try(stage, made, scene, arguments, None)
+    whole = _operations(stage, made, scene, arguments)
     names = list(enumerate(whole.operations))[0 if scene.whole else whole.opening :]
     points = [(number, half) for number, name in names for half in _cuts(name)]
     if not kills.everything:
@@ -152,6 +152,15 @@ def test_a_kill_at_each_operation(scene: Scene, stage: Stage, kills: Kills) -> N
     assert not wrong, "\n".join(wrong)
 
 
+def _operations(stage: Stage, made: Made, scene: Scene, arguments: dict[str, Any]) -> Ended:
+    """Do the step to its end, to see what there is to kill."""
+    home = stage.copy(made.home, "whole")
+    try:
+        return stage.mortal.run(scene.step, home, **({} if scene.then else arguments))
+    finally:
+        shutil.rmtree(home)
+
+
 def _cuts(operation: str) -> tuple[bool, ...]:
     """Whether to kill before it, and whether in its middle."""
     if "sync " in operation:
@@ -159,22 +168,18 @@ def _cuts(operation: str) -> tuple[bool, ...]:
     return (False, True) if "write" in operation else (False,)
 
 
-def _try(stage: Stage, made: Made, scene: Scene, arguments: dict[str, Any], point: tuple[int, bool] | None) -> Ended:
-    """Do the step, killed at a point (None: to its end); start, check; do it again, to its end."""
-    home = stage.copy(made.home, "now")
+def _try(stage: Stage, made: Made, scene: Scene, arguments: dict[str, Any], point: tuple[int, bool]) -> None:
+    """Do the step, killed at a point; start, and check; do it again, to its end."""
+    home, given = stage.copy(made.home, "now"), {} if scene.then else arguments
     try:
-        number, half = point or (None, False)
-        given = {} if scene.then else arguments
-        ended = stage.mortal.run(scene.step, home, number, half=half, **given)
+        number, half = point
+        promised = made.promised + stage.mortal.run(scene.step, home, number, half=half, **given).said("promised")
         if scene.then:
             stage.mortal.run(scene.then, home, **arguments)
-        promised = (
-            made.promised + ended.said("promised") + stage.mortal.run("start", home, views=scene.whole).said("promised")
-        )
+        stage.mortal.run("start", home, views=scene.whole)
         stage.check(home, promised, sealed=scene.sealed, views=scene.whole)
         if scene.step != "start":
             stage.mortal.run(scene.step, home, **given)
             assert stage.mortal.run("end", home).said("wrong") == []
     finally:
         shutil.rmtree(home)
-    return ended
