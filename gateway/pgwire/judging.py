@@ -44,6 +44,8 @@ class Judging:
                 return None
         quiet = not x.flight
         judgement = yield from self.analyse(statement, exact=quiet and not x.segment_dirty)
+        if x.skip_until_sync:  # while it was thought about, the target refused what came before
+            return None
         if quiet or not (judgement.depends_on_state or judgement.verdict.kind is VerdictKind.DENY):
             return judgement
         yield from self._refusing.settle()

@@ -25,6 +25,7 @@ READABLE = words(
     pg_stat_all_tables pg_stat_archiver pg_stat_bgwriter pg_stat_checkpointer pg_stat_database
     pg_stat_database_conflicts pg_stat_gssapi pg_stat_io pg_stat_progress_analyze pg_stat_progress_basebackup
     pg_stat_progress_cluster pg_stat_progress_copy pg_stat_progress_create_index pg_stat_progress_vacuum
+    pg_stat_replication pg_stat_subscription pg_stat_wal_receiver
     pg_stat_slru pg_stat_ssl pg_stat_statements pg_stat_statements_info pg_stat_subscription_stats
     pg_stat_sys_indexes pg_stat_sys_tables pg_stat_user_functions pg_stat_user_indexes pg_stat_user_tables
     pg_stat_wal pg_stat_xact_all_tables pg_stat_xact_sys_tables pg_stat_xact_user_functions
@@ -52,6 +53,7 @@ ALWAYS_PRIVATE: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "pg_stat_activity": frozenset({"query"}),
         "pg_stat_statements": frozenset({"query"}),
+        "pg_stat_wal_receiver": frozenset({"conninfo"}),
         "pg_subscription": frozenset({"subconninfo"}),
     }
 )

@@ -211,6 +211,22 @@ def test_after_a_failure_in_the_pipeline_a_denied_statement_is_never_considered(
     assert outcomes == [Outcome.ERROR, Outcome.CANCELLED]
 
 
+def test_what_is_judged_while_the_target_refuses_its_parse_is_not_forwarded() -> None:
+    drive = Drive(quick=False)
+
+    def judge(_: object) -> object:
+        if len(drive.asked) == 2:  # the Bind's
+            drive.do(drive.session.feed(Source.TARGET, report("ERROR", "42883", "no such function").encode(b"E")))
+        return allow()
+
+    drive.judge = judge  # type: ignore[assignment]
+    drive.client(parse(b"update t set a = f() where b > 1"), bind(), describe(b"P", b""), execute(b""), SYNC)
+    assert kinds(drive.sent_to_target()) == "PS"
+    drive.target(READY)
+    assert kinds(drive.sent_to_client()) == "EZ"
+    assert drive.closed is None
+
+
 def test_a_name_stands_for_its_text_only_after_parse_complete() -> None:
     drive = Drive().client(parse(b"delete from t", b"s"), SYNC).target(PARSED, READY)
     drive.client(parse(b"select 1", b"s"), SYNC)
