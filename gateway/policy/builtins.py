@@ -87,7 +87,8 @@ CHOSEN = words(
     pg_get_ruledef pg_get_serial_sequence pg_get_statisticsobjdef pg_get_statisticsobjdef_columns
     pg_get_statisticsobjdef_expressions pg_get_triggerdef pg_get_userbyid pg_get_viewdef pg_has_role
     pg_identify_object pg_identify_object_as_address pg_index_column_has_property pg_index_has_property
-    pg_indexam_has_property pg_indexes_size pg_input_error_info pg_input_is_valid pg_is_in_recovery pg_is_other_temp_schema pg_is_wal_replay_paused
+    pg_indexam_has_property pg_indexes_size pg_input_error_info pg_input_is_valid
+    pg_is_in_recovery pg_is_other_temp_schema pg_is_wal_replay_paused
     pg_jit_available pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_last_xact_replay_timestamp
     pg_listening_channels pg_my_temp_schema pg_notification_queue_usage pg_opclass_is_visible
     pg_operator_is_visible pg_opfamily_is_visible pg_options_to_table pg_partition_ancestors pg_partition_tree

@@ -1,4 +1,4 @@
-"""COPY as its syntax tree has it: the layout of its data, and the text of the query within. Pure.
+"""COPY as its syntax tree has it: the layout of its data; the text of the query within COPY, PREPARE and DECLARE. Pure.
 
 Promises None for whatever it does not know for certain: an option, a character set, a query whose text it cannot find.
 """
@@ -71,19 +71,37 @@ def inner_query(text: bytes, query: tuple[str, Node]) -> tuple[bytes, int] | Non
     `query` is that query's own tree; None where the text that was found does not read as the same tree.
     """
     found = _within(text)
-    if found is None:
+    if found is None or not _reads_as(text[found[0] : found[1]], query):
         return None
     start, stop = found
-    if stop - start > INLINE_LIMIT:
-        return None
-    try:
-        statements = parse(text[start:stop]).statements
-        same = len(statements) == 1 and _bare(statements[0].node) == _bare({query[0]: query[1]})
-    except (NotUnderstoodError, SyntaxFaultError, RecursionError):
-        return None
-    if not same:
-        return None
     return text[start:stop], len(text[:start].decode("utf-8", "replace"))
+
+
+def named_query(text: bytes, query: tuple[str, Node]) -> bytes | None:
+    """Return the text of the query in `PREPARE name AS query` or `DECLARE name CURSOR FOR query`, as `inner_query`."""
+    place = depth = 0
+    while place < len(text):
+        token = _TOKENS.match(text, place)
+        if token is None:
+            return None
+        place = token.end()
+        depth += bool(token["open"]) - bool(token["close"])
+        if token["comment"] == b"/*":
+            place = _behind_comment(text, place)
+        elif depth == 0 and token["skip"] and token["skip"].lower() in {b"as", b"for"}:
+            return text[place:] if _reads_as(text[place:], query) else None
+    return None
+
+
+def _reads_as(text: bytes, query: tuple[str, Node]) -> bool:
+    """Say whether `text` alone is the statement whose tree `query` is."""
+    if len(text) > INLINE_LIMIT:
+        return False
+    try:
+        statements = parse(text).statements
+        return len(statements) == 1 and _bare(statements[0].node) == _bare({query[0]: query[1]})
+    except (NotUnderstoodError, SyntaxFaultError, RecursionError):
+        return False
 
 
 def _within(text: bytes) -> tuple[int, int] | None:

@@ -48,6 +48,7 @@ class _Match:
 
 
 _SQLSTATE: Mapping[str, str] = MappingProxyType({"unknown-statement": "26000", "unknown-cursor": "34000"})
+_OUTSIDE = "a procedure that is called outside of a transaction may begin one that writes, so send BEGIN before it"
 _BESIDE = frozenset({"function", "nextval", "for-update"})
 """Acts that name a verdict only where nothing else does: they come with what the statement is."""
 
@@ -74,7 +75,7 @@ def limits(facts: Facts, rules: RuleSet, context: Context) -> tuple[OwnRule, ...
         return ()
 
     def about(rule: OwnRule, statement: StatementFacts) -> bool:
-        acts = (_resolve(raw, rules) for raw in statement.acts)
+        acts = (_resolve(raw, rules, context) for raw in statement.acts)
         lines = ((act, rules.by_act.get(act.what) or rules.by_act["not-listed"]) for act in acts)
         return any(rule.matches(act, statement, line, facts.catalog, context) for act, line in lines)
 
@@ -111,7 +112,7 @@ def _matches(facts: Facts, rules: RuleSet, context: Context) -> Iterator[_Match]
     own = [rules.own[place] for place in rules.concerned(context)]
     for statement in facts.statements:
         for raw in statement.acts or (Act("not-listed", statement.operation),):
-            act = _resolve(raw, rules)
+            act = _resolve(raw, rules, context)
             line = rules.by_act.get(act.what) or (UNKNOWN_NAME if act.what in _SQLSTATE else rules.by_act["not-listed"])
             replaced = False
             for place, rule in enumerate(own):
@@ -215,8 +216,8 @@ _HINTS: Mapping[VerdictKind, str] = MappingProxyType(
 )
 
 
-def _resolve(act: Act, rules: RuleSet) -> Act:
-    """Judge what depends on the connection's lists: settings and user functions."""
+def _resolve(act: Act, rules: RuleSet, context: Context) -> Act:
+    """Judge what depends on the connection's lists: settings and user functions; and CALL where nothing is written."""
     if act.what == "set":
         what = judge_setting(
             act.target,
@@ -229,6 +230,8 @@ def _resolve(act: Act, rules: RuleSet) -> Act:
         return replace(act, what=what)
     if act.what == "show":
         return replace(act, what=judge_showing(act.target, rules.settings))
+    if act.what == "call" and rules.read_only and not context.in_transaction:
+        return replace(act, what="set-read-write", because=_OUTSIDE)
     if act.what == "user-function" and act.target in rules.functions:
         return replace(act, what="function")
     return act

@@ -192,12 +192,16 @@ class Reader:
         """Find the outputs of the query that gives the statement's result."""
         self.columns = outputs(kind, fields, self.catalog) if self.may_reach else ()
 
+    def vote(self, query: bytes | None) -> None:
+        """Have the second reader say what it thinks of the outputs; `query` is their own text, None where unknown."""
+        if self.columns is not None and query is not None:
+            self.columns, alarm = joined(self.columns, query.decode("utf-8", "replace"), self.catalog, self.reach)
+            self.alarm = self.alarm or alarm
+
     def _flows(self, kind: str, fields: Node) -> frozenset[str]:
         if kind in QUERIES and not self.opaque_output:
             self.result(kind, fields)
-            if self.columns is not None:
-                text = self.slice().decode("utf-8", "replace")
-                self.columns, self.alarm = joined(self.columns, text, self.catalog, self.reach)
+            self.vote(self.slice())
         relations = (*self.survey.read.values(), *self.survey.written.values())
         touch = Touch(self.catalog, relations)
         self._marked_writes(touch)

@@ -14,7 +14,7 @@ from gateway.masking.flow import Output
 from gateway.masking.written import CopyInto, receivers
 from gateway.pgwire.backend import ColumnDescription
 from gateway.policy.catalog import Catalog, Relation
-from gateway.policy.copies import inner_query, layout_of
+from gateway.policy.copies import inner_query, layout_of, named_query
 from gateway.policy.named import created_name, is_temporary
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
 from gateway.policy.statement import Declared, Prepared
@@ -112,13 +112,16 @@ def _run_named(reader: Reader, names: Mapping[str, bytes], name: str, place: Pla
     if len(tree.statements) != 1:
         raise NotUnderstoodError(f"{name} stands for several statements")
     kind, fields = kind_of(tree.statements[0].node)
-    if kind in {"PrepareStmt", "DeclareCursorStmt"}:
+    wrapped = kind in {"PrepareStmt", "DeclareCursorStmt"}
+    if wrapped:
         kind, fields = child(fields, "query")
     reader.depth += 1
     reader.statement(kind, fields, place)
     reader.depth -= 1
     if kind in QUERIES:
         reader.result(kind, fields)
+        if reader.may_reach:
+            reader.vote(named_query(text, (kind, fields)) if wrapped else text)
 
 
 def copy_(reader: Reader, fields: Node, place: Place) -> None:
@@ -160,6 +163,7 @@ def _copy_out(reader: Reader, copy: Node, query: tuple[str, Node]) -> CopyOut | 
     if "relation" in copy:
         return CopyOut(layout, _copied_columns(reader, copy))
     found = inner_query(reader.text, query) if reader.alone else None
+    reader.vote(found[0] if found is not None else None)
     return CopyOut(layout) if found is None else CopyOut(layout, (), *found)
 
 

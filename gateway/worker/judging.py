@@ -58,10 +58,10 @@ CACHED_LARGE = 32 << 20
 """Bytes of longer statements whose verdicts are kept: with each, its text and facts stay in memory."""
 
 ReadCatalog = Callable[[], Awaitable[Catalog]]
-_Key: TypeAlias = tuple[bytes, bool, bool, tuple[int, ...]]
+_Key: TypeAlias = tuple[bytes, bool, bool, bool, tuple[int, ...]]
 """What a verdict depends on beside rules and catalog: the text or its digest; whether the transaction has failed; with
 rules of the connection also whether definitions were changed in it, and which of them are about this subject at this
-time."""
+time; where nothing is written, whether a transaction is open."""
 
 
 class Judge:
@@ -190,7 +190,8 @@ class Judge:
         sql = action.statement.sql
         text = sql if len(sql) <= CACHED_TEXT else blake3(sql).digest()
         redefined = action.names.redefined and bool(self.rules.own)
-        return text, action.names.status == "E", redefined, self.rules.concerned(context)
+        calls = self.rules.read_only and context.in_transaction  # CALL may run there only
+        return text, action.names.status == "E", redefined, calls, self.rules.concerned(context)
 
     def _known(self, key: _Key, action: Analyse) -> Judgement | None:
         """Return the verdict of an equal statement in this epoch, if it is kept and may be given."""

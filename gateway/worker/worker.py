@@ -276,5 +276,6 @@ def _fatal(sqlstate: str, words: str) -> bytes:
 
 def _pinned(plan: StartupPlan, reported: Mapping[str, str]) -> dict[str, str]:
     """The pins that the target reports changes of, with the values it reported at login."""
-    pinned = {name: reported[name] for name in plan.pins if name in reported}
-    return pinned if "client_encoding" in plan.pins else {}
+    free = "client_encoding" not in plan.pins  # only what access asks for holds then
+    names = plan.pins.keys() & {"default_transaction_read_only"} if free else plan.pins.keys()
+    return {name: reported[name] for name in names if name in reported}

@@ -19,6 +19,16 @@ CREATE SEQUENCE s;
 CREATE FUNCTION writes() RETURNS int LANGUAGE plpgsql AS 'BEGIN UPDATE t SET v = 1; RETURN 1; END';
 CREATE FUNCTION wide() RETURNS int LANGUAGE plpgsql SET transaction_read_only = off AS
     'BEGIN UPDATE t SET v = 1; RETURN 1; END';
+CREATE PROCEDURE sneaks() LANGUAGE plpgsql AS 'BEGIN COMMIT; SET TRANSACTION READ WRITE; UPDATE t SET v = 2; END';
+CREATE PROCEDURE turns() LANGUAGE plpgsql AS 'BEGIN SET TRANSACTION READ WRITE; UPDATE t SET v = 2; END';
+CREATE PROCEDURE lasts() LANGUAGE plpgsql AS 'BEGIN SET SESSION default_transaction_read_only = off; END';
+"""
+CALLS = """
+[[connection.rule]]
+name = "calls"
+replaces = "standard/call"
+action = "allow"
+accept_risk = "to see what a procedure can do"
 """
 FREE = """
 [[connection.rule]]
@@ -68,6 +78,7 @@ def gateway(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory) 
         connection_table("narrow", postgres, "read_only", policy="read-only", access="read-only", functions=functions),
         connection_table("wide", postgres, "read_only", policy="read-only", access="read-only", functions=functions)
         + FREE,
+        connection_table("calls", postgres, "read_only", policy="read-only", access="read-only") + CALLS,
         connection_table("short", postgres, "read_only", statement_timeout="300ms"),
         connection_table("watched", postgres, "read_only", policy="observe", access="read-only"),
     ]
@@ -94,6 +105,21 @@ def test_nothing_that_an_agent_says_writes(gateway: RunningGateway, admin: Wire,
             assert error(found)[0] in {"25006", "42501"}, f"after {sql}: {shown(found)}"
         assert rows(wire.query("SHOW transaction_read_only")) == [("on",)]
         assert status(wire.query("SELECT 1")) == "I"
+    assert admin.rows("SELECT * FROM t ORDER BY id") == [("1", "0")]
+
+
+def test_no_procedure_writes_either(gateway: RunningGateway, admin: Wire) -> None:
+    with through(gateway, "calls", gateway.token()) as wire:
+        for call in ("CALL sneaks()", "BEGIN; CALL sneaks(); COMMIT"):
+            for found in (wire.query(call), wire.send(run(call) + SYNC).until()):
+                assert error(found)[0] in {"42501", "42601"}, shown(found)
+        for call in ("CALL sneaks()", "CALL turns()"):
+            wire.query("BEGIN")
+            assert error(wire.query(call))[0] in {"2D000", "25001"}
+            wire.query("ROLLBACK")
+        assert not errors(wire.query("BEGIN"))
+        with pytest.raises(AssertionError, match="the pinned setting default_transaction_read_only was changed"):
+            wire.query("CALL lasts()")  # the target says that the setting changed, and the session is over
     assert admin.rows("SELECT * FROM t ORDER BY id") == [("1", "0")]
 
 

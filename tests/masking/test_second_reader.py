@@ -13,6 +13,10 @@ from gateway.masking import second
 from gateway.masking.flow import CLEAN, Output
 from gateway.model import VerdictKind
 from gateway.policy import reader
+from gateway.policy.copies import named_query
+from gateway.policy.facts import SessionState, facts
+from gateway.policy.parse import parse
+from gateway.policy.tree import child, kind_of
 
 VOTES = """
 SELECT id, email FROM users | cD
@@ -72,6 +76,45 @@ def test_the_stricter_of_two_readers_counts_and_the_difference_is_an_alarm(monke
     assert [column.flow.clean for column in found.statements[0].outputs or ()] == [True, False]
     assert found.alarm == "readers differ: only the second found a marked column in output 2"
     assert judge(sql).kind is VerdictKind.MASK
+
+
+BODIES = {
+    b"EXECUTE p": SessionState(prepared={"p": b"SELECT id, upper(email) FROM users"}),
+    b"EXECUTE p (1)": SessionState(
+        prepared={
+            "p": b'PREPARE /* as */ "as" (int, numeric(3, 1)) AS SELECT id, upper(email) FROM users WHERE id = $1'
+        }
+    ),
+    b"FETCH c": SessionState(
+        cursors={"c": b"DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT id, upper(email) FROM users"}
+    ),
+    b"COPY (SELECT id, upper(email) FROM users) TO STDOUT": SessionState(),
+    b"EXPLAIN SELECT id, upper(email) FROM users": None,
+    ("SELECT id, upper(email) FROM users WHERE id IN (" + "1, " * 4000 + "2)").encode(): SessionState(),
+}
+
+
+@pytest.mark.parametrize("sql", BODIES, ids=lambda sql: sql[:20].decode())
+def test_it_is_asked_about_the_text_behind_a_name_and_within_copy(sql: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "outputs", lambda *_: (Output("id", CLEAN), Output("upper", CLEAN)))
+    state = BODIES[sql]
+    found = facts(sql, state or SessionState(), BOUND)
+    assert found.not_understood is None
+    assert bool(found.alarm) is (state is not None)
+
+
+@pytest.mark.parametrize(("text", "body"), [
+    (b"PREPARE p AS SELECT 1", b"SELECT 1"),
+    (b'PREPARE "for" (int) AS VALUES ($1)', b"VALUES ($1)"),
+    (b"DECLARE c CURSOR FOR SELECT 1 AS for_", b"SELECT 1 AS for_"),
+    (b"DECLARE c -- for\n/* as */ NO SCROLL CURSOR FOR TABLE t", b"TABLE t"),
+])  # fmt: skip
+def test_the_text_behind_a_name_is_found(text: bytes, body: bytes) -> None:
+    query = child(kind_of(parse(text).statements[0].node)[1], "query")
+    found = named_query(text, query)
+    assert found is not None
+    assert found.strip() == body
+    assert named_query(text, kind_of(parse(b"SELECT 2").statements[0].node)) is None
 
 
 @pytest.mark.parametrize("sql", ["SELECT id, name FROM users", "SELECT id, email FROM users", "SELECT * FROM orders"])

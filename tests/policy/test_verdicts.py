@@ -315,7 +315,6 @@ SELECT hash FROM secrets | password-table
 COPY pg_authid TO STDOUT | password-table
 SELECT * FROM pg_hba_file_rules | catalog-not-listed
 SELECT * FROM pg_catalog.pg_config | catalog-not-listed
-SELECT * FROM pg_stat_replication | catalog-not-listed
 UPDATE pg_settings SET setting = 'x' WHERE name = 'search_path' | catalog-write
 DELETE FROM pg_class WHERE oid = 1 | catalog-write
 INSERT INTO pg_catalog.pg_class (oid) VALUES (1) | catalog-write
