@@ -1,4 +1,4 @@
-"""A log as a busy gateway would write it, for measuring: agents with sessions, statements, answers, masks, approvals.
+"""Two logs as a busy gateway writes them, for measuring: agents with sessions, statements, answers, masks, approvals.
 
 Written by the gateway's own journal and archiver, so that what is measured is what would be there. The same number of
 records gives the same log but for salts. Signs with a key of its own; nothing in it is anybody's.
@@ -6,7 +6,7 @@ records gives the same log but for salts. Signs with a key of its own; nothing i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from blake3 import blake3
@@ -15,6 +15,7 @@ from gateway.evidence import record
 from gateway.evidence.archiver import Archived, archive
 from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
+from gateway.evidence.segments import entries_path
 from gateway.evidence.storage import DiskStorage, SystemEntropy
 from gateway.evidence.views import write_views
 from gateway.model import (
@@ -71,55 +72,58 @@ def write(
     progress: Callable[[int], None] = lambda _: None,
     archiving: Callable[[Path, DiskStorage, SyntheticClock], Iterable[Archived]] = archive,
 ) -> Path:
-    """Write a log of about `records` records below `place`, archive all but its last file; return the evidence."""
+    """Write logs of about `records` records below `place`, archive all but their last files; return the evidence."""
     evidence, storage, clock = place / "evidence", DiskStorage(), SyntheticClock()
-    log = Journal.open(
-        evidence / "logs" / "w1", LogName("gw-1/w1"), storage, clock, SystemEntropy(), keys=place / "keys"
+    control, log = (
+        Journal.open(
+            evidence / "logs" / name, LogName(f"gw-1/{name}"), storage, clock, SystemEntropy(), keys=place / "keys"
+        )
+        for name in ("control", "w1")
     )
-    for draft in first_records(log, "gw-1", "0.1"):
-        log.append(draft)
-    written, batch, number, flushed = 1, 0, log.number, 0
-    for session in _forever(log):
+    for one in (control, log):
+        for draft in first_records(one, "gw-1", "0.1"):
+            one.append(draft)
+    written, batch, number, flushed = 2, 0, log.number, 0
+    for session in _forever(control):
         for draft in session:
             log.append(draft)
             batch += 1
         if batch >= 1024:
-            log.flush()
-            log.checkpoint()
+            for one in (control, log):
+                one.flush()
+                one.checkpoint()
             written, batch = written + batch, 0
         if log.number != number:
             number = log.number
-            for one in archiving(evidence, storage, clock):
-                fields = (
-                    one.segment,
-                    one.first,
-                    one.last,
-                    one.root,
-                    one.blake3,
-                    one.payload,
-                    one.frontier,
-                    one.originals,
-                )
-                log.append(record.archive(*fields))
-            log.flush()
-            for old in (evidence / "logs/w1/journal").glob("0*.tsv"):
-                if 0 < int(old.stem) < number:
-                    old.unlink()  # instead of waiting ten minutes
+            _archive(evidence, archiving(evidence, storage, clock), {one.log: one for one in (control, log)})
         if written // 100_000 != flushed:
             flushed = written // 100_000
             progress(written)
         if written >= records:
             break
-    log.append(record.shutdown("written"))
-    log.close()
+    for one in (control, log):
+        one.append(record.shutdown("written"))
+        one.close()
     write_views(evidence)
     return evidence
 
 
-def _forever(log: Journal) -> Iterator[Iterator[Draft]]:
+def _archive(evidence: Path, found: Iterable[Archived], logs: Mapping[LogName, Journal]) -> None:
+    """Record the segments in their logs, and remove their journal files at once instead of after ten minutes."""
+    for one in found:
+        digests = one.root, one.blake3, one.payload, one.frontier, one.originals
+        logs[one.log].append(record.archive(one.segment, one.first, one.last, *digests))
+    for log in logs.values():
+        log.flush()
+    for old in evidence.glob("logs/*/journal/0*.tsv"):
+        if int(old.stem) and entries_path(old.parent.parent, int(old.stem)).exists():
+            old.unlink()
+
+
+def _forever(control: Journal) -> Iterator[Iterator[Draft]]:
     number = 0
     while True:
-        yield _session(log, number)
+        yield _session(control, number)
         number += 1
 
 
@@ -135,7 +139,7 @@ def _who(number: int) -> SessionInfo:
         development=False,
     )
     return SessionInfo(
-        id=SessionId(f"s-{number:012x}"),
+        id=SessionId(blake3(number.to_bytes(8, "big")).hexdigest()[:32]),
         principal=principal,
         connection=("orders", "billing", "stock")[agent % 3],
         target="db-1.internal:5432/orders",
@@ -148,7 +152,7 @@ def _who(number: int) -> SessionInfo:
     )
 
 
-def _session(log: Journal, number: int) -> Iterator[Draft]:
+def _session(control: Journal, number: int) -> Iterator[Draft]:
     who, n, rows, denied, held = _who(number), 0, 0, 0, 0
     yield record.session_start(who)
     for index in range(STATEMENTS):
@@ -175,9 +179,9 @@ def _session(log: Journal, number: int) -> Iterator[Draft]:
             held += 1
             times = Micros(BEGIN), Micros(BEGIN + 900_000_000)
             hold = HoldRequest(approval, who, operation, sql, (), "select", rule, "", ("group:oncall",), *times)
-            yield record.requested(hold)
+            control.append(record.requested(hold))
             said = record.decision(hold, DecisionKind.APPROVED, approver="dana", assurance="oidc", reason="fine")
-            quoted = log.append(said)
+            quoted = control.append(said)
             n += 1
             quote = Quote(quoted.log, quoted.seq, quoted.chain)
             made = Decision(approval, DecisionKind.APPROVED, operation, quote=quote)

@@ -31,7 +31,7 @@ from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import TreeState
-from gateway.evidence.views import Sources, empty, located, quoted, sql_over
+from gateway.evidence.views import NO_JOURNALS, NO_SEGMENTS, Sources, empty, located, quoted, sql_over
 from gateway.model import Json
 
 FORMAT = 1
@@ -287,9 +287,9 @@ def derive(database: duckdb.DuckDBPyConnection, made: str, wanted: Wanted, into:
     """
     lines = f"(SELECT chain, salt, entry, payload, '/logs/' || place || '/journal/00000001.tsv' AS filename FROM {made}.entries)"  # noqa: E501, S608
     notes = f"(SELECT note AS content FROM {made}.notes)"  # noqa: S608  a name of ours
-    none = "(SELECT '' AS file WHERE false)"
     database.execute("CREATE SCHEMA memory.derived; USE memory.derived")
-    database.execute(sql_over(Sources(none, f"({empty('entries')})", f"({empty('payload')})", lines, notes)))
+    entries, payload = f"({empty('entries')})", f"({empty('payload')})"
+    database.execute(sql_over(Sources(NO_SEGMENTS, NO_JOURNALS, entries, payload, lines, notes)))
     for name in VIEWS:
         kept = " WHERE why <> 'missing'" if name == "gaps" and not wanted.everything else ""
         database.execute(f"CREATE TABLE {into or made}.{name} AS SELECT * FROM memory.derived.{name}{kept}")  # noqa: S608

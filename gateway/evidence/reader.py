@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,19 +37,23 @@ ITEM_TEXT = 64_000
 """Characters of one item's text; the rest is cut and the item says so."""
 MEMORY = "512MB"
 Row: TypeAlias = tuple[Any, ...]
+_CREATE = "CREATE VIEW "
+_ABOUT = re.compile(r"duckdb_|information_schema|show|describe|summarize")
 
 
 @contextlib.contextmanager
-def opened(evidence: Path, memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(evidence: Path, memory: str | None = None, sql: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the views over `evidence` to read; nothing outside that directory is in reach. Raises `EvidenceFault`.
 
-    The views are made anew in memory: an `evidence.duckdb` that somebody replaced is not believed.
+    The views are made anew in memory: an `evidence.duckdb` that somebody replaced is not believed. Making all of them
+    takes longer than many a question, so that only those are made which `sql` may name.
     """
     evidence = evidence.resolve()
     if not any(evidence.glob("logs/*/journal/*.tsv")):
         raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
     with memory_database() as database:
-        database.execute(view_sql(evidence))
+        for view in views_for(view_sql(evidence), sql):
+            database.execute(view)
         database.execute("SET allowed_directories = [$1]", [f"{evidence}/logs/"])
         database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
         database.execute("SET threads = 2; SET temp_directory = ''")
@@ -58,12 +63,20 @@ def opened(evidence: Path, memory: str | None = None) -> Iterator[duckdb.DuckDBP
         yield database
 
 
+def views_for(created: str, sql: str) -> list[str]:
+    """Return those statements of `created` that make a view which `sql` may name; all, where it is about views."""
+    made = {one.split(maxsplit=1)[0]: f"{_CREATE}{one}" for one in created.split(_CREATE)[1:]}
+    asked = sql.lower()
+    named = [view for name, view in made.items() if name in asked]
+    return named if named and not _ABOUT.search(asked) else list(made.values())
+
+
 def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str], list[Row]]:
     """Run one SQL statement that reads the views; return column names and rows. Raises `ClientFault`, `EvidenceFault`.
 
     SELECT and its relatives (WITH, VALUES, DESCRIBE, SUMMARIZE) only: COPY … TO could overwrite evidence.
     """
-    with opened(evidence, None if limit is None else MEMORY) as database:
+    with opened(evidence, None if limit is None else MEMORY, sql) as database:
         try:
             (tree,) = database.execute("SELECT json_serialize_sql($1)", [sql]).fetchone() or (None,)
             if (why := objection(json.loads(str(tree)))) is not None:
@@ -145,7 +158,7 @@ def _limit(params: Mapping[str, Json]) -> int:
 
 
 def _items(evidence: Path, sql: str, bound: Mapping[str, Json]) -> list[dict[str, Json]]:
-    with opened(evidence, MEMORY) as database:
+    with opened(evidence, MEMORY, sql) as database:
         return rows_of(database, sql, bound)
 
 

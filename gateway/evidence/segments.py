@@ -21,8 +21,11 @@ def journal_name(number: int) -> str:
 
 
 def segment_name(number: int) -> str:
-    """Return the name of a segment's file, the same in `entries/` and `payload/`; number 0 is permanent and empty."""
-    return f"seg-{number:08}.parquet"
+    """Return the name of a segment's file, the same in `entries/` and `payload/`; number 0 is permanent and empty.
+
+    Its name comes after all others: DuckDB takes the first file for the measure of all when it plans a query.
+    """
+    return f"seg-{number:08}.parquet" if number else "seg-empty.parquet"
 
 
 def journal_numbers(names: Iterable[str]) -> list[int]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import duckdb
 
 NAME = "evidence.duckdb"
+NO_SEGMENTS = "(SELECT '' AS filename, now() AS last_modified WHERE false)"
+NO_JOURNALS = "(SELECT '' AS file WHERE false)"
+_NAMES = ("w*", "[!w]*")
+"""Logs of workers, and the others: those of workers are large, and come first for whoever plans a query."""
 _ALONE = {"verify.py": "standalone.py", "VERIFY.md": "VERIFY.md"}
 
 
@@ -67,9 +71,10 @@ def write_views(evidence: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What views read, as SQL tables: names of segments' files, their two tables, journal lines, and checkpoints."""
+    """What views read, as SQL tables: files of segments and journals, tables of segments, lines, checkpoints."""
 
     segments: str
+    journals: str
     entries: str
     payload: str
     journal: str
@@ -78,15 +83,24 @@ class Sources:
 
 def view_sql(evidence: Path) -> str:
     """Return the SQL that makes the views over `evidence`, an absolute path."""
-    logs = f"{escaped(evidence)}/logs/*"
-    entries, payload = (quoted(f"{logs}/{place}/seg-*.parquet") for place in ("entries", "payload"))
-    archived = any(evidence.glob("logs/*/entries/seg-*.parquet")) and any(evidence.glob("logs/*/payload/seg-*.parquet"))
+    logs = f"{escaped(evidence)}/logs"
+    archived, *both = (
+        all(any(evidence.glob(f"logs/{names}/{place}/seg-*.parquet")) for place in ("entries", "payload"))
+        for names in ("*", *_NAMES)
+    )
+
+    def segments(place: str) -> str:
+        patterns = [quoted(f"{logs}/{names}/{place}/seg-*.parquet") for names in (_NAMES if all(both) else ("*",))]
+        return f"read_parquet([{', '.join(patterns)}])" if archived else f"({empty(place)})"
+
+    journal = quoted(f"{logs}/*/journal/*.tsv")
     sources = Sources(
-        f"glob({entries})",
-        f"read_parquet({entries})" if archived else f"({empty('entries')})",
-        f"read_parquet({payload})" if archived else f"({empty('payload')})",
-        columns.journal(quoted(f"{logs}/journal/*.tsv")),
-        f"read_text({quoted(f'{logs}/checkpoints/*.note')})",
+        f"read_text({quoted(f'{logs}/*/entries/seg-*.parquet')})" if archived else NO_SEGMENTS,
+        f"glob({journal})",
+        segments("entries"),
+        segments("payload"),
+        columns.journal(journal),
+        f"read_text({quoted(f'{logs}/*/checkpoints/*.note')})",
     )
     return sql_over(sources)
 
@@ -99,6 +113,7 @@ def sql_over(sources: Sources) -> str:
     payload_names = [f"e_{name}" for name in columns.NAMES]
     filled = {
         "segments": sources.segments,
+        "journals": sources.journals,
         "entries_table": sources.entries,
         "payload_table": sources.payload,
         "journal": sources.journal,
@@ -113,7 +128,7 @@ def sql_over(sources: Sources) -> str:
     written: dict[str, str] = {}
     for name, body in _STEP.findall(steps):
         written[name] = _in_place(body, written)
-    views = _in_place(views, written)
+    views = _in_place(views.replace("{payload_table}", sources.payload), written)
     return views.replace("{base}", first.rstrip()).replace("{notes}", sources.notes)
 
 
@@ -126,7 +141,7 @@ def _in_place(text: str, steps: Mapping[str, str]) -> str:
 
 
 _STEP = re.compile(r"^([a-z]+) := \(\n(.*?)^\)\n", re.MULTILINE | re.DOTALL)
-_USED = re.compile(r"\b(FROM|JOIN) (lines|live|archive|entries|paid|whole)\b")
+_USED = re.compile(r"\b(FROM|JOIN) (lines|live|archive|entries|paid|parts|whole|due)\b")
 
 
 def empty(kind: str) -> str:
@@ -149,6 +164,7 @@ def _make_empty_segments(database: duckdb.DuckDBPyConnection, evidence: Path) ->
             database.execute(f"COPY ({empty(kind)}) TO {quoted(str(beside))} (FORMAT parquet, COMPRESSION zstd)")
             beside.chmod(0o600)
             beside.rename(path)
+            path.with_name("seg-00000000.parquet").unlink(missing_ok=True)  # as it was named before
 
 
 def escaped(path: Path) -> str:

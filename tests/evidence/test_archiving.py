@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -113,9 +114,40 @@ def test_views_show_the_same_before_during_and_after(place: Path) -> None:
         (WORKER, "seg-00000003", found[1].last + 1),
     ]
     assert everything(place) == before
+    aged(place, 1, 2, 3)
+    assert everything(place) == before
     for number in (1, 2, 3):
         journal_path(place / "evidence/logs/w1", number).unlink()
     assert everything(place) == before
+
+
+def aged(place: Path, *numbers: int) -> None:
+    """Let so many segments be named two minutes ago."""
+    for number in numbers:
+        path = entries_path(place / "evidence/logs/w1", number)
+        os.utime(path, (path.stat().st_mtime - 120,) * 2)
+
+
+def test_a_segment_counts_from_a_minute_after_its_name_or_once_its_journal_file_is_gone(place: Path) -> None:
+    """Whichever list of files a query has, of just before or after the name: each record is shown once."""
+    run(place)
+    log = place / "evidence/logs/w1"
+    for number in (1, 2, 3):
+        rewrite(entries_path(log, number), "'segment' AS rule")  # to see where a record was read
+    read = """SELECT string_agg(DISTINCT CASE rule WHEN 'segment' THEN 'segment' ELSE 'journal' END, ' ')
+        FROM records WHERE kind = 'request' AND seq BETWEEN {} AND {}"""
+    spans = ((2, 7), (8, 15), (16, 23))
+    whole = "SELECT count(*), count(DISTINCT chain), max(seq) FROM records"
+    for change, expected in (
+        (lambda: None, ["journal", "journal", "journal"]),
+        (lambda: aged(place, 1), ["segment", "journal", "journal"]),
+        (lambda: journal_path(log, 2).unlink(), ["segment", "segment", "journal"]),
+        (lambda: entries_path(log, 3).rename(log / "away"), ["segment", "segment", "journal"]),
+    ):
+        change()
+        assert [rows(place, read.format(*span)) for span in spans] == [[(one,)] for one in expected]
+        assert rows(place, whole) == [(28, 28, 27)]
+        assert rows(place, "FROM gaps") == []
 
 
 def test_a_journal_file_goes_after_its_record_and_ten_minutes(place: Path) -> None:

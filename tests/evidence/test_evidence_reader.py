@@ -188,6 +188,9 @@ def test_what_does_more_than_read_the_evidence_is_refused(tmp_path: Path, sql: s
         "SELECT seq, lag(seq) OVER (ORDER BY seq) FROM records",
         "SELECT unnest(parameters) FROM statements UNION SELECT 'x' ORDER BY 1 LIMIT 3",
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 5) SELECT * FROM t",
+        'SELECT count(*) FROM "Statements" AS records',
+        "SELECT view_name FROM duckdb_views() WHERE view_name = 'records'",
+        "SHOW ALL TABLES",
         "SELECT json_extract_string(entry, '$.op') FROM records JOIN generate_series(1, 3) g(i) ON g.i = seq",
     ],
 )
@@ -196,6 +199,15 @@ def test_reading_sql_runs(tmp_path: Path, sql: str) -> None:
     columns, rows = select(tmp_path, sql)
     assert columns
     assert rows is not None
+
+
+def test_only_views_that_are_asked_for_are_made(tmp_path: Path) -> None:
+    fill(tmp_path)
+    listed = "SELECT count(*) FROM duckdb_views() WHERE NOT internal"
+    for sql, count in (("FROM Gaps", 1), ("SELECT 1", 12), ("FROM records JOIN statements USING (seq)", 2)):
+        with reader.opened(tmp_path, sql=sql) as database:
+            assert database.execute(listed).fetchone() == (count,)
+    assert select(tmp_path, listed)[1] == [(12,)]
 
 
 def test_a_link_out_of_the_evidence_is_not_followed_by_sql(tmp_path: Path) -> None:
