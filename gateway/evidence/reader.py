@@ -164,7 +164,7 @@ def _items(evidence: Path, sql: str, bound: Mapping[str, Json]) -> list[dict[str
 
 def history(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
     """See `gateway.evidence.history`."""
-    with opened(evidence, MEMORY) as database:
+    with opened(evidence, MEMORY, "records transcript approvals") as database:
         return before_asking(database, params)
 
 

@@ -82,7 +82,7 @@ def test_a_transcript_comes_in_pages_and_pieces(tmp_path: Path) -> None:
         "seq": 2,
         "session_id": "s-1",
         "n": 1,
-        "ts": "2026-01-01T00:00:00.000005Z",
+        "ts": "2026-01-01T00:00:00.000003Z",
         "direction": "in",
         "kind": "request",
         "text": "SELECT 1",
