@@ -43,6 +43,10 @@ bench *arguments:
 bench-evidence *arguments:
     {{ python }} -m bench.evidence {{ arguments }}
 
+# Evidence opened in each DuckDB from 1.0 on that pip installs here, in environments of their own.
+duckdb-versions *arguments:
+    {{ python }} -m bench.duckdb_versions {{ arguments }}
+
 # Play the corpora of fixtures/ direct and through the gateway: leaks, wrong verdicts, speed of a decision.
 score *arguments:
     {{ python }} -m score {{ arguments }}

@@ -20,10 +20,10 @@ class CheckedLog:
     """The log in `directory`."""
 
     def __init__(self, directory: Path, *, quick: bool) -> None:
-        self.directory, self._quick = directory, quick
+        self.directory, self.quick = directory, quick
         self.segments, self.journals = numbers_in(directory)
         self.state = Following(directory, quick=quick)
-        self.signatures = Signatures(directory, self.state.find)
+        self.signatures = Signatures(directory, self.state.find, quick=quick)
         self.digests: dict[Path, str] = {}
         """BLAKE3 of each file of a segment that is there."""
         self.first = 0
@@ -34,7 +34,7 @@ class CheckedLog:
     def begin(self) -> None:
         """Fix which roots are compared, once a witness has told its part; go to where the records begin."""
         due, signed = self.signatures.sizes, self.signatures.signed
-        self.state = Following(self.directory, due, signed=signed, quick=self._quick, findings=self.state.findings)
+        self.state = Following(self.directory, due, signed=signed, quick=self.quick, findings=self.state.findings)
         self.signatures.find = self.state.find
         first = self.segments[0] if self.segments else 1
         frontier = read_frontier(self.directory, first - 1)
@@ -45,26 +45,33 @@ class CheckedLog:
                 what = f"segments up to {first - 1} are missing, and nobody signed how the log stood after them"
                 self.state.find("tampered", frontier.size, what)
 
+    def begins(self, number: int) -> int:
+        """Return the sequence number with which segment `number` begins, as the one before it tells."""
+        frontier = read_frontier(self.directory, number - 1)
+        return self.first if frontier is None else frontier.size
+
     def tasks(self) -> list[Task]:
         """Return its segments, to be followed each by itself."""
         due, signed, before = self.signatures.sizes, self.signatures.signed, [self.pruned, *self.segments]
         return [
-            Task(self.directory, number, claim, due, signed, self._quick)
+            Task(self.directory, number, claim, due, signed, self.quick)
             for claim, number in zip(before, self.segments, strict=False)
         ]
 
     def take(self, task: Task, result: Worked) -> None:
         """Go on behind a segment that was followed by itself."""
         self.digests |= result.digests
-        frontier = read_frontier(self.directory, task.claim)
-        begun = Following(self.directory, after=frontier)
-        whole = not self.state.broken  # where the tree is known to be wrong, that is no news
-        alike = self._quick or begun.place(tree=whole) == self.state.place(tree=whole)
-        if result.state is not None and alike:
+        if result.state is not None and (self.quick or self._begun(task)):
             self.state.join(result.state)
         else:
             self._again(task)
         self.reached()
+
+    def _begun(self, task: Task) -> bool:
+        """Say whether a segment began where this log stands now."""
+        begun = Following(self.directory, after=read_frontier(self.directory, task.claim))
+        whole = not self.state.broken  # where the tree is known to be wrong, that is no news
+        return begun.place(tree=whole) == self.state.place(tree=whole)
 
     def _again(self, task: Task) -> None:
         try:

@@ -30,34 +30,42 @@ def check_segments(log: CheckedLog, erasures: Erasures) -> None:
     """Compare the files of each segment with what the log recorded of them when they were made, or since erased."""
     directory, find = log.directory, log.state.find
     archives = {str(one.entry.get("segment")): one.entry for one in log.state.said.get("archive", ())}
+    _check_pruned(log, archives, erasures)
+    for before, number in pairwise(log.segments):
+        if number != before + 1:
+            find("incomplete", log.begins(before + 1), f"segments between {before} and {number} are missing")
+    for number in log.segments:
+        told = archives.get(entries_path(directory, number).stem)
+        if told is not None:
+            _compare(log, number, told, erasures)
+        elif not journal_path(directory, number).exists():
+            find("incomplete", log.begins(number), f"segment {number} is there and no record says that it was made")
+        elif log.quick:
+            find(
+                "note", log.begins(number), f"segment {number} is new: no record has its digests yet; only its tree is"
+            )
+    present = {entries_path(directory, number).stem for number in log.segments}
+    for name in sorted(archives.keys() - present):
+        number = int(name[4:]) if name[4:].isdecimal() else 0
+        if number > log.pruned and not journal_path(directory, number).exists():
+            first = archives[name].get("first")
+            find("incomplete", first if isinstance(first, int) else log.first, f"segment {name} is missing")
+
+
+def _check_pruned(log: CheckedLog, archives: Mapping[str, Mapping[str, Json]], erasures: Erasures) -> None:
+    """Check that what is gone, segments at the log's beginning or payloads, went with a record."""
+    directory, find = log.directory, log.state.find
     for number in log.state.unpaid:
         path = payload_path(directory, number)
         if not _taken(path, archives.get(path.stem), erasures):
-            first = archives.get(path.stem, {}).get("first")
-            seq = first if isinstance(first, int) else None
-            find("tampered", seq, f"payload/{path.name} is missing and no erasure says so")
+            find("tampered", log.begins(number), f"payload/{path.name} is missing and no erasure says so")
     if log.pruned and not erasures.gone(_name(entries_path(directory, log.pruned))):
         find("incomplete", 0, f"segments up to {log.pruned} are missing, and no record says that they were pruned")
     elif log.pruned:
         find("note", 0, f"segments up to {log.pruned} were pruned; {log.first} records before the first one here")
     for number in log.state.unpaid:
         if erasures.gone(_name(payload_path(directory, number))):
-            find("note", None, f"payload/{payload_path(directory, number).name} was pruned")
-    for before, number in pairwise(log.segments):
-        if number != before + 1:
-            find("incomplete", None, f"segments between {before} and {number} are missing")
-    for number in log.segments:
-        told = archives.get(entries_path(directory, number).stem)
-        if told is not None:
-            _compare(log, number, told, erasures)
-        elif not journal_path(directory, number).exists():
-            find("incomplete", None, f"segment {number} is there and no record says that it was made")
-    present = {entries_path(directory, number).stem for number in log.segments}
-    for name in sorted(archives.keys() - present):
-        number = int(name[4:]) if name[4:].isdecimal() else 0
-        if number > log.pruned and not journal_path(directory, number).exists():
-            first = archives[name].get("first")
-            find("incomplete", first if isinstance(first, int) else None, f"segment {name} is missing")
+            find("note", log.begins(number), f"payload/{payload_path(directory, number).name} was pruned")
 
 
 def _name(path: Path) -> str:
@@ -71,8 +79,7 @@ def _taken(path: Path, told: Mapping[str, Json] | None, erasures: Erasures) -> b
 
 
 def _compare(log: CheckedLog, number: int, told: Mapping[str, Json], erasures: Erasures) -> None:
-    first = told.get("first")
-    seq = first if isinstance(first, int) else None
+    seq = log.begins(number)
     places = {"blake3": entries_path, "payload": payload_path, "frontier": frontier_path, "originals": originals_path}
     for field, place in places.items():
         path = place(log.directory, number)
@@ -97,7 +104,7 @@ def check_originals(log: CheckedLog, erasures: Erasures) -> None:
             log.state.find("tampered", seq, "its payload is gone and no erasure says so")
     for seq, _, entry in log.state.said.get("key", ()):
         log.state.sealed.key(seq, entry)
-    log.state.sealed.finish(erasures, [*log.segments, *log.journals])
+    log.state.sealed.finish(erasures, [*log.segments, *log.journals], log.state.expected)
 
 
 def check_torn(directory: Path, log: Following) -> None:
@@ -111,7 +118,7 @@ def check_torn(directory: Path, log: Following) -> None:
                 _check_torn_file(place, log, seq, one)
     names = {path.name for path in place.glob("[!.]*")} if place.is_dir() else set()
     for name in sorted(names - known):
-        log.find("note", None, f"torn/{name} waits for the next start to name it")
+        log.find("note", log.expected, f"torn/{name} waits for the next start to name it")
 
 
 def _check_torn_file(place: Path, log: Following, seq: int, told: dict[str, Json]) -> None:

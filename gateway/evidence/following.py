@@ -23,19 +23,12 @@ from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.originals_check import SealedCheck
 from gateway.evidence.record import KINDS
+from gateway.evidence.said import AGAIN, Said
 from gateway.evidence.session_rules import Complaint, Open, Sessions
 from gateway.evidence.tree import Tree
 from gateway.model import Json, format_time
 
 _HEX = re.compile(rb"[0-9a-f]{64}")
-
-
-class Said(NamedTuple):
-    """A record that is looked at again once everything was read."""
-
-    seq: int
-    chain: str
-    entry: dict[str, Json]
 
 
 class Stretch(NamedTuple):
@@ -199,16 +192,8 @@ class Following:
         in_order = times[0] >= self.last_ts and all(map(le, times, times[1:]))
         if self._parts is not None or not in_order or seqs != tuple(range(self.expected, size)):
             return False
-        value, links, hasher = self.chain.value, list[bytes](), blake3(key=KEY)
-        reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
-        for entry in these.entries:
-            reset()
-            update(value)
-            update(entry)
-            value = digest()
-            append(value)
-        linked = b"".join(links).hex() == "".join(these.chains)
-        if not linked or {*map(len, these.chains)} != {64} or not self._all_paid(these, paid):
+        value = self._linked(these.entries, "".join(these.chains))
+        if value is None or {*map(len, these.chains)} != {64} or not self._all_paid(these, paid):
             return False
         self._grow([sha256(b"\0" + entry).digest() for entry in these.entries])
         self.chain.value, self.expected, self.known, self.closed = value, size, True, False
@@ -221,6 +206,47 @@ class Following:
             if sid is not None and (complaint := take(kind, sid, n, of, seq)) is not None:
                 self.find(*complaint)
         return True
+
+    def skim(self, lines: Sequence[Sequence[bytes]]) -> bool:
+        """Take the fields of lines that a checkpoint covers and nothing depends on by their bytes alone.
+
+        False: something is not as it should be; nothing was taken then.
+        """
+        chains, _, entries, payloads = zip(*lines, strict=True)
+        paid = all(
+            b'"plen":%d,' % len(payload) in entry if payload else b'"pc":"' not in entry
+            for entry, payload in zip(entries, payloads, strict=True)
+        )
+        if self._parts is not None or not paid or {*map(len, chains)} != {64}:
+            return False
+        try:
+            value, last = (
+                self._linked(entries, b"".join(chains).decode("ascii")),
+                decoded(entries[-1].decode())[0]["ts"],
+            )
+            parse_time(last)
+        except (ValueError, LookupError, TypeError, RecursionError, Malformed):
+            return False
+        if value is None:
+            return False
+        self._grow([sha256(b"\0" + entry).digest() for entry in entries])
+        self.chain.value, self.expected, self.known, self.closed = value, self.expected + len(lines), True, False
+        self.last_ts = last
+        self.records += len(lines)
+        self.sessions.passed()
+        return True
+
+    def _linked(self, entries: Sequence[bytes], chains: str) -> bytes | None:
+        """Return the chain value after `entries`, if theirs are `chains`, one after the other."""
+        value, links, hasher = self.chain.value, list[bytes](), blake3(key=KEY)
+        reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
+        for entry in entries:
+            reset()
+            update(value)
+            update(entry)
+            value = digest()
+            append(value)
+        return value if b"".join(links).hex() == chains else None
 
     def _all_paid(self, these: Stretch, paid: Sequence[Paid]) -> bool:
         """Say whether each record that commits to a payload has it, and no other one has any."""
@@ -354,7 +380,3 @@ def _written_alike(salts: Sequence[str | None]) -> bool:
 def _small(value: Json) -> bool:
     """Say whether a value needs no closer look: a truth value or null, or a number below 2^53."""
     return value is None or (isinstance(value, int) and -_LARGEST < value < _LARGEST)
-
-
-AGAIN = frozenset({"gap", "start", "decision", "archive", "key", "erasure", "witness"})
-"""Kinds that are looked at again once everything was read."""

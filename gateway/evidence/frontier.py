@@ -16,6 +16,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence.entry import Malformed, canonical
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.record import session_fields, session_info, session_start
+from gateway.evidence.said import Said, parsed, told
 from gateway.evidence.segments import frontier_path, segment_numbers
 from gateway.evidence.storage import Storage
 from gateway.evidence.tree import TreeState
@@ -73,6 +74,8 @@ class Frontier:
     open: tuple[OpenSession, ...]
     pending: tuple[Mapping[str, Json], ...]
     """Entries that a start has to know of (`follow`)."""
+    again: tuple[Said, ...] | None = None
+    """Records of the segment that are looked at again, for a quick check; None: it has to search for them."""
 
     @property
     def tree(self) -> TreeState:
@@ -98,6 +101,7 @@ class Frontier:
                 "torn": torn,
                 "open": sessions,
                 "pending": [dict(one) for one in self.pending],
+                "again": told(self.again),
             }
         )
 
@@ -105,19 +109,19 @@ class Frontier:
     def parse(cls, content: bytes) -> Frontier:
         """Read a frontier back. Raises `Malformed`."""
         try:
-            told = json.loads(content)
-            peaks = tuple(bytes.fromhex(one) for one in told["peaks"])
-            size, chain = int(told["size"]), bytes.fromhex(told["chain"])
-            if told["v"] != 1 or len(chain) != 32 or len(peaks) != size.bit_count() or {*map(len, peaks)} - {32}:
+            found = json.loads(content)
+            peaks = tuple(bytes.fromhex(one) for one in found["peaks"])
+            size, chain = int(found["size"]), bytes.fromhex(found["chain"])
+            if found["v"] != 1 or len(chain) != 32 or len(peaks) != size.bit_count() or {*map(len, peaks)} - {32}:
                 raise Malformed("not a frontier")
             sessions = tuple(
                 OpenSession(session_info(one, {}), *(int(one["counts"][name]) for name in _COUNTS))
-                for one in told["open"]
+                for one in found["open"]
             )
-            pending = tuple(dict(one) for one in told["pending"])
-            torn = frozenset(map(str, told["torn"]))
-            log, ts = LogName(str(told["log"])), Micros(int(told["us"]))
-            return cls(log, int(told["segment"]), size, chain, peaks, ts, torn, sessions, pending)
+            pending = tuple(dict(one) for one in found["pending"])
+            torn, again = frozenset(map(str, found["torn"])), parsed(found.get("again"))
+            log, ts = LogName(str(found["log"])), Micros(int(found["us"]))
+            return cls(log, int(found["segment"]), size, chain, peaks, ts, torn, sessions, pending, again)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
             raise Malformed(f"not a frontier: {type(fault).__name__}") from None
 

@@ -81,8 +81,8 @@ class SealedCheck:
         """Take a `key` record."""
         self._keys.append((seq, str(entry.get("sid")), str(entry.get("blake3"))))
 
-    def close(self, number: int) -> None:
-        """Compare what the records of file `number` name with the envelopes beside it."""
+    def close(self, number: int, last: int) -> None:
+        """Compare what the records of file `number`, the last of them `last`, name with the envelopes beside it."""
         named, self._named = self._named, {}
         path = originals_path(self._directory, number)
         there = index(path) if path.is_file() else {}
@@ -96,26 +96,41 @@ class SealedCheck:
             self._find("tampered", gone[_SHOWN], f"{len(gone) - _SHOWN} more of originals/{path.name} are not there")
         if len(there) > len(named) - len(gone):
             more = len(there) - len(named) + len(gone)
-            self._find("note", None, f"originals/{path.name} holds {more} envelopes that no record names: a crash")
+            self._find("note", last, f"originals/{path.name} holds {more} envelopes that no record names: a crash")
 
-    def finish(self, erasures: Erasures, numbers: Iterable[int]) -> None:
-        """Check the wrapped keys, and that files of envelopes are where records are (`numbers`), unless erased."""
+    def finish(self, erasures: Erasures, numbers: Iterable[int], size: int) -> None:
+        """Check the wrapped keys, and that files of envelopes are where records are (`numbers`), unless erased.
+
+        `size` is how many records the log has.
+        """
         for number, seq in self.missing:
             name = f"originals/{originals_path(self._directory, number).name}"
             if not erasures.gone(f"logs/{self._directory.name}/{name}"):
                 self._find("tampered", seq, f"{name} is missing and no erasure says so")
+            else:
+                self._find("note", seq, f"{name} was let go")
+        let_go: list[int] = []
         for seq, session, digest in self._keys:
             try:
                 path = keyring_path(self._directory, session)
             except ValueError:
                 self._find("tampered", seq, "it names a key of no session")
                 continue
+            name = f"logs/{self._directory.name}/keyring/{path.name}"
             if not path.is_file():
-                if not erasures.shredded(session):
+                if erasures.gone(name) and not erasures.shredded(session):
+                    let_go.append(seq)
+                elif not erasures.shredded(session):
                     self._find("tampered", seq, f"keyring/{path.name} is missing and no erasure says so")
             elif erasures.shredded(session):
                 self._find("incomplete", seq, f"keyring/{path.name} was erased, as is recorded, and is still there")
             elif blake3(path.read_bytes()).hexdigest() != digest:
                 self._find("tampered", seq, f"keyring/{path.name} is not the key that was recorded")
+            elif erasures.gone(name):
+                self._find(
+                    "note", seq, f"keyring/{path.name} was to be removed, as an erasure says, and is still there"
+                )
+        if let_go:
+            self._find("note", let_go[0], f"{len(let_go)} wrapped keys were let go: nothing is left that they open")
         for number in sorted(set(originals_numbers(self._directory)) - set(numbers)):
-            self._find("note", None, f"originals/{originals_path(self._directory, number).name} belongs to no records")
+            self._find("note", size, f"originals/{originals_path(self._directory, number).name} belongs to no records")

@@ -20,6 +20,7 @@ from gateway.evidence.entry import Line, Malformed, parse_line, parse_loosely, p
 from gateway.evidence.frontier import Frontier, OpenSession, follow, newest_frontier, place_of
 from gateway.evidence.note import Checkpoint
 from gateway.evidence.record import Torn, session_info
+from gateway.evidence.said import AGAIN, MOST, Said
 from gateway.evidence.segments import journal_name, journal_numbers
 from gateway.evidence.storage import Storage
 from gateway.evidence.tree import Tree
@@ -57,6 +58,8 @@ class Replay:
     """Why records are known to be missing, where `accept_loss` let the start pass."""
     pending: dict[tuple[str, str], dict[str, Json]] = field(default_factory=dict)
     """Entries that a start has to know of, by `place_of`."""
+    again: list[Said] | None = field(default_factory=list)
+    """Records that a check looks at again; None: too many to keep."""
     _named: set[str] = field(default_factory=set)
 
     @classmethod
@@ -87,6 +90,7 @@ class Replay:
             frozenset(self._named),
             tuple(self.open.values()),
             tuple(self.pending.values()),
+            None if self.again is None else tuple(self.again),
         )
 
     def accept(self, line: Line) -> bool:
@@ -122,6 +126,9 @@ class Replay:
         kind, sid = entry.get("kind"), entry.get("sid")
         if kind == "start" and isinstance(torn := entry.get("torn"), list):
             self._named.update(str(one["file"]) for one in torn if isinstance(one, dict))
+        if self.again is not None and (kind in AGAIN or "quote" in entry):
+            self.again.append(Said(self.seq - 1, line.chain.hex(), entry))
+            self.again = self.again if len(self.again) <= MOST else None
         follow(self.pending, entry)
         if not isinstance(sid, str):
             return

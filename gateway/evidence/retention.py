@@ -1,5 +1,7 @@
 """What archived evidence may go by age and size, and its removal: entries, payloads and sealed originals apart.
 
+With what was sealed go the wrapped keys of the sessions that have nothing else.
+
 Promises to name only what is archived, whose journal file is gone, and which, where a witness is configured, somebody
 outside has seen; that the newest segment of a log stays, and with each that goes the tree that proves the rest. Removes
 nothing by itself: the gateway records an `erasure` first. A short process of its own, at low priority.
@@ -14,8 +16,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -27,15 +29,20 @@ from gateway.evidence.checkpoints import sizes
 from gateway.evidence.entry import Malformed
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.originals import originals_path
+from gateway.evidence.pruned_keys import useless
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in, payload_path
 from gateway.evidence.storage import DiskStorage, Storage, SystemClock
 from gateway.model import Micros
 
-Part: TypeAlias = Literal["entries", "payloads", "originals"]
+Part: TypeAlias = Literal["entries", "payloads", "originals", "keys"]
 PLACES = {"entries": entries_path, "payloads": payload_path, "originals": originals_path}
 AT_ONCE = 100
 """Segments of a log that go at once: the names of their files stand in one record."""
-_FILE = re.compile(r"logs/[^/]+/(entries|payload)/seg-[0-9]{8}\.parquet|logs/[^/]+/originals/seg-[0-9]{8}\.sealed")
+KEYS_AT_ONCE = 300
+"""Wrapped keys of a log that go at once, likewise."""
+_FILE = re.compile(
+    r"logs/[^/]+/(entries|payload)/seg-[0-9]{8}\.parquet|logs/[^/]+/originals/seg-[0-9]{8}\.sealed|logs/[^/]+/keyring/[0-9A-Za-z-]{1,64}\.age"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class _Segment:
 
 
 def plan(
-    evidence: Path, terms: Iterable[Term], now: Micros, witnessed: Mapping[str, int] | None = None
+    evidence: Path, terms: Sequence[Term], now: Micros, witnessed: Mapping[str, int] | None = None
 ) -> list[Removal]:
     """Return what may go. `witnessed`: by log, how many records were seen outside; None: nobody is configured to look.
 
@@ -89,7 +96,32 @@ def plan(
                 kept[directory] = kept[directory][len(gone[:AT_ONCE]) :]
             if gone:
                 found.append(_removal(evidence, term, gone[:AT_ONCE]))
-    return found
+    if all(term.part == "payloads" for term in terms):
+        return found
+    going = {file for one in found for file, _ in one.files}
+    settled = {directory: _settled(directory, witnessed) for directory in logs}
+    return [one for directory in logs for one in _keys(evidence, settled[directory], going)] + found
+
+
+def _keys(evidence: Path, segments: Sequence[_Segment], going: Collection[str]) -> Iterator[Removal]:
+    """Yield the wrapped keys of sessions of which nothing sealed is left, or will be once `going` went.
+
+    They go first: a run that is cut in between leaves envelopes that nobody opens, for the next to remove.
+    """
+
+    def emptied(one: _Segment) -> bool:
+        path = originals_path(one.directory, one.number)
+        return not path.exists() or str(path.relative_to(evidence)) in going
+
+    gone = list(takewhile(emptied, segments))
+    if not gone:
+        return
+    paths = useless(gone[0].directory, [(one.number, one.frontier) for one in gone])
+    for begin in range(0, len(paths), KEYS_AT_ONCE):
+        some = paths[begin : begin + KEYS_AT_ONCE]
+        files = tuple((str(path.relative_to(evidence)), _digest(path)) for path in some)
+        why = "retention: all that they open is gone"
+        yield Removal(gone[0].frontier.log, "keys", gone[0].first, gone[-1].frontier.size - 1, why, files)
 
 
 def _settled(directory: Path, witnessed: Mapping[str, int] | None) -> list[_Segment]:
@@ -170,7 +202,10 @@ def _tidy(directory: Path, storage: Storage) -> None:
     end = frontier_path(directory, segments[0] - 1) if segments else directory / "absent"
     if not end.exists():
         return
-    size = Frontier.parse(end.read_bytes()).size
+    frontier = Frontier.parse(end.read_bytes())
+    size = frontier.size
+    if frontier.again:  # it stays for the tree, and not for what its records said
+        storage.replace(end, replace(frontier, again=()).encode())
     for path in sorted((directory / "entries").glob("seg-*.json")):
         if path.name < end.name:
             storage.remove(path)

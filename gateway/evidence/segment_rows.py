@@ -46,7 +46,7 @@ def follow_segment(log: Following, directory: Path, number: int, database: duckd
         _Rows(log, database, entries, payload, f"{directory.name}/{number:08}").follow()
     except (duckdb.Error, Malformed) as fault:
         log.unreadable(f"segment {entries.name} cannot be read: {str(fault).splitlines()[0]}")
-    log.sealed.close(number)
+    log.sealed.close(number, log.expected - 1)
     log.payloads = True
 
 

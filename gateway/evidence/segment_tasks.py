@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,9 +18,10 @@ import duckdb
 from blake3 import blake3
 
 from gateway.evidence.entry import Malformed, parse_loosely
-from gateway.evidence.following import AGAIN, Following, Said
+from gateway.evidence.following import Following
 from gateway.evidence.frontier import LIMIT, Frontier
 from gateway.evidence.originals import originals_path
+from gateway.evidence.said import AGAIN, Said
 from gateway.evidence.segment_rows import connect, follow_segment
 from gateway.evidence.segments import entries_path, frontier_path, payload_path
 from gateway.evidence.views import located
@@ -75,9 +76,9 @@ def read_frontier(directory: Path, number: int) -> Frontier | None:
 def work(task: Task) -> Worked:
     """Follow one segment by itself."""
     digests = {path: blake3().update_mmap(path).hexdigest() for path in task.files}
-    claim = read_frontier(task.directory, task.claim)
     if task.quick:
         return Worked(_skipped(task), digests)
+    claim = read_frontier(task.directory, task.claim)
     if task.claim and claim is None:
         return Worked(None, digests)
     state = Following(task.directory, task.due, after=claim, signed=task.signed)
@@ -95,25 +96,38 @@ def _skipped(task: Task) -> Following:
         state.unreadable(f"segment {entries.name}: {frontier_path(task.directory, task.number).name} cannot be read")
     if not payload_path(task.directory, task.number).is_file():
         state.unpaid.append(task.number)
-    kinds = ", ".join(f"'{kind}'" for kind in sorted(AGAIN))
+    again = _searched(state, entries) if frontier is None or frontier.again is None else frontier.again
+    for one in again:
+        kind = str(one.entry.get("kind"))
+        for name in {kind} & AGAIN | ({"quote"} & one.entry.keys()):
+            state.said.setdefault(name, []).append(one)
+    return state
+
+
+def _searched(state: Following, entries: Path) -> Iterator[Said]:
+    """Read the records that are looked at again from the segment itself: its frontier is from before it had them."""
+    kinds = ", ".join(f"'{kind}'" for kind in sorted(AGAIN | {"release"}))
     sql = f"SELECT seq, chain, entry FROM read_parquet({located(entries)}) WHERE kind IN ({kinds})"  # noqa: S608  ours
     try:
         with connect() as database:
             for seq, chain, entry in database.execute(sql).fetchall():
-                told = parse_loosely(entry.encode())
-                state.said.setdefault(str(told.get("kind")), []).append(Said(seq, chain, told))
+                yield Said(seq, chain, parse_loosely(entry.encode()))
     except (duckdb.Error, Malformed) as fault:
         state.unreadable(f"segment {entries.name} cannot be read: {str(fault).splitlines()[0]}")
-    return state
 
 
 def worked(tasks: Sequence[Task], jobs: int | None) -> Generator[Worked]:
-    """Yield the result of each task in order, with `jobs` processes (None: one for each core)."""
+    """Yield the result of each task in order, with `jobs` processes (None: one for each core).
+
+    Quick tasks get threads: they hash files, which needs no interpreter.
+    """
     count = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
-    if count < 2 or (jobs is None and sum(task.size for task in tasks) < _ALONE):
+    if count < 2 or (jobs is None and not tasks[0].quick and sum(task.size for task in tasks) < _ALONE):
         yield from map(work, tasks)
         return
-    pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin)
+    pool: Executor = ThreadPoolExecutor(count)
+    if not tasks[0].quick:
+        pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin)
     try:
         yield from pool.map(work, tasks)
     finally:

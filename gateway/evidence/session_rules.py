@@ -79,6 +79,11 @@ class Sessions:
         for session in self.open.values():
             session.stale = True
 
+    def passed(self) -> None:
+        """Note that records were passed over: what belongs to them later cannot be known to belong to nothing."""
+        for session in self.open.values():
+            session.seen = False
+
     def place(self) -> dict[str, int]:
         """Return what a frontier says of sessions: the open ones, each with its last `n`."""
         return {sid: max(session.n, 0) for sid, session in self.open.items()}

@@ -19,10 +19,14 @@ Find = Callable[[Grade, int | None, str], None]
 
 
 class Signatures:
-    """The signed checkpoints of one log; those that the log reached are taken out."""
+    """The signed checkpoints of one log; those that the log reached are taken out.
 
-    def __init__(self, directory: Path, find: Find) -> None:
-        self._directory, self.find = directory, find
+    `quick`: but for the newest, a checkpoint is read where its size is reached, and else not at all.
+    """
+
+    def __init__(self, directory: Path, find: Find, *, quick: bool = False) -> None:
+        self._directory, self.find, self._quick = directory, find, quick
+        self._unread: dict[int, Path] = {}
         self.verifier: Verifier | None = None
         self._due: dict[int, Checkpoint] = {}
         self._witnessed: dict[int, bytes] = {}
@@ -41,25 +45,30 @@ class Signatures:
         notes = [path for path in notes if path.name != "0.note"]
         if not public.exists():
             if notes:
-                self.find("incomplete", None, "log.pub is missing: nothing shows who signed its checkpoints")
+                self.find("incomplete", 0, "log.pub is missing: nothing shows who signed its checkpoints")
             return
         self.signed = 0
         try:
             self.verifier = Verifier.parse(public.read_bytes()[:4096].decode(errors="replace"))
         except Malformed as fault:
-            self.find("tampered", None, f"log.pub: {fault}")
+            self.find("tampered", 0, f"log.pub: {fault}")
             return
-        for path in notes:
-            try:
-                checkpoint = open_note(path.read_bytes()[: 1 << 16], self.verifier)
-                if path.name != f"{checkpoint.size}.note":
-                    raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
-            except Malformed as fault:
-                size = int(path.stem) if path.stem.isdecimal() and len(path.stem) < 16 else None
-                self.find("tampered", size, f"checkpoints/{path.name}: {fault}")
-                continue
-            self._due[checkpoint.size] = checkpoint
-            self.signed = max(self.signed, checkpoint.size)
+        for path in sorted(notes, key=_size, reverse=True):
+            if self._quick and self.signed:
+                self._unread[_size(path)] = path
+            elif (checkpoint := self._opened(path, self.verifier)) is not None:
+                self._due[checkpoint.size] = checkpoint
+                self.signed = max(self.signed, checkpoint.size)
+
+    def _opened(self, path: Path, verifier: Verifier) -> Checkpoint | None:
+        try:
+            checkpoint = open_note(path.read_bytes()[: 1 << 16], verifier)
+            if path.name != f"{checkpoint.size}.note":
+                raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
+        except Malformed as fault:
+            self.find("tampered", _size(path), f"checkpoints/{path.name}: {fault}")
+            return None
+        return checkpoint
 
     @property
     def origin(self) -> str:
@@ -73,11 +82,14 @@ class Signatures:
     @property
     def sizes(self) -> frozenset[int]:
         """Return the sizes at which the root is to be compared."""
-        return frozenset(self._due.keys() | self._witnessed.keys())
+        return frozenset(self._due.keys() | self._unread.keys() | self._witnessed.keys())
 
     def reach(self, size: int, root: bytes) -> None:
         """Compare the tree's root at `size` with what was signed there."""
         checkpoint, seen = self._due.pop(size, None), self._witnessed.pop(size, None)
+        path = self._unread.pop(size, None)
+        if path is not None and self.verifier is not None:
+            checkpoint = self._opened(path, self.verifier)
         if self.broken:
             return
         if seen is not None:
@@ -110,3 +122,8 @@ class Signatures:
         late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED
         what = f"{size - self.signed} records at the end are covered by no checkpoint"
         self.find("incomplete" if late else "note", self.signed, what)
+
+
+def _size(path: Path) -> int:
+    """Return the size that a note's name says; 0 where it says none."""
+    return int(path.stem) if path.stem.isdecimal() and len(path.stem) < 16 else 0

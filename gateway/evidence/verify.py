@@ -18,10 +18,10 @@ from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.cosigned_check import check_cosignatures
 from gateway.evidence.files_check import check_gaps, check_originals, check_segments, check_torn
 from gateway.evidence.findings import Progress, Report
-from gateway.evidence.following import Following
-from gateway.evidence.live_rows import AT_ONCE, follow_lines
+from gateway.evidence.live_rows import AT_ONCE
 from gateway.evidence.segment_tasks import worked
 from gateway.evidence.segments import journal_path
+from gateway.evidence.skimming import skim_lines
 from gateway.evidence.sources import journal_lines
 from gateway.evidence.witness_check import read_material
 
@@ -75,7 +75,7 @@ class _Check:
                     log.take(task, next(results))
                     self._advance(task.size)
                 for number in log.journals:
-                    self._journal(log.state, journal_path(log.directory, number), last=number == log.journals[-1])
+                    self._journal(log, journal_path(log.directory, number), last=number == log.journals[-1])
                     log.reached()
         return self._report()
 
@@ -84,27 +84,28 @@ class _Check:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def _journal(self, log: Following, path: Path, *, last: bool) -> None:
-        before = self._done
+    def _journal(self, checked: CheckedLog, path: Path, *, last: bool) -> None:
+        before, log = self._done, checked.state
+        signed = (checked.signatures.signed or 0) if self._quick else 0
         lines, gathered = list[bytes](), 0
         for raw, whole in journal_lines(path):
             if whole:
                 lines.append(raw)
                 gathered += len(raw)
                 if len(lines) == AT_ONCE or gathered > _STEP:
-                    follow_lines(log, lines)
+                    skim_lines(log, lines, signed)
                     self._advance(gathered)
                     lines, gathered = [], 0
                 continue
-            follow_lines(log, lines)
+            skim_lines(log, lines, signed)
             lines = []
             if last and b"\n" not in raw:
                 what = f"{path.name} ends in a line that is not whole ({len(raw)} bytes): being written, or torn"
                 log.find("note", log.expected, what)
             else:
                 log.find("tampered", log.expected, f"{path.name} goes on after a broken line")
-        follow_lines(log, lines)
-        log.sealed.close(int(path.stem))
+        skim_lines(log, lines, signed)
+        log.sealed.close(int(path.stem), log.expected - 1)
         self._done = before
         self._advance(path.stat().st_size)
 

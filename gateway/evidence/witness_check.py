@@ -82,14 +82,14 @@ class Material:
         gateways = {name.rpartition("/")[0] for name in compared}
         for origin in sorted(self._notes.keys() - compared.keys()):
             if origin.rpartition("/")[0] in gateways:
-                yield Finding("tampered", origin, None, "the witness saw this log, and it is not here")
+                yield Finding("tampered", origin, 0, "the witness saw this log, and it is not here")
             else:
-                yield Finding("note", origin, None, f"{self._name} tells of this log too, which is none of these")
+                yield Finding("note", origin, 0, f"{self._name} tells of this log too, which is none of these")
         for name in compared:
             if name in self._notes and name in self._seen:
                 yield from self._of_log(name, self._seen[name], compared[name])
             else:
-                yield Finding("incomplete", name, None, f"{self._name} holds nothing of this log: no witness saw it")
+                yield Finding("incomplete", name, 0, f"{self._name} holds nothing of this log: no witness saw it")
 
     def _of_log(self, name: str, seen: Seen, compared: int) -> Iterator[Finding]:
         def find(grade: Grade, seq: int | None, what: str) -> Finding:
@@ -99,9 +99,9 @@ class Material:
             yield find("tampered", size, f"a fork: {self._name} holds two logs of {size} records, both signed")
         if seen.strange:
             keys = ", ".join(sorted(seen.strange))
-            yield find("tampered", None, f"the witness saw it signed by key {keys}, which is not that of its log.pub")
+            yield find("tampered", 0, f"the witness saw it signed by key {keys}, which is not that of its log.pub")
         if seen.false:
-            yield find("note", None, f"{seen.false} notes in {self._name} were left out: its key did not sign them")
+            yield find("note", 0, f"{seen.false} notes in {self._name} were left out: its key did not sign them")
         if compared < seen.size:
             yield find("note", compared, f"not compared with what the witness saw at {seen.size}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +20,12 @@ from gateway.evidence.archiver import KEPT
 from gateway.evidence.chain import Chain
 from gateway.evidence.checkpoints import Checkpoints, load_key
 from gateway.evidence.entry import Line, canonical, parse_line, parse_loosely
+from gateway.evidence.frontier import Frontier
 from gateway.evidence.journal import Journal
 from gateway.evidence.note import Signer
+from gateway.evidence.retention import Part, Term, plan, remove
 from gateway.evidence.segment_tasks import read_frontier
+from gateway.evidence.segments import frontier_path
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import Tree
@@ -38,6 +42,9 @@ def build(place: Path) -> Path:
     try:
         control, worker = opened(place, CONTROL), opened(place)
         _session(control, worker, "s-1", 17)
+        for number in range(12):  # so that its end is archived too
+            worker.append(record.alarm(None, None, "test", str(number)))
+            worker.flush()
         worker.close()
     finally:
         journal.ROTATE_RECORDS = rotate
@@ -99,11 +106,11 @@ def on_lines(change: Callable[[list[bytes]], None]) -> Callable[[Path], None]:
     return attack
 
 
-def on_segment(sql: str, kind: str = "entries") -> Callable[[Path], None]:
+def on_segment(sql: str, kind: str = "entries", number: int = 2) -> Callable[[Path], None]:
     """Write an archived file anew, with what `sql` selects from `told`, its rows with their number in `place`."""
 
     def attack(evidence: Path) -> None:
-        path = segment(evidence, kind=kind)
+        path = segment(evidence, number, kind)
         with duckdb.connect() as database:
             database.execute(
                 f"CREATE TABLE told AS SELECT *, row_number() OVER () AS place FROM read_parquet('{path}')"
@@ -190,6 +197,68 @@ def swap_segments(evidence: Path) -> None:
 def remove_segment(evidence: Path) -> None:
     for kind in ("entries", "payload"):
         segment(evidence, 1, kind).unlink()
+
+
+def prune(*parts: Part, recorded: bool = True) -> Callable[[Path], None]:
+    """Let old parts go as the gateway does, or forget the record of it, as nobody of ours does."""
+
+    def attack(evidence: Path) -> None:
+        worker = opened(evidence.parent)
+        gone = plan(evidence, [Term(part, age=1) for part in parts], Micros(CLOCK.at + 10**15))
+        for one in [one for one in gone if one.log == WORKER]:
+            if recorded:
+                part = "" if one.part == "entries" else f" {one.part}"
+                files = [(file, digest, "") for file, digest in one.files]
+                worker.append(record.erasure([f"{one.log}:{one.first}-{one.last}{part}"], one.why, "gateway", files))
+                worker.flush()
+            remove(evidence, [file for file, _ in one.files], DiskStorage())
+        worker.append(record.shutdown("asked to"))
+        worker.close()
+
+    return attack
+
+
+def after(*attacks: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Do one after the other."""
+
+    def attack(evidence: Path) -> None:
+        for one in attacks:
+            one(evidence)
+
+    return attack
+
+
+def newest(evidence: Path) -> int:
+    """Return the number of the newest segment: retention leaves it."""
+    return max(int(path.stem[4:]) for path in (log(evidence) / "entries").glob("*.parquet"))
+
+
+def edit_newest(evidence: Path) -> None:
+    on_segment(
+        "SELECT * REPLACE (replace(entry, 'standard/select', 'standard/insert') AS entry) FROM told",
+        number=newest(evidence),
+    )(evidence)
+
+
+def edit_frontier(evidence: Path) -> None:
+    """Let the log go on from another tree than the one that was pruned."""
+    path = frontier_path(log(evidence), newest(evidence) - 1)
+    found = Frontier.parse(path.read_bytes())
+    path.write_bytes(dataclasses.replace(found, peaks=(bytes(32), *found.peaks[1:])).encode())
+
+
+def forge_again(evidence: Path) -> None:
+    """Take what a quick check looks at again away from where it looks."""
+    path = frontier_path(log(evidence), 1)
+    path.write_bytes(dataclasses.replace(Frontier.parse(path.read_bytes()), again=()).encode())
+
+
+def remove_key(evidence: Path) -> None:
+    min((log(evidence) / "keyring").glob("*.age")).unlink()
+
+
+def remove_originals(evidence: Path) -> None:
+    min((log(evidence) / "originals").glob("*.sealed")).unlink()
 
 
 def remove_payloads(evidence: Path) -> None:
@@ -367,6 +436,30 @@ ATTACKS = [
     Attack("a file of payloads removed", remove_payloads, "tampered", "is missing and no erasure says so"),
     Attack("segments swapped", swap_segments, "tampered", MISSING),
     Attack("a segment removed", remove_segment, "incomplete", "segments? .* missing"),
+    Attack("what lies beside a segment edited", forge_again, "tampered", "not the file that was recorded"),
+    Attack("a wrapped key removed", remove_key, "tampered", "missing and no erasure"),
+    Attack("a file of sealed originals removed", remove_originals, "tampered", "missing and no erasure"),
+    Attack(
+        "old segments removed as retention does, without its record",
+        prune("entries", recorded=False),
+        "incomplete",
+        "no record says that they were pruned",
+    ),
+    Attack("a record after pruned ones edited", after(prune("entries"), edit_newest), "tampered", CHAIN),
+    Attack(
+        "the tree that pruned segments left edited",
+        after(prune("entries"), edit_frontier),
+        "tampered",
+        "those that checkpoint",
+    ),
+    Attack("no attack: old segments let go by retention", prune("entries"), "note", "were pruned; .* records before"),
+    Attack("no attack: old payloads let go by retention", prune("payloads"), "note", "was pruned"),
+    Attack(
+        "no attack: old originals and keys let go by retention",
+        prune("originals"),
+        "note",
+        "wrapped keys were let go",
+    ),
 ]
 
 

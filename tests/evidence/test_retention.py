@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from evidence_double import StepClock
-from evidence_samples import WORKER
+from evidence_double import CountedEntropy, StepClock
+from evidence_samples import WORKER, session
+from tamper_matrix import AUDITORS, build
 from test_archiving import CLOCK, KEPT, opened, record_archived, removed, rows, run
 from test_archiving import place as place  # noqa: PLC0414  a fixture
+from test_originals import note
 from test_standalone_verify import says
 
 from gateway.archiving import prune_once
@@ -24,7 +26,9 @@ from gateway.evidence.retention import Removal, Term, plan, remove
 from gateway.evidence.segments import entries_path, frontier_path, payload_path
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.verify import verify
+from gateway.evidence.views import write_views
 from gateway.model import Micros
+from gateway.worker.sealing import SealingTerms, SessionSealing
 
 DAY = 86_400_000_000
 OLD = Term("entries", age=1)
@@ -163,6 +167,70 @@ async def test_payloads_go_alone(place: Path) -> None:
     assert rows(place, "SELECT count(*) FROM statements WHERE sql IS NULL") > [(5,)]
 
 
+async def test_with_what_was_sealed_go_the_keys_of_those_who_have_nothing_else(tmp_path: Path) -> None:
+    evidence = build(tmp_path)
+    keyring, originals = log(tmp_path) / "keyring", log(tmp_path) / "originals"
+    assert sorted(path.name for path in keyring.iterdir()) == ["s-1.age", "s-2.age"]
+    keys, sealed = due(tmp_path, Term("originals", age=1), now=Micros(CLOCK.at + 3 * DAY))
+    assert (keys.part, [file for file, _ in keys.files]) == ("keys", ["logs/w1/keyring/s-1.age"])
+    assert (sealed.part, keys.last >= sealed.last) == ("originals", True)
+    assert not any("keys" in one.part for one in due(tmp_path, Term("payloads", age=1)))
+    await prune(tmp_path, Term("originals", age=1))
+    assert [path.name for path in keyring.iterdir()] == ["s-2.age"], "its session was begun in what is live"
+    assert len(list(originals.glob("*.sealed"))) == 1
+    assert due(tmp_path, Term("originals", age=1)) == []
+    for quick in (False, True):
+        report = verify(evidence, quick)
+        assert report.intact, report.findings
+        assert "1 wrapped keys were let go: nothing is left that they open" in [one.what for one in report.findings]
+    assert says(evidence)
+    (keyring / "s-2.age").unlink()
+    assert not verify(evidence).intact
+    assert not says(evidence)
+
+
+async def test_a_key_stays_while_anything_is_left_that_it_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "ROTATE_RECORDS", 8)
+    worker = opened(tmp_path)
+    sealing = SessionSealing(SealingTerms(AUDITORS), CountedEntropy())
+    worker.append(record.session_start(session()))
+    for draft in sealing.rows(session(), note(1, 1, [b"4000-1234"])):
+        worker.append(draft)
+    for number in range(30):
+        worker.append(record.alarm(None, None, "test", str(number)))
+        worker.flush()
+        if number == 12:
+            for draft in sealing.rows(session(), note(2, 2, [b"4000-5678"])):
+                worker.append(draft)
+        if number == 14:
+            worker.append(record.session_end(session(), n=9, reason="left", statements=0, denied=0, held=0, rows=0))
+    worker.close()
+    monkeypatch.undo()
+    write_views(tmp_path / "evidence")
+    removed_all(tmp_path)
+    key = log(tmp_path) / "keyring" / "s-1.age"
+    segments = sorted((log(tmp_path) / "entries").glob("seg-*[1-9].parquet"))
+    kept = len(segments) - 2
+    await prune(tmp_path, Term("entries", size=sum(path.stat().st_size for path in segments[-kept:]) + 1))
+    assert not segments[0].exists()
+    assert segments[2].exists()
+    assert key.exists(), "it opens what is sealed beside a later segment"
+    assert verify(tmp_path / "evidence").intact
+    await prune(tmp_path, OLD)
+    assert not key.exists()
+    report = verify(tmp_path / "evidence")
+    assert report.intact, report.findings
+    assert says(tmp_path / "evidence")
+
+
+def removed_all(place: Path) -> None:
+    """Archive everything that is closed, and remove the journal files."""
+    assert record_archived(place) >= 4
+    run(place, StepClock(CLOCK.at + KEPT + 1_000_000))
+
+
 def test_what_is_gone_without_a_record_is_a_finding(place: Path) -> None:
     removed(place)
     gone = due(place, OLD)[0]
@@ -186,7 +254,7 @@ async def test_a_crash_between_the_record_and_the_removal_is_made_good(place: Pa
     removed(place)
     shutil.copytree(log(place) / "entries", place / "entries")
     shutil.copytree(log(place) / "payload", place / "payload")
-    frontiers = [path.name for path in (log(place) / "entries").glob("*.json")]
+    frontiers = sorted(path.name for path in (log(place) / "entries").glob("*.json"))
     checkpoints = place / "checkpoints"
     shutil.copytree(log(place) / "checkpoints", checkpoints)
     await prune(place, OLD)
@@ -194,6 +262,7 @@ async def test_a_crash_between_the_record_and_the_removal_is_made_good(place: Pa
         for path in (place / name).iterdir():
             if not (log(place) / name / path.name).exists():
                 shutil.copy2(path, log(place) / name / path.name)
+    (log(place) / "entries" / frontiers[1]).write_bytes((place / "entries" / frontiers[1]).read_bytes())
     assert len(frontiers) == 3
     report = verify(place / "evidence")
     assert report.intact, report.findings

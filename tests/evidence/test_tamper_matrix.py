@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tamper_matrix import ATTACKS, Attack, Seen, build, kept, table
+from tamper_matrix import ATTACKS, Attack, Seen, build, edit_key, kept, log, table
 
-from gateway.evidence import standalone
+from gateway.evidence import replay, standalone
 from gateway.evidence.findings import Finding, Report
+from gateway.evidence.segment_tasks import read_frontier
 from gateway.evidence.verify import verify
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "evidence.md"
@@ -64,16 +65,34 @@ def test_each_attack_is_found(untouched: Path, tmp_path: Path, attack: Attack) -
     if attack.witness:
         assert verify(evidence).intact, "no witness is needed for it"
         assert not alone(evidence)
-    found = told(verify(evidence, witness=material))
-    named = [one for one in found if one.grade == attack.grade and re.search(attack.words, one.what)]
+    report = verify(evidence, witness=material)
+    found = told(report)
+    assert all(one.seq is not None for one in report.findings), "a finding without a place"
+    harmless = attack.grade == "note"
+    assert report.intact == harmless, found
+    named = [one for one in report.findings if one.grade == attack.grade and re.search(attack.words, one.what)]
     assert named, found
     assert named[0].log == "gw-1/w1"
     assert told(verify(evidence, witness=material, jobs=2)) == found, "segments followed by others say something else"
-    quick = not verify(evidence, quick=True, witness=material).intact
-    assert quick == attack.quick
+    quick = verify(evidence, quick=True, witness=material)
+    assert all(one.seq is not None for one in quick.findings), "a finding without a place"
+    assert quick.intact != (attack.quick and not harmless)
     agrees = alone(evidence, *notes[: attack.witness])
-    assert agrees
-    SEEN.append(Seen(attack, "its place" if named[0].seq is not None else "its file", agrees, quick))
+    assert agrees != harmless
+    SEEN.append(Seen(attack, "its place", agrees, not quick.intact))
+
+
+def test_where_frontiers_do_not_tell_of_records_a_quick_check_searches_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "MOST", 0)
+    evidence = build(tmp_path)
+    assert read_frontier(log(evidence), 1).again is None  # type: ignore[union-attr]
+    assert verify(evidence, quick=True).intact
+    edit_key(evidence)
+    assert [one.what for one in told(verify(evidence, quick=True))] == [
+        "keyring/s-1.age is not the key that was recorded"
+    ]
 
 
 def test_the_table_in_the_documentation_is_what_was_seen() -> None:
