@@ -13,6 +13,7 @@ import duckdb
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.frontier import Frontier
+from gateway.evidence.memory_database import memory_database
 from gateway.evidence.originals import keyring_path
 from gateway.evidence.segments import entries_path, frontier_path
 from gateway.evidence.views import located
@@ -45,7 +46,7 @@ def _keyed(directory: Path, number: int, frontier: Frontier) -> list[str]:
     path = entries_path(directory, number)
     sql = f"SELECT sid FROM read_parquet({located(path)}) WHERE kind = 'key' AND sid IS NOT NULL"  # noqa: S608  ours
     try:
-        with duckdb.connect(config={"threads": 1}) as database:
+        with memory_database({"threads": 1}) as database:
             return [str(sid) for (sid,) in database.execute(sql).fetchall()]
     except duckdb.Error as fault:
         raise EvidenceFault(f"{path.name} cannot be read: {str(fault).splitlines()[0]}") from None

@@ -41,7 +41,7 @@ AT_ONCE = 100
 KEYS_AT_ONCE = 300
 """Wrapped keys of a log that go at once, likewise."""
 _FILE = re.compile(
-    r"logs/[^/]+/(entries|payload)/seg-[0-9]{8}\.parquet|logs/[^/]+/originals/seg-[0-9]{8}\.sealed|logs/[^/]+/keyring/[0-9A-Za-z-]{1,64}\.age"
+    r"logs/[^/]+/((entries|payload)/seg-[0-9]{8}\.parquet|originals/seg-[0-9]{8}\.sealed|keyring/[0-9A-Za-z-]{1,64}\.age)"
 )
 
 
