@@ -162,7 +162,10 @@ class Pipeline:
         """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
         for action in queue:  # which grows as questions are answered
             if isinstance(action, Record):
-                self._record(action)
+                if action.wait and not self._results_wait:
+                    self._ticket = self._stages.record(action.note)
+                else:
+                    self._record(action)
             elif isinstance(action, SendToTarget):
                 self._target.put(self._ticket, action.data)
             elif isinstance(action, SendToClient):

@@ -130,7 +130,7 @@ class Collector:
             masked = tuple(
                 MaskedColumn(next_n(), *key, count, self._sealed.get(key, 0)) for key, count in self._masked.items()
             )
-        text = "".join([line + "\n" for line in self._lines])
+        text = "\n".join((*self._lines, ""))
         return Answer(
             n=next_n(),
             of=of,

@@ -228,7 +228,7 @@ class Exchange:
         guard = operation.judgement.guard
         if outcome is Outcome.OK and guard is not None and guard.effect is not None and not operation.approved:
             outcome = Outcome.CANCELLED  # bound, and never executed
-        self.count(rows=operation.collector.rows)
+        self._counted[3] += operation.collector.rows
         self.answer(operation.n, operation.collector, outcome, touches_marks=operation.judgement.touches_marks)
         self.last = operation
 

@@ -124,8 +124,8 @@ class Judge:
         """Judge at once; None where something must be waited for first."""
         if not self.fresh or self._catalog is None:
             return None
-        context = self._context(action, principal)
-        key = self._key(action, context)
+        own = self._context(action, principal) if self.rules.own else None
+        key = self._key(action, own)
         known = self._known(key, action)
         if known is not None:
             return known
@@ -134,6 +134,7 @@ class Judge:
         known = None if shape is None else self._known(alike, action)
         if known is not None:
             return known
+        context = own or self._context(action, principal)
         found = facts(action.statement.sql, _state(action), self._catalog)
         if found.wants or self._must_ask(found, context):
             return None
@@ -186,12 +187,14 @@ class Judge:
     def _verdict_of(self, context: Context) -> Callable[[policy.Facts], Verdict]:
         return lambda found: decide(found, self.rules, context)
 
-    def _key(self, action: Analyse, context: Context) -> _Key:
-        sql = action.statement.sql
+    def _key(self, action: Analyse, context: Context | None) -> _Key:
+        """Return what the verdict depends on; without a context where the connection has no rule of its own."""
+        sql, names = action.statement.sql, action.names
         text = sql if len(sql) <= CACHED_TEXT else blake3(sql).digest()
-        redefined = action.names.redefined and bool(self.rules.own)
-        calls = self.rules.read_only and context.in_transaction  # CALL may run there only
-        return text, action.names.status == "E", redefined, calls, self.rules.concerned(context)
+        redefined = names.redefined and bool(self.rules.own)
+        calls = self.rules.read_only and names.status != "I"  # CALL may run there only
+        concerned = () if context is None else self.rules.concerned(context)
+        return text, names.status == "E", redefined, calls, concerned
 
     def _known(self, key: _Key, action: Analyse) -> Judgement | None:
         """Return the verdict of an equal statement in this epoch, if it is kept and may be given."""
