@@ -13,6 +13,7 @@ from gateway.evidence.chain import Chain, commitment
 from gateway.evidence.entry import parse_line
 from gateway.evidence.following import Following
 from gateway.evidence.live_rows import follow_lines
+from gateway.evidence.skimming import skim_lines
 
 AT = 20
 """The line that is changed: among plain ones."""
@@ -158,3 +159,44 @@ def test_a_payload_of_a_record_that_commits_to_none_is_found(lines: list[bytes])
     assert commitment(salt, b"x") not in fields[2].decode()
     changed[-2] = b"\t".join((fields[0], salt.hex().encode(), fields[2], b"x"))
     assert both(changed)[0].findings
+
+
+def skimmed(lines: Sequence[bytes], signed: int) -> Following:
+    state = Following(Path("logs/w1"), frozenset(range(100)), quick=True)
+    skim_lines(state, lines, signed)
+    return state
+
+
+@pytest.mark.parametrize("signed", [0, 1, AT, 62, 64, 1000])
+def test_what_is_signed_is_skimmed_to_the_same_place(lines: list[bytes], signed: int) -> None:
+    followed, state = both(lines)[0], skimmed(lines, signed)
+    assert state.findings == []
+    assert (state.expected, state.chain.value, state.tree.root) == (
+        followed.expected, followed.chain.value, followed.tree.root,
+    )  # fmt: skip
+    assert (state.roots, state.said, state.records) == (followed.roots, followed.said, followed.records)
+    assert (state.last_ts, state.closed, list(state.sessions.left(closed=True))) == (followed.last_ts, True, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda chain, salt, entry, payload: (chain[::-1], salt, entry, payload), "chain value"),
+        (lambda chain, salt, entry, payload: (chain, salt, entry.replace(b"allow", b"denyx"), payload), "chain value"),
+        (lambda chain, salt, entry, payload: (chain, salt, entry, payload + b" "), "its payload has"),
+        (lambda chain, salt, entry, payload: (chain, salt, entry, payload, b""), "5 fields instead of 4"),
+    ],
+)
+def test_what_is_changed_among_the_signed_is_found(lines: list[bytes], change, what: str) -> None:  # type: ignore[no-untyped-def]
+    changed = list(lines)
+    changed[AT] = b"\t".join(change(*lines[AT].split(b"\t")))
+    found = skimmed(changed, len(lines)).findings
+    assert found[0].seq == AT
+    assert what in found[0].what
+
+
+def test_a_payload_that_is_gone_from_among_the_signed_is_found(lines: list[bytes]) -> None:
+    changed = list(lines)
+    chain, _, entry, _ = lines[AT].split(b"\t")
+    changed[AT] = b"\t".join((chain, b"", entry, b""))
+    assert skimmed(changed, len(lines)).emptied == [AT]
