@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +117,7 @@ class House:
     events: Events
     desk: Desk
     backend: Backend
+    logins: Logins
     clients: list[Raw] = field(default_factory=list)
 
     async def connect(self) -> Raw:
@@ -140,7 +141,7 @@ async def open_house(
     development: bool = True,
     assurance: str = "uid",
     door: Door | None = None,
-    agents: tuple[str, ...] = (),
+    agents: Container[str] = (),
 ) -> AsyncIterator[House]:
     """Start a server in `directory`; `operators` and the like as in the configuration.
 
@@ -178,7 +179,7 @@ async def open_house(
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve)
-            house = House(path, server, events, desk, backend)
+            house = House(path, server, events, desk, backend, logins)
             try:
                 yield house
             finally:

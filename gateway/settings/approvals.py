@@ -39,10 +39,16 @@ class EscalationTable(Table):
     reviewers: tuple[Reviewer, ...] = ()
 
 
+def _somebody(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("name one at least; without the table nobody may break the glass")
+    return value
+
+
 class BreakGlassTable(Table):
     """`[approvals.break_glass]`: who may approve in the place of all who are missing, and how much reason it takes."""
 
-    reviewers: Annotated[tuple[Reviewer, ...], Field(min_length=1)]
+    reviewers: Annotated[tuple[Reviewer, ...], AfterValidator(_somebody)]
     reason: Annotated[int, Field(ge=1, le=MOST_REASON)] = 20
     """Characters of it, at least."""
 

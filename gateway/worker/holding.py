@@ -191,7 +191,7 @@ class Holding:
 
         Before that the issuer is asked whether the token is still good: where it says no, or nothing, nothing runs.
         """
-        why_not = await self._why_not() or self._approvals.objection(decision.approval)
+        why_not = await self._why_not()
         if why_not is not None:
             return self._spent(decision, why_not, "hoop: refused", why_not)
         again = await self._judge(Analyse(Token(0), action.statement, action.names))
@@ -205,6 +205,9 @@ class Holding:
             return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
         if set(asked.asks) != set(before.asks) or set(asked.reviewers) != set(before.reviewers):
             return self._spent(decision, "other reviewers are asked for now", "hoop: changed while waiting")
+        why_not = self._approvals.objection(decision.approval)  # asked last: nothing is waited for before the record
+        if why_not is not None:
+            return self._spent(decision, why_not, "hoop: refused", why_not)
         n = self._session.next_n()
         shown = None if action.effect is None else effect_digest(action.effect)
         draft = record.release(self._info, n, action.n, decision, now_hash, again.policy_hash, effect=shown)

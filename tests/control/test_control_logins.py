@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import pytest
 import trio
 from approving import HASH, SECOND, TrioClock, hold
 from controlling import House, OpenHouse, Raw
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.approval.signatures import public_key, sign
 from gateway.control import logins as module
 from gateway.control.logins import GOOD_FOR, Logins
 from gateway.control.messages import Failure, Refusal, Response
 from gateway.control.operators import Operator
+from gateway.control.receipts import NAMESPACE
 from gateway.control.seat import Seat, eldest_unseen, seat_of
 from gateway.errors import EvidenceFault, IssuerFault, LoginRefused
 from gateway.identity.device_login import Confirmed, DeviceCode
@@ -175,6 +179,64 @@ async def test_at_signed_an_approval_without_a_signature_does_not_count(open_hou
         words = told(await client.ask("approvals.approve", **APPROVE, signature="x"))[1]
         assert "no receipt of yours waits to be signed" in words
         assert result(await client.ask("approvals.deny", id="a1", reason="no"))["state"] == "refused"
+
+
+async def test_a_login_that_ends_while_the_issuer_is_asked_decides_nothing(open_house: OpenHouse) -> None:
+    class Slow(Door):
+        async def stands(self, confirmed: Confirmed) -> str | None:
+            house.logins.strike(lambda person: person.subject == confirmed.person.subject)
+            return None
+
+    async with open_house(PEOPLE, assurance="oidc", door=Slow()) as house:
+        await held(house)
+        client = await house.client()
+        await log_in(client)
+        assert "it ended a moment ago" in told(await client.ask("approvals.approve", **APPROVE))[1]
+        assert len(house.desk.approvals.pending()) == 1
+
+
+def signed(text: str, key: Ed25519PrivateKey) -> str:
+    return sign(text.encode(), key, NAMESPACE)
+
+
+async def test_a_receipt_counts_for_who_its_person_is_when_it_comes_back_signed_and_once(open_house: OpenHouse) -> None:
+    """Between the receipt and its signature the subject connected as an agent: nothing may come of it."""
+    key = Ed25519PrivateKey.generate()
+    line = public_key(key.public_key().public_bytes_raw())
+    signer = f"{line.kind} {base64.b64encode(line.blob).decode()}"
+    agents: set[str] = set()
+    people = (OPS, replace(DANA, signers=(signer,)))
+    async with open_house(people, assurance="signed", door=Door(), agents=agents) as house:
+        await held(house)
+        client = await house.client()
+        await log_in(client)
+        text = result(await client.ask("approvals.receipt", **APPROVE))["receipt"]
+        agents.add("sub-dana")
+        late = told(await client.ask("approvals.approve", **APPROVE, signature=signed(text, key)))[1]
+        assert "you are known otherwise" in late
+        agents.clear()
+        again = told(await client.ask("approvals.approve", **APPROVE, signature=signed(text, key)))[1]
+        assert "no receipt of yours waits" in again, "a receipt is signed once, also in vain"
+        text = result(await client.ask("approvals.receipt", **APPROVE))["receipt"]
+        glass = told(await client.ask("approvals.approve", **APPROVE, signature=signed(text, key), break_glass=True))[1]
+        assert "what was signed is another decision" in glass
+        text = result(await client.ask("approvals.receipt", **APPROVE))["receipt"]
+        done = result(await client.ask("approvals.approve", **APPROVE, signature=signed(text, key)))
+        assert (done["state"], done["assurance"], done["break_glass"]) == ("approved", "signed", False)
+        replayed = told(await client.ask("approvals.approve", **APPROVE, signature=signed(text, key)))
+        assert "no receipt of yours waits" in replayed[1]
+
+
+@pytest.mark.parametrize("value", ["true", 1, None, []])
+async def test_the_glass_is_not_broken_by_a_slip(open_house: OpenHouse, value: object) -> None:
+    async with open_house(PEOPLE, assurance="oidc", door=Door()) as house:
+        await held(house)
+        client = await house.client()
+        await log_in(client)
+        code, words = told(await client.ask("approvals.approve", **APPROVE, break_glass=value))
+        assert (code, words) == ("bad_request", "break_glass: true or false, of an approval")
+        refused = told(await client.ask("approvals.approve", **APPROVE, break_glass=True))
+        assert refused == ("forbidden", "nobody may break the glass here: [approvals.break_glass] names nobody")
 
 
 # --- the logins themselves, on a jumping clock ---------------------------------------------------------------------

@@ -378,6 +378,49 @@ def people(
         gateway.process.stdout.close()
 
 
+@pytest.fixture
+def public(
+    keycloak: Keycloak, postgres: PostgresServer, orders: str, tmp_path: Path, people: RunningGateway
+) -> Iterator[RunningGateway]:
+    """A gateway that is a public client at Keycloak: it has no secret, and asks nobody about tokens."""
+    api = keycloak.api()
+    mappers = api.get_client(api.get_client_id("hoop-gateway"))["protocolMappers"]
+    kept = [{name: each[name] for name in each if name != "id"} for each in mappers]
+    api.create_client(
+        {
+            "clientId": "hoop-people",
+            "publicClient": True,
+            "standardFlowEnabled": False,
+            "attributes": {"oauth2.device.authorization.grant.enabled": "true"},
+            "protocolMappers": kept,
+        }
+    )
+    home = tmp_path / "home"
+    write_home(home, postgres.password, [connection_table("plain", postgres, orders)])
+    frank = api.get_user_id("frank")
+    table = (
+        f'issuer = "{keycloak.issuer()}"\nclient_id = "hoop-people"\nintrospection = "off"\n'
+        '[approvals]\nreviewers = ["group:oncall"]\n'
+    )
+    operators = (
+        f'[[operator]]\nname = "ops"\nuid = {os.getuid()}\n'
+        f'[[operator]]\nname = "frank"\nsubject = "{frank}"\ngroups_from = "token"\nroles = ["decide"]\n'
+    )
+    config = home / "gateway.toml"
+    config.write_text(config.read_text().replace("development = true\n", table) + operators)
+    gateway = start(home)
+    try:
+        yield gateway
+        assert gateway.stop() == 0, gateway.log
+    finally:
+        if gateway.process.poll() is None:
+            gateway.process.kill()
+            gateway.process.wait()
+        assert gateway.process.stdout is not None
+        gateway.process.stdout.close()
+        api.delete_client(api.get_client_id("hoop-people"))
+
+
 def log_in(gateway: RunningGateway, user: str) -> subprocess.CompletedProcess[str]:
     """`hoop-gateway login`, confirmed in a browser as `user`."""
     command = [sys.executable, "-m", "gateway", "login", "--json", "-c", str(gateway.config)]
@@ -423,6 +466,31 @@ def test_operators_log_in_at_keycloak_and_decide_without_the_development_issuer(
     receipt = json.loads(found["receipt"])
     assert receipt["approver"]["issuer"] == keycloak.issuer()
     assert receipt["requester"]["owner"] == keycloak.api().get_user_id("dana")
+
+
+def test_a_public_client_logs_its_operators_in_and_they_decide(
+    public: RunningGateway, keycloak: Keycloak, scratch: Wire
+) -> None:
+    checked = public.command("check", "-c", str(public.config), check=False)
+    assert checked.returncode == 0, checked.stdout
+    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 2)")
+    with through(public, "plain", token_of(keycloak)) as wire:
+        wire.send(query(b"DELETE FROM scratch WHERE id = 1"))
+        asked = pending(public, held(wire))
+        assert asked is not None
+        stranger = log_in(public, "dana")  # she is nobody here
+        assert (stranger.returncode, "no operator has your subject" in stranger.stderr) == (1, True), stranger.stderr
+        done = log_in(public, "frank")
+        assert done.returncode == 0, done.stderr
+        assert (json.loads(done.stdout)["operator"], json.loads(done.stdout)["groups"]) == ("frank", ["oncall"])
+        decide = ["approvals", "approve", asked["id"], "--hash", asked["hash"][:8], "--reason", "fine"]
+        told = public.command(*decide, "-c", str(public.config), check=False)
+        assert told.returncode == 0, told.stderr
+        wire.until()
+    assert scratch.rows("SELECT id FROM scratch") == [("2",)]
+    (found,) = public.query(f"SELECT approver, assurance, receipt FROM approvals WHERE approval_id = '{asked['id']}'")
+    assert (found["approver"], found["assurance"]) == ("frank", "oidc")
+    assert json.loads(found["receipt"])["approver"]["issuer"] == keycloak.issuer()
 
 
 def test_check_says_where_keycloaks_client_lets_nobody_log_in(people: RunningGateway, keycloak: Keycloak) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -23,7 +24,7 @@ from gateway.evidence.reader import answer, select
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, payload_path
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.verify import verify
-from gateway.model import ApprovalId, HoldRequest, LogName, Micros, OperationHash
+from gateway.model import ApprovalId, DecisionKind, HoldRequest, LogName, Micros, OperationHash
 
 CLOCK = StepClock(step=1000)
 
@@ -193,16 +194,33 @@ def test_what_was_pending_in_a_segment_is_pending_at_the_next_start(
         oh = OperationHash("0f" * 32)
         hold = HoldRequest(approval, session(), oh, "DELETE", (), "delete", "r", "", (), Micros(1), Micros(2))
         log.append(record.requested(hold))
+    log.append(record.escalated(hold, ("group:leads",)))
+    for name in ("given", "over", "gone"):
+        told = replace(hold, approval=ApprovalId(name))
+        log.append(record.requested(told))
+        log.append(
+            record.decision(
+                told, DecisionKind.APPROVED, approver="ira", assurance="oidc", reason="x", break_glass=name == "gone"
+            )
+        )
+        log.append(record.grant(session(), told.approval, "r", "2026-01-01T01:00:00.000000Z", (CONTROL, 1, "0")))
+    log.append(record.grant_ended(session(), ApprovalId("over"), "r", "expired", "gateway", "x"))
+    log.append(record.grant_ended(session(), ApprovalId("gone"), "r", "withdrawn", "dana", "x"))
     log.flush()
     for _ in range(9):
         log.append(record.alarm(None, None, "x", "y"))
         log.flush()
     log.close()
     directory = tmp_path / "evidence/logs/control"
-    before = left_over(directory, DiskStorage()).pending
+    whole = left_over(directory, DiskStorage())
+    assert [one.approval for one in whole.grants] == ["given"]
+    assert [(one.approval, one.by, one.subject) for one in whole.broken_glass] == [("gone", "ira", "agent-7")]
+    before = whole.pending
     run(tmp_path)
     assert entries_path(directory, 1).exists()
-    after = left_over(directory, DiskStorage()).pending
+    archived = left_over(directory, DiskStorage())
+    assert (archived.grants, archived.broken_glass) == (whole.grants, whole.broken_glass)
+    after = archived.pending
     assert [one.approval for one in after] == [one.approval for one in before] == ["a", "b"]
     assert [(one.session.principal.subject, one.operation_hash, one.expires) for one in after] == [
         (one.session.principal.subject, one.operation_hash, one.expires) for one in before

@@ -302,6 +302,15 @@ WRONG = [
         "reference",
     ),
     (HEAD + "[approvals.escalation]\nnotify = []\n", "approvals.escalation.after", "missing"),
+    (
+        HEAD + "[approvals.escalation]\nafter = '1m'\nreviewers = ['leads']\n",
+        "approvals.escalation.reviewers.0",
+        "group:",
+    ),
+    (HEAD + "[approvals.break_glass]\nreason = 30\n", "approvals.break_glass.reviewers", "missing"),
+    (HEAD + "[approvals.break_glass]\nreviewers = []\n", "approvals.break_glass.reviewers", "name one"),
+    (HEAD + "[approvals.break_glass]\nreviewers = ['any']\n", "approvals.break_glass.reviewers.0", "group:"),
+    (HEAD + "[approvals.break_glass]\nreviewers = ['group:x']\nreason = 0\n", "approvals.break_glass.reason", "1"),
     (HEAD + "[evidence]\nrecipients = ['age1…']\n", "evidence.recipients", "no age public key"),
     (HEAD + f"[evidence]\nrecipients = ['{AUDITORS[0]}']\n", "evidence.recipients", "two different"),
     (HEAD + f"[evidence]\nrecipients = ['{AUDITORS[0]}', '{AUDITORS[0]}']\n", "evidence.recipients", "two different"),
@@ -438,6 +447,17 @@ def test_the_real_issuer_may_be_configured_but_is_noted(write) -> None:  # type:
     dana = "[[operator]]\nname = 'dana'\nsubject = 's'\nroles = ['decide']\n"
     settings = load(write("[identity]\nissuer = 'https://idp.example/realms/prod'\n" + dana), {})
     assert not any(note.startswith("approvals.assurance") for note in notes(settings))
+
+
+def test_what_is_never_told_or_never_asked_is_said(write) -> None:  # type: ignore[no-untyped-def]
+    glass = "[approvals.break_glass]\nreviewers = ['group:incident']\n"
+    late = "[approvals]\ntimeout = '5m'\n[approvals.escalation]\nafter = '5m'\n"
+    said = list(notes(load(write(HEAD + late + glass + CONNECTION), {})))
+    assert any(note.startswith("approvals.break_glass: notify and webhook are empty") for note in said)
+    assert "approvals.escalation: after is not before timeout: nothing is ever escalated" in said
+    told = "[approvals]\nnotify = ['env:X']\n[approvals.escalation]\nafter = '5m'\n"
+    said = list(notes(load(write(HEAD + told + glass + CONNECTION), {})))
+    assert not [note for note in said if note.startswith(("approvals.break_glass", "approvals.escalation"))]
 
 
 def test_what_people_cannot_do_as_configured_is_noted(write) -> None:  # type: ignore[no-untyped-def]
