@@ -6,6 +6,7 @@ name: unknown. Pure.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, Output, join
@@ -44,14 +45,20 @@ def expression(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Flow:
         if found is not None:
             return found
     flows: list[Flow] = []
+    others = False
     stack = [(kind, fields)]
     while stack:
         here, node = stack.pop()
         tracer.spend()
         if here == "ColumnRef":
-            flows.append(reference(node, scope))
+            flow = reference(node, scope)
+            flows.append(flow)
+            others = others or flow.clean
         elif here == "SubLink":
-            flows += [column.flow for column in tracer.query(*child(node, "subselect"), scope)]
+            columns = tracer.query(*child(node, "subselect"), scope)
+            flows += [column.flow for column in columns]
+            if node.get("subLinkType") == "ARRAY_SUBLINK":  # it has as many elements as there are rows
+                flows += [column.rows for column in columns]
             flows.append(_existence(node, scope, tracer))
             stack.extend(pair for pair in children(node) if pair[0] != "SelectStmt")
         elif here.startswith("?"):
@@ -59,7 +66,8 @@ def expression(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Flow:
         elif here not in LEAVES:
             flows.append(called(here, node, tracer.catalog))
             stack.extend(children(node))
-    return join(flows).derived()
+    found = join(flows).derived()
+    return replace(found, mixed=True) if others and not found.clean else found
 
 
 def reference(fields: Node, scope: Scope) -> Flow:

@@ -30,6 +30,8 @@ class Flow:
     style: MaskStyle = MaskStyle.REDACT
     plain: bool = False
     """In every branch the value is a marked column itself, neither computed nor cast: styles may show a part of it."""
+    mixed: bool = False
+    """It was computed from clean columns too: where it is tested, it says something of the others of its row."""
 
     @property
     def clean(self) -> bool:
@@ -38,11 +40,13 @@ class Flow:
 
     def derived(self) -> Flow:
         """Return the flow of a value computed from this one."""
-        return self if self.level is not Level.DIRECT else Flow(Level.DERIVED, self.sources, self.style)
+        return (
+            self if self.level is not Level.DIRECT else Flow(Level.DERIVED, self.sources, self.style, False, self.mixed)
+        )
 
     def blurred(self) -> Flow:
         """Return the flow of a value that may be another than the column held before."""
-        return Flow(self.level, self.sources, self.style) if self.plain else self
+        return Flow(self.level, self.sources, self.style, False, self.mixed) if self.plain else self
 
 
 CLEAN = Flow()
@@ -54,16 +58,16 @@ def join(flows: Iterable[Flow]) -> Flow:
 
     It is plain only if each of them is: a branch that is clean makes a column whose value an agent may choose.
     """
-    level, sources, styles, plain = Level.CLEAN, set[str](), set[MaskStyle](), True
+    level, sources, styles, plain, mixed = Level.CLEAN, set[str](), set[MaskStyle](), True, False
     for flow in flows:
-        level, plain = max(level, flow.level), plain and flow.plain
+        level, plain, mixed = max(level, flow.level), plain and flow.plain, mixed or flow.mixed
         if flow.level is not Level.CLEAN:
             sources |= flow.sources
             styles.add(flow.style)
     if level is Level.CLEAN:
         return CLEAN
     style = styles.pop() if len(styles) == 1 else MaskStyle.REDACT
-    return Flow(level, frozenset(sources), style, plain)
+    return Flow(level, frozenset(sources), style, plain, mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from gateway.masking.assigned import assigned
 from gateway.masking.expression import expression, row_star, star
 from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 from gateway.masking.naming import output_name
-from gateway.masking.related import Related, computed, conditions, counts, generates, telling
+from gateway.masking.related import Related, computed, conditions, counts, generates, repeats, telling
 from gateway.masking.scope import (
     Columns,
     Scope,
@@ -114,7 +114,7 @@ class Lineage:
         cut = computed(fields, inner, self)
         if not cut.clean:
             columns = tuple(replace(column, flow=join((column.flow, cut)).derived()) for column in columns)
-        rows = join((rows, cut))
+        rows = join((rows, cut, *(column.rows for column in columns)))
         return columns if rows.clean else tuple(replace(column, rows=rows) for column in columns)
 
     def _settled(self, fields: Node, scope: Scope) -> tuple[Scope, Columns, Flow]:
@@ -170,7 +170,8 @@ class Lineage:
                 flow = self._flow(target.get("val"), scope)
                 if not rows.clean and counts(target.get("val")):
                     flow = join((flow, rows)).derived()
-                found.append(Output(output_name(target), flow))
+                more = flow if not flow.clean and repeats(target.get("val")) else CLEAN
+                found.append(Output(output_name(target), flow, rows=more))
             if len(found) > _MOST_COLUMNS:
                 raise TooWideError
         return tuple(found)

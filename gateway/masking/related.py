@@ -35,8 +35,10 @@ _GENERATING = words(
     """
     generate_series generate_subscripts unnest string_to_table regexp_split_to_table regexp_matches
     jsonb_array_elements jsonb_array_elements_text json_array_elements json_array_elements_text jsonb_path_query
+    json_each json_each_text jsonb_each jsonb_each_text json_object_keys jsonb_object_keys
     """
 )
+"""PostgreSQL's own functions that give rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,25 @@ def generates(root: Node) -> bool:
     for kind, node in below("", root):
         if kind in {"RangeFunction", "WindowDef", "JsonTable", "RangeTableFunc"} or node.get("recursive"):
             return True
-        if "valuesLists" in node or (kind == "FuncCall" and strings(node.get("funcname"))[-1:] != () and
-                                     strings(node["funcname"])[-1] in _GENERATING):  # fmt: skip
+        if "valuesLists" in node or (kind == "FuncCall" and _multiplies(node)):
+            return True
+        if any("larg" not in side and "fromClause" not in side for side in _sides(node)):
             return True
     return False
+
+
+def _sides(node: Node) -> list[Node]:
+    return [child(node, name)[1] for name in ("larg", "rarg")] if "larg" in node and "op" in node else []
+
+
+def _multiplies(call: Node) -> bool:
+    names = strings(call.get("funcname"))
+    return names[-1:] == () or names[-1] in _GENERATING
+
+
+def repeats(target: object) -> bool:
+    """Say whether an output gives several rows for one: a set-returning function in it."""
+    return any(kind == "FuncCall" and _multiplies(node) for kind, node in below(*kind_of(target)))
 
 
 def conditions(fields: Node, scope: Scope, tracer: Tracer, *, grouped: bool) -> list[Related]:
@@ -178,6 +195,7 @@ def _ordering(item: object, fields: Node) -> object:
 def _compared(root: object, scope: Scope, tracer: Tracer, *, grouped: bool) -> list[Related]:
     flows: list[Flow] = []
     clean: list[tuple[str, str]] = []
+    mixed: list[tuple[str, str]] = []
     stack = [kind_of(root)]
     while stack:
         kind, node = stack.pop()
@@ -186,6 +204,8 @@ def _compared(root: object, scope: Scope, tracer: Tracer, *, grouped: bool) -> l
             flow = reference(node, scope)
             flows.append(flow)
             names = strings(node.get("fields"))
+            if flow.mixed and grouped and names:
+                mixed += _holders(names, scope)
             if flow.clean and names:
                 whole = len(names) < len(items(node.get("fields")))
                 clean.append((names[-1], "") if whole else ("".join(names[-2:-1]), names[-1]))
@@ -197,7 +217,19 @@ def _compared(root: object, scope: Scope, tracer: Tracer, *, grouped: bool) -> l
         elif kind not in LEAVES:
             stack += children(node)
     flow = join(each for each in flows if _counts_as_marked(each, grouped=grouped)).derived()
-    return [] if flow.clean else [Related(table, name, flow) for table, name in clean]
+    return [] if flow.clean else [Related(table, name, flow) for table, name in (*clean, *mixed)]
+
+
+def _holders(names: Sequence[str], scope: Scope) -> list[tuple[str, str]]:
+    """Return the tables whose rows a column of a mixed flow says something of."""
+    if len(names) > 1:
+        return [(names[-2], "")]
+    for each in scope.chain():
+        found = [source for source in each.sources if names[0] in source.named]
+        if found:
+            tables = [(table, columns) for source in found for table, columns in source.tables.items()]
+            return [(table, "") for table, columns in tables if any(column.name == names[0] for column in columns)]
+    return []
 
 
 def _counts_as_marked(flow: Flow, *, grouped: bool) -> bool:

@@ -39,6 +39,10 @@ SELECT o.note FROM orders o JOIN users u ON o.note = u.email | d
 SELECT o.note FROM orders o JOIN (SELECT email AS note FROM users) u USING (note) | d
 SELECT o.note, o.id FROM orders o WHERE o.note IN (SELECT email FROM users) | dc
 SELECT n FROM generate_series(1, 9) n, mails WHERE length(mail) = n | d
+SELECT k FROM (SELECT g AS k, g = length(email) AS hit FROM generate_series(1, 9) g, users) x WHERE hit | d
+SELECT x.k FROM (SELECT g AS k, g = length(email) AS hit FROM generate_series(1, 9) g, users) x ORDER BY x.hit DESC LIMIT 1 | d
+WITH x AS (SELECT g AS k, g = (SELECT length(email) FROM users LIMIT 1) AS hit FROM generate_series(1, 9) g), y AS (SELECT * FROM x) SELECT k FROM y WHERE hit | d
+SELECT k FROM (SELECT k, k = left(email, 1) AS hit FROM (SELECT 'a' AS k UNION ALL SELECT 'b') v, users) x WHERE hit | d
 """
 COUNTED = """
 SELECT count(*) FROM generate_series(1, (SELECT length(email) FROM users LIMIT 1)) | d
@@ -51,6 +55,9 @@ WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < (SELEC
 WITH n AS (SELECT generate_series(1, 99) AS g) SELECT count(*) FROM n WHERE g < (SELECT length(email) FROM users LIMIT 1) | d
 SELECT g FROM generate_series(1, 99) g OFFSET (SELECT length(email) FROM users LIMIT 1) LIMIT 1 | d
 SELECT count(*) FROM (SELECT g FROM generate_series(1, 99) g LIMIT (SELECT length(email) FROM users LIMIT 1)) x | d
+SELECT count(*) FROM (SELECT generate_series(1, length(email)) FROM users) x | d
+SELECT cardinality(ARRAY(SELECT 1 FROM generate_series(1, (SELECT length(email) FROM users LIMIT 1)))) | d
+SELECT array_length(ARRAY(SELECT 1 FROM generate_series(1, 9) g, users WHERE g < length(email)), 1) | d
 SELECT EXISTS (SELECT 1 FROM (SELECT 1 FROM users WHERE email LIKE 'a%') x) | d
 SELECT EXISTS (WITH a AS (SELECT 1 FROM users WHERE email LIKE 'a%') SELECT 1 FROM a) | ?
 """
@@ -67,6 +74,9 @@ SELECT id FROM users ORDER BY email LIMIT 3 | c
 SELECT id, row_number() OVER (ORDER BY id) FROM users WHERE email LIKE 'a%' | cc
 SELECT d, count(o.id) FROM generate_series(1, 9) d LEFT JOIN orders o ON o.total = d LEFT JOIN users u ON u.id = o.user_id AND u.email IS NOT NULL GROUP BY d | cc
 SELECT id FROM users LIMIT 10 OFFSET 20 | c
+SELECT id, label FROM (SELECT id, name || ' ' || email AS label FROM users) x WHERE label ILIKE '%a%' ORDER BY label | cd
+SELECT count(*), id FROM (SELECT id, concat(name, email) AS label FROM users) x WHERE label > 'a' GROUP BY id | cc
+SELECT id, cardinality(ARRAY(SELECT id FROM orders WHERE user_id = users.id)) FROM users WHERE email > 'a' | cc
 SELECT city, count(*) FROM users WHERE email IS NOT NULL GROUP BY city HAVING count(*) > 1 | cc
 """
 
