@@ -268,11 +268,11 @@ class Judgement:
     alarm: str = ""
     """What became an alarm while judging: a parser died, a deadline passed."""
     plain: bool = field(init=False, compare=False)
-    """Nothing but its verdict and what it writes is to be heeded: no mark, name, state, guard or COPY."""
+    """Nothing but its verdict, its planner and what it writes is to be heeded: no mark, name, state, guard or COPY."""
 
     def __post_init__(self) -> None:
         heeded = (
-            self.touches_marks, self.planner, self.copy_in, self.copy_out, self.copies, self.copy_into, self.carries,
+            self.touches_marks, self.copy_in, self.copy_out, self.copies, self.copy_into, self.carries,
             self.depends_on_values, self.depends_on_state, self.effects, self.changes_catalog, self.guard, self.alarm,
         )  # fmt: skip
         object.__setattr__(self, "plain", not any(heeded))

@@ -13,6 +13,7 @@ import struct
 from dataclasses import dataclass
 
 from gateway.errors import ClientFault
+from gateway.masking.rows import masks_anything
 from gateway.model import Outcome, Statement, VerdictKind, WireProtocol
 from gateway.pgwire.actions import Execution, Judgement, Preparation, Record, Request
 from gateway.pgwire.backend import ColumnDescription, decode_data_row, decode_row_description
@@ -55,6 +56,8 @@ class _Answer:
     """A whole answer, looked through: nothing of it did anything yet."""
 
     columns: tuple[ColumnDescription, ...] | None
+    hidden: slice
+    """The answer to a Describe of the gateway's own."""
     rows: list[list[bytes | None]]
     tag: bytes
     rows_at: int
@@ -165,6 +168,8 @@ class TurnSide:
         if columns:
             operation.columns = bound_columns(columns, bind.result_formats)
         x.actions.append(Record(Execution(x.next_n(), n, 0)))
+        if judgement.planner is not None:  # what it returns has to be known before its rows come
+            data = data[: -len(_RUN)] + _DESCRIBED
         x.to_target(data)
         self.turn = Turn(operation)
         return self.turn
@@ -204,6 +209,8 @@ class TurnSide:
         push(Expected(Await.BIND, operation))
         if turn.described:
             push(Expected(Await.DESCRIBE, operation, target=b"P"))
+        if operation.judgement.planner is not None:
+            push(Expected(Await.DESCRIBE, operation, target=b"P", hidden=True))
         push(Expected(Await.EXECUTE, operation))
         push(Expected(Await.SYNC))
 
@@ -223,7 +230,8 @@ class TurnSide:
             self._answered_query(turn.operation, answer, data)
         else:
             self._answered_portal(turn, turn.operation, answer, data)
-        self._x.to_client(data)
+        hidden = answer.hidden
+        self._x.to_client(data if hidden.stop == hidden.start else data[: hidden.start] + data[hidden.stop :])
         return True
 
     def _answered_query(self, operation: Operation, answer: _Answer, data: bytes) -> None:
@@ -267,22 +275,22 @@ def _whole(turn: Turn, data: bytes) -> _Answer | None:
     end = len(data) - len(_READY) - 1
     if end < 0 or not data.startswith(_READY, end) or data[-1] not in b"ITE":
         return None
-    place = 0
-    is_query = turn.operation.portal is None
+    operation, place = turn.operation, 0
+    is_query, planner = operation.portal is None, operation.judgement.planner
     if not is_query:
         acknowledged = _BOUND if turn.parse is None else _PARSED + _BOUND
         if not data.startswith(acknowledged):
             return None
         place = len(acknowledged)
     columns: tuple[ColumnDescription, ...] | None = None
-    if data[place] == _DESCRIPTION and (is_query or turn.described):
-        stop = _end(data, place)
-        columns = decode_row_description(data[place + HEADER_SIZE : stop])
-        place = stop
-    elif turn.described:
-        if not data.startswith(_NO_DATA, place):
+    if turn.described or (is_query and data[place] == _DESCRIPTION):
+        columns, place = _description(data, place)
+    hidden = slice(place, place)
+    if planner is not None and not is_query:
+        again, place = _description(data, place)
+        if columns is not None and again != columns:
             return None
-        columns, place = (), place + len(_NO_DATA)
+        columns, hidden = again, slice(hidden.start, place)
     begin, rows = (0 if is_query else place), []
     while data[place] == _ROW and place < end:
         stop = _end(data, place)
@@ -292,8 +300,20 @@ def _whole(turn: Turn, data: bytes) -> _Answer | None:
         place = stop
     if data[place] != _COMPLETE or _end(data, place) != end:
         return None
+    if planner is not None and (rows if columns is None else masks_anything(planner(0, columns))):
+        return None
     tag, terminated, _ = data[place + HEADER_SIZE : end].partition(b"\0")
-    return _Answer(columns, rows, tag, begin, end) if terminated else None
+    return _Answer(columns, hidden, rows, tag, begin, end) if terminated else None
+
+
+def _description(data: bytes, place: int) -> tuple[tuple[ColumnDescription, ...], int]:
+    """Return what the message at `place` describes and where it ends. Raises `ClientFault` for any other message."""
+    stop = _end(data, place)
+    if data[place] == _DESCRIPTION:
+        return decode_row_description(data[place + HEADER_SIZE : stop]), stop
+    if not data.startswith(_NO_DATA, place):
+        raise ClientFault("no description")
+    return (), stop
 
 
 def _end(data: bytes, place: int) -> int:

@@ -28,6 +28,7 @@ from gateway.pgwire.turns import LARGEST
 
 INT = ColumnDescription("n", 1, 1, 23, 4, -1, 0)
 BINARY = ColumnDescription("n", 1, 1, 23, 4, -1, 1)
+EMAIL = ColumnDescription("email", 1, 2, 25, -1, -1, 0)
 PARSED, BOUND, NO_DATA = message(b"1"), message(b"2"), message(b"n")
 
 
@@ -47,7 +48,24 @@ def judge(action: Analyse) -> Judgement:
         writes=sql.startswith(b"write"),
         changes_catalog=sql.startswith(b"define"),
         touches_marks=sql.startswith(b"marked"),
+        planner=plan if sql.startswith(b"planned") else None,
     )
+
+
+class Mask:
+    column_name, source_columns, style, replacement = "email", ("public.users.email",), "redact", b"***"
+    rewrite = guard = None
+
+
+class Plan:
+    disagreement = ""
+
+    def __init__(self, columns: tuple[Mask | None, ...]) -> None:
+        self.columns = columns
+
+
+def plan(_index: int, row: tuple[ColumnDescription, ...]) -> Plan:
+    return Plan(tuple(Mask() if column.name == "email" else None for column in row))
 
 
 TEXTS = (
@@ -109,14 +127,15 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 Step = tuple[str, bytes, list[int]]
 cuts = st.one_of(st.just([]), st.just([]), st.just([]), st.lists(st.integers(0, 200), max_size=2))
-plain = st.sampled_from([b"select 1", b"select 1", b"write t", b"select '\\xff'", *TEXTS])
+plain = st.sampled_from([b"select 1", b"select 1", b"write t", b"planned", b"planned write", *TEXTS])
 
 
 @st.composite
 def exchanges(draw: st.DrawFn) -> list[Step]:
     """A turn as clients send it and an answer that fits, mostly."""
     kind, tag = draw(st.sampled_from("QBP")), message(b"C", draw(st.sampled_from([b"SELECT 1\0", b"COMMIT\0"])))
-    row = draw(st.sampled_from([encode_row_description([INT]), encode_row_description([BINARY]), NO_DATA]))
+    row = draw(st.sampled_from([*(encode_row_description([each]) for each in (INT, INT, BINARY, EMAIL)), NO_DATA]))
+    own = row if draw(st.booleans()) else draw(st.sampled_from([b"", b"", encode_row_description([INT])]))
     asks, rest = draw(st.booleans()), draw(rows) + tag + draw(ready)
     if kind == "Q":
         sent, answer = query(draw(plain)), (b"" if row == NO_DATA else row) + rest
@@ -125,24 +144,29 @@ def exchanges(draw: st.DrawFn) -> list[Step]:
         bind = Bind(b"", b"a" if kind == "B" else b"", (), draw(values), draw(st.sampled_from([(), (1,)]))).encode()
         parse = Parse(b"", draw(plain), draw(st.sampled_from([(), (23,)]))).encode() if kind == "P" else b""
         sent = parse + bind + run
-        answer = (PARSED if parse else b"") + BOUND + (row if asks else b"") + rest
+        answer = (PARSED if parse else b"") + BOUND + (row if asks else b"") + own + rest
     return [("client", sent, draw(cuts)), ("target", answer, draw(cuts))]
 
 
-known: list[Step] = [
-    ("client", Parse(b"a", b"select 1", (23,)).encode() + SYNC, []),
-    ("target", PARSED + ready_for_query(b"I"), []),
-]
+known = st.sampled_from([b"select 1", b"planned"]).map(
+    lambda sql: [
+        ("client", Parse(b"a", sql, (23,)).encode() + SYNC, list[int]()),
+        ("target", PARSED + ready_for_query(b"I"), list[int]()),
+    ]
+)
 """The prepared statement that Binds are about."""
-steps = st.lists(
-    st.one_of(
-        *[exchanges()] * 6,
-        st.tuples(st.just("client"), turns, cuts).map(lambda one: [one]),
-        st.tuples(st.just("target"), answers, cuts).map(lambda one: [one]),
-        st.just([("cancel", b"", [])]),
+steps = st.tuples(
+    known,
+    st.lists(
+        st.one_of(
+            *[exchanges()] * 6,
+            st.tuples(st.just("client"), turns, cuts).map(lambda one: [one]),
+            st.tuples(st.just("target"), answers, cuts).map(lambda one: [one]),
+            st.just([("cancel", b"", [])]),
+        ),
+        max_size=16,
     ),
-    max_size=16,
-).map(lambda found: [*known, *(step for one in found for step in one)])
+).map(lambda found: [*found[0], *(step for one in found[1] for step in one)])
 """Mostly in order, since whoever asks is answered; sometimes not."""
 
 
@@ -223,6 +247,28 @@ def test_usual_turns_are_taken_in_one_piece(turn: bytes, answer: bytes, notes: l
     assert drive.session.in_transaction is (status != b"I")
     (ended,) = [note for note in drive.notes if isinstance(note, Answer)]
     assert (ended.outcome, ended.rows) == (Outcome.OK, 1)
+
+
+PLANNED = Parse(b"", b"planned", ()).encode() + BIND
+
+
+@pytest.mark.parametrize(("turn", "shown"), [(PLANNED + DESCRIBED, True), (PLANNED + RUN, False)])
+@pytest.mark.parametrize(("column", "taken"), [(INT, True), (EMAIL, False)])
+def test_what_may_be_masked_is_described_first_and_taken_whole_only_where_nothing_is(
+    turn: bytes, shown: bool, column: ColumnDescription, taken: bool
+) -> None:
+    drive = Drive(judge=judge, quick=True).client(turn)
+    assert drive.session._turns.turn is not None
+    assert bytes(drive.to_target) == turn[: -len(RUN)] + DESCRIBED
+    row = encode_row_description([column])
+    described = PARSED + BOUND + (row if shown else b"")
+    with patch.object(drive.session._target, "feed", side_effect=drive.session._target.feed) as one_by_one:
+        drive.target(
+            described + row + encode_data_row([b"secret"]) + message(b"C", b"SELECT 1\0") + ready_for_query(b"I")
+        )
+    assert one_by_one.called is not taken
+    answer = encode_data_row([b"secret" if taken else b"***"]) + message(b"C", b"SELECT 1\0") + ready_for_query(b"I")
+    assert bytes(drive.to_client) == described + answer
 
 
 @pytest.mark.parametrize("answer", [
