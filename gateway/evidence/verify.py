@@ -38,9 +38,10 @@ def verify(
 ) -> Report:
     """Check the evidence directory, or a copy of it; `witness` is a file of what a witness or a sink kept of it.
 
-    `quick` leaves out commitments to payloads, and takes segments by their digests, as the log recorded them, and by
-    the signed tree at their ends. `jobs` processes share the segments, one for each core unless told otherwise. Raises
-    `EvidenceFault` where there is nothing to check or it cannot be read.
+    `quick` leaves out commitments to payloads, takes segments by their digests, as the log recorded them, and by the
+    signed tree at their ends, and live records that a checkpoint covers by their bytes. `jobs` processes share the
+    segments, one for each core unless told otherwise. Raises `EvidenceFault` where there is nothing to check or it
+    cannot be read.
     """
     try:
         return _Check(directory, quick, progress, witness, jobs).run()
