@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     asked.add_argument("--saved", metavar="NAME", help="a query that auditors ask; see --list")
     asked.add_argument("--list", action="store_true", help="list the saved queries with the controls they bear on")
     query.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    query.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     query.set_defaults(run=_query)
 
     prove = commands.add_parser("prove", help="print the proof that one record is in the log that was signed")
@@ -125,19 +127,29 @@ def _query(args: argparse.Namespace) -> int:
 
     if args.list:
         known: list[dict[str, Json]] = [
-            {"name": one.name, "control": one.control, "answers": one.answers} for one in saved()
+            {"name": one.name, "control": one.control, "answers": one.answers, "sql": one.sql} for one in saved()
         ]
-        print_rows(("name", "control", "answers"), known, args.format == "json")
+        if args.format == "csv":
+            _print_csv(list(known[0]), [one.values() for one in known])
+        elif args.format == "json":
+            print_rows((), known, True)
+        else:
+            for one in saved():
+                print(f"{one.name:<24}{one.control:<7}{one.answers}")
         return 0
     columns, rows = select(args.directory, args.sql if args.saved is None else saved_query(args.saved).sql)
     if args.format == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([_flat(plain(value)) for value in row] for row in rows)
+        _print_csv(columns, [map(plain, row) for row in rows])
     else:
         names = _distinct(columns)
         print_rows(names, [dict(zip(names, map(plain, row), strict=True)) for row in rows], args.format == "json")
     return 0
+
+
+def _print_csv(columns: list[str], rows: Iterable[Iterable[Json]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_flat(value) for value in row] for row in rows)
 
 
 def _flat(value: Json) -> str | int | None:

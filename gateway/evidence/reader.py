@@ -37,6 +37,7 @@ ITEM_TEXT = 64_000
 """Characters of one item's text; the rest is cut and the item says so."""
 MEMORY = "512MB"
 Row: TypeAlias = tuple[Any, ...]
+_TOO_LARGE = "this takes more memory than there is; ask for less at once: a session, or an hour (ts BETWEEN … AND …)"
 _CREATE = "CREATE VIEW "
 _ABOUT = re.compile(r"duckdb_|information_schema|show|describe|summarize")
 
@@ -84,6 +85,8 @@ def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str
             cursor = database.execute(sql)
             columns = [str(one[0]) for one in cursor.description or ()]
             rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+        except duckdb.OutOfMemoryException:
+            raise ClientFault(_TOO_LARGE, "53200") from None
         except duckdb.Error as fault:
             raise ClientFault(str(fault).split("\n\n")[0].strip(), "42601") from None
         return columns, rows

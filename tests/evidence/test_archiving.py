@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from evidence_double import CountedEntropy, StepClock
-from evidence_samples import CONTROL, WORKER, request, result, session
+from evidence_samples import CONTROL, POLICY, WORKER, request, result, session, statement, verdict
 from test_standalone_verify import says
 
 from gateway.approval.restart import left_over
@@ -24,7 +24,7 @@ from gateway.evidence.reader import answer, select
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, payload_path
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.verify import verify
-from gateway.model import ApprovalId, DecisionKind, HoldRequest, LogName, Micros, OperationHash
+from gateway.model import ApprovalId, DecisionKind, Draft, HoldRequest, LogName, Micros, OperationHash
 
 CLOCK = StepClock(step=1000)
 
@@ -149,6 +149,33 @@ def test_a_segment_counts_from_a_minute_after_its_name_or_once_its_journal_file_
         assert [rows(place, read.format(*span)) for span in spans] == [[(one,)] for one in expected]
         assert rows(place, whole) == [(28, 28, 27)]
         assert rows(place, "FROM gaps") == []
+
+
+def test_an_entry_that_names_touched_columns_verifies_live_and_archived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched(n: int) -> Draft:
+        return record.request(
+            session(), n, statement(), verdict(), POLICY, operation_hash=None, approval=None, touches_marks=True,
+            predicate_touch=("public.users.email", 'crm."E-Mail"'),
+        )  # fmt: skip
+
+    with monkeypatch.context() as small:
+        small.setattr(journal, "ROTATE_RECORDS", 8)
+        log = opened(tmp_path)
+        fill(log, count=2)
+        log.append(touched(5))
+        log.append(result(6, 5))
+        log.flush()
+        log.append(touched(7))
+        log.close()
+    views.write_views(tmp_path / "evidence")
+    assert record_archived(tmp_path) == 1
+    aged(tmp_path, 1)
+    read = "SELECT seq, json_extract_string(entry, '$.touched[*]') FROM records WHERE contains(entry, '\"touched\":[')"
+    names = ["public.users.email", 'crm."E-Mail"']
+    assert sorted(rows(tmp_path, read)) == [(6, names), (8, names)]
+    assert {one.grade for one in verify(tmp_path / "evidence").findings} <= {"note"}
 
 
 def test_a_journal_file_goes_after_its_record_and_ten_minutes(place: Path) -> None:

@@ -17,7 +17,7 @@ from gateway.evidence import record
 from gateway.evidence.chain import commitment
 from gateway.evidence.entry import canonical, parse, parse_line
 from gateway.evidence.form import Form, template
-from gateway.evidence.values import parameter, text, wire
+from gateway.evidence.values import name, parameter, text, wire
 from gateway.model import Draft, Outcome, Parameter, Statement, Verdict, VerdictKind, WireProtocol
 
 TEXT = st.text(st.characters(), max_size=30)
@@ -91,6 +91,7 @@ def test_requests(session: Any, statement: Statement, verdict: Verdict, marks: b
     assert entry.get("marks", False) is marks
     assert entry.get("would") == (verdict.would and verdict.would.value)
     assert (entry["conn"], entry.get("dev", False)) == (text(session.connection), session.principal.development)
+    assert entry.get("touched", []) == [name(one) for one in touched]
     assert entry["plen"] == len(canonical(payload))
 
 

@@ -23,6 +23,8 @@ from gateway.model import (
     Verdict,
 )
 
+TOUCHED = 100
+"""Marked columns that an entry names as touched, at most; its payload names all."""
 _KEPT = 1024
 """Forms, and texts of policy, that are kept encoded."""
 
@@ -155,13 +157,16 @@ def request(
 ) -> Draft:
     """Return a statement asked for: a Query, a Bind with its parameters, or a Parse that is denied.
 
-    `withheld` of its literals and parameters stand in `statement` as `$masked_k`.
+    `withheld` of its literals and parameters stand in `statement` as `$masked_k`. The payload names the marked columns
+    in `predicate_touch`, and the entry the first `TOUCHED` of them, which outlasts an erased payload.
     """
     form = _form_of(statement, verdict, policy_hash, touches_marks)
     payload = _judged_payload(statement, verdict, predicate_touch)
-    if operation_hash is approval is None and not withheld:
+    if operation_hash is approval is None and not (withheld or predicate_touch):
         return Draft("request", session, n, {}, payload, form=form)
     fields = dict(form.fields)
+    if predicate_touch:
+        fields["touched"] = [name(mark) for mark in predicate_touch[:TOUCHED]]
     if withheld:
         fields["withheld"] = withheld
     if operation_hash is not None:
