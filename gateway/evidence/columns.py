@@ -30,7 +30,7 @@ PLAIN = (
     "masked", "cancel", "kill", "alarm", "access",
 )  # fmt: skip
 """Kinds whose entries hold names and values alone; the others are few and looked at one by one."""
-_BULK = "('prepare', 'request', 'result', 'data')"
+_BULK = ("prepare", "request", "result", "data")
 _SAFE = 9007199254740991
 _TEXTS = tuple(f'"{name}"' for name in NAMES if name not in _INTEGERS)
 _TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
@@ -158,21 +158,25 @@ def stray(payload: str, entries: str, segment: str) -> str:
 def kept(source: str, segment: str) -> str:
     """Return the query for a segment's payloads from the lines in `source`.
 
-    Those of few and small kinds come first, so that an approval or an alarm is found without the statements.
+    Those of few and small kinds lie apart, so that an approval or an alarm is found without the statements. They are
+    known by the entry's text, in a third of the time that its JSON takes: within a value quotation marks are escaped.
     """
-    told = "json_extract_string(CASE WHEN json_valid(entry) THEN entry END, '$.{}')"
-    rows = f"""
-        SELECT '{segment}' AS segment, CAST({told.format("seq")} AS BIGINT) AS seq, {told.format("kind")} AS kind,
-            salt, payload
-        FROM {source} AND (salt IS NOT NULL OR payload IS NOT NULL)
-    """  # noqa: S608  our own paths and names, quoted
-    bulk = f"coalesce(kind IN {_BULK}, false)"
-    return f"SELECT * FROM ({rows}) WHERE NOT {bulk} UNION ALL SELECT * FROM ({rows}) WHERE {bulk}"  # noqa: S608  likewise
+    told = "json_extract_string(CASE WHEN json_valid(entry) THEN entry END, ['$.seq', '$.kind'])"
+    bulk = f'coalesce(regexp_matches(entry, \'"kind":"({"|".join(_BULK)})"\'), false)'
+
+    def rows(wanted: str) -> str:
+        return f"""
+            SELECT '{segment}' AS segment, CAST(told[1] AS BIGINT) AS seq, told[2] AS kind, salt, payload
+            FROM (SELECT {told} AS told, salt, payload FROM {source} AND (salt IS NOT NULL OR payload IS NOT NULL)
+                AND {wanted})
+        """  # noqa: S608  our own paths and names, quoted
+
+    return f"{rows(f'NOT {bulk}')} UNION ALL {rows(bulk)}"
 
 
 def paid(quoted_path: str, what: str, since: int | None = None) -> tuple[str, str]:
     """Return the queries for `what` of a segment's payloads: of the few kinds, and of the many; each in order."""
     first = "" if since is None else f" AND seq >= {since}"
-    bulk = f"coalesce(kind IN {_BULK}, false)"
+    bulk = f"coalesce(kind IN {_BULK}, false)"  # a tuple of words reads as SQL does
     few, many = (f"SELECT {what} FROM read_parquet({quoted_path}) WHERE {one}{first}" for one in (f"NOT {bulk}", bulk))  # noqa: S608
     return few, many

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import EvidenceFault
@@ -43,20 +43,17 @@ class OpenSession:
     rows: int = 0
 
     def after(self, entry: dict[str, Json]) -> OpenSession:
-        """Return the session with `entry` of its own counted."""
-        n = entry.get("n")
-        counted = replace(self, n=n) if isinstance(n, int) else self
-        if entry["kind"] == "request" and entry.get("part", 1) == 1:
-            return replace(
-                counted,
-                statements=self.statements + 1,
-                denied=self.denied + (entry.get("verdict") == "deny"),
-                held=self.held + (entry.get("approval") is not None),
-            )
-        rows = entry.get("rows")
-        if entry["kind"] == "result" and entry.get("part", 1) == 1 and isinstance(rows, int):
-            return replace(counted, rows=self.rows + rows)
-        return counted
+        """Return the session with `entry` of its own counted; each record passes here when a log is archived."""
+        n, kind, first, rows = entry.get("n"), entry["kind"], entry.get("part", 1) == 1, entry.get("rows")
+        asked, told = kind == "request" and first, kind == "result" and first and isinstance(rows, int)
+        return OpenSession(
+            self.session,
+            n if isinstance(n, int) else self.n,
+            self.statements + asked,
+            self.denied + (asked and entry.get("verdict") == "deny"),
+            self.held + (asked and entry.get("approval") is not None),
+            self.rows + rows if told and isinstance(rows, int) else self.rows,
+        )
 
 
 @dataclass(frozen=True, slots=True)

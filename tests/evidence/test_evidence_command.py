@@ -77,7 +77,7 @@ def test_query_in_each_format(evidence: Path, capsys: pytest.CaptureFixture[str]
             "seq": 2,
             "sql": "SELECT 0",
             "masked_columns": [],
-            "ts": "2026-01-01T00:00:00.000005Z",
+            "ts": "2026-01-01T00:00:00.000003Z",
             "none": None,
             "seq_2": 2,
         }
@@ -85,7 +85,7 @@ def test_query_in_each_format(evidence: Path, capsys: pytest.CaptureFixture[str]
     code, out, _ = run(capsys, "query", evidence, sql, "--format", "csv")
     assert list(csv.reader(io.StringIO(out))) == [
         ["seq", "sql", "masked_columns", "ts", "none", "seq"],
-        ["2", "SELECT 0", "[]", "2026-01-01T00:00:00.000005Z", "", "2"],
+        ["2", "SELECT 0", "[]", "2026-01-01T00:00:00.000003Z", "", "2"],
     ]
     code, out, _ = run(capsys, "query", evidence, sql)
     assert code == 0

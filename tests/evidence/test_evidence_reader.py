@@ -210,6 +210,13 @@ def test_only_views_that_are_asked_for_are_made(tmp_path: Path) -> None:
     assert select(tmp_path, listed)[1] == [(12,)]
 
 
+def test_what_takes_too_much_memory_says_what_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    monkeypatch.setattr(reader, "MEMORY", "10MB")
+    with pytest.raises(ClientFault, match="ask for less at once"):
+        select(tmp_path, "SELECT count(DISTINCT i::VARCHAR || repeat('x', 100)) FROM range(1000000) AS t(i)", 10)
+
+
 def test_a_link_out_of_the_evidence_is_not_followed_by_sql(tmp_path: Path) -> None:
     fill(tmp_path / "e")
     (tmp_path / "secret.csv").write_text("secret")
