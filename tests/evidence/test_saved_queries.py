@@ -32,7 +32,7 @@ def ask(capsys: pytest.CaptureFixture[str], evidence: Path, *arguments: str) -> 
 @pytest.mark.parametrize("name", [one.name for one in saved()])
 def test_each_runs(evidence: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     empty = {"activity", "denied", "logins", "refused-logins", "killed", "lost-sessions", "own-approvals",
-             "break-glass", "changed-after-approval", "masked-columns", "inferred", "alarms", "policies",
+             "break-glass", "changed-after-approval", "masked-columns", "inferred", "policies",
              "evidence-access", "erased", "gaps"}  # fmt: skip
     assert (ask(capsys, evidence, "--saved", name) == []) == (name in empty)
 
