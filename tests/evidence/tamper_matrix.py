@@ -25,7 +25,7 @@ from gateway.evidence.journal import Journal
 from gateway.evidence.note import Signer
 from gateway.evidence.retention import Part, Term, plan, remove
 from gateway.evidence.segment_tasks import read_frontier
-from gateway.evidence.segments import frontier_path
+from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import Tree
@@ -230,7 +230,7 @@ def after(*attacks: Callable[[Path], None]) -> Callable[[Path], None]:
 
 def newest(evidence: Path) -> int:
     """Return the number of the newest segment: retention leaves it."""
-    return max(int(path.stem[4:]) for path in (log(evidence) / "entries").glob("*.parquet"))
+    return numbers_in(log(evidence))[0][-1]
 
 
 def edit_newest(evidence: Path) -> None:
