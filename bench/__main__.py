@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--policy", default="standard", help="policy of the gateway's connection")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1], help="a gateway with so many workers, each")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "benchmarks.md")
     arguments = parser.parse_args()
     try:
@@ -60,7 +61,9 @@ def _run(arguments: argparse.Namespace) -> None:
         _fill(binaries, sides[0])
         if bouncer:
             sides.append(stack.enter_context(pgbouncer(bouncer, server, password, folder / "pgbouncer")))
-        sides.append(stack.enter_context(gateway(server, password, folder / "gateway", arguments.policy)))
+        for workers in dict.fromkeys(arguments.workers):
+            place = folder / f"gateway-{workers}"
+            sides.append(stack.enter_context(gateway(server, password, place, arguments.policy, workers)))
         disk = subprocess.run(["/usr/bin/stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=True)
         rounds: dict[tuple[Case, str], list[float]] = defaultdict(list)
         for number in range(arguments.rounds):

@@ -93,7 +93,9 @@ log_stats = 0
 
 
 @contextmanager
-def gateway(server: PostgresServer, password: str, folder: Path, policy: str = "standard") -> Iterator[Side]:
+def gateway(
+    server: PostgresServer, password: str, folder: Path, policy: str = "standard", workers: int = 1
+) -> Iterator[Side]:
     """The gateway with its development issuer: TLS from the client always, to the target where it has it."""
     port = _free_port()
     folder.mkdir(mode=0o700)
@@ -106,6 +108,7 @@ def gateway(server: PostgresServer, password: str, folder: Path, policy: str = "
     config.write_text(
         f"""[gateway]
 name = "bench"
+workers = {workers}
 state_dir = "state"
 control_socket = "state/control.sock"
 [postgres]
@@ -138,7 +141,9 @@ policy = "{policy}"
             [*hoop, "token", "-c", config, "--subject", "bench", "--ttl", "2h"],
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
-        yield Side("gateway", _libpq(port, DATABASE, token, tls=True))
+        yield Side(
+            "gateway" if workers == 1 else f"gateway, {workers} workers", _libpq(port, DATABASE, token, tls=True)
+        )
     finally:
         _stop(process)
         if process.stdout:

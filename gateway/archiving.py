@@ -13,14 +13,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
-from gateway.evidence.commit import Log
 from gateway.evidence.retention import Term
 from gateway.evidence.segments import journal_numbers
+from gateway.model import Draft, LogName
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +31,27 @@ AGAIN = 120.0
 """Seconds after which closed files that are still there are looked at again: they go ten minutes after their record."""
 
 
+class Archived(Protocol):
+    """A log, whichever process writes it."""
+
+    @property
+    def log(self) -> LogName:
+        """Return its origin."""
+
+    @property
+    def number(self) -> int:
+        """Return the number of the journal file that is written to, as far as is known."""
+
+    async def record(self, draft: Draft) -> object:
+        """Record something about the log in it. Raises `EvidenceFault`."""
+
+
 Witnessed = Callable[[], Mapping[str, int] | None]
 """By log, how many records were seen outside; None: nobody is configured to look."""
 
 
 async def keep_archiving(
-    evidence: Path, logs: Sequence[Log], terms: Sequence[Term] = (), witnessed: Witnessed = lambda: None
+    evidence: Path, logs: Sequence[Archived], terms: Sequence[Term] = (), witnessed: Witnessed = lambda: None
 ) -> None:
     """Archive what is closed, and let go what `terms` give up, until cancelled."""
     seen: list[int] = []
@@ -44,7 +60,7 @@ async def keep_archiving(
         if trio.current_time() - finished >= AGAIN:
             await finish_erasures(evidence)
             finished = trio.current_time()
-        numbers = [log.journal.number for log in logs]
+        numbers = [log.number for log in logs]
         if numbers != seen or (trio.current_time() - last >= AGAIN and _closed(evidence)):
             seen, last = numbers, trio.current_time()
             if _closed(evidence):
@@ -66,7 +82,7 @@ def _closed(evidence: Path) -> bool:
     return any(len(journal_numbers(path.name for path in one.glob("*.tsv"))) > 1 for one in journals)
 
 
-async def archive_once(evidence: Path, logs: Sequence[Log]) -> None:
+async def archive_once(evidence: Path, logs: Sequence[Archived]) -> None:
     """Run the archiver once and record what it made."""
     command = [sys.executable, "-P", "-m", "gateway.evidence.archiver", str(evidence)]
     done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
@@ -98,7 +114,7 @@ async def finish_erasures(evidence: Path) -> None:
 
 
 async def prune_once(
-    evidence: Path, logs: Sequence[Log], terms: Sequence[Term], witnessed: Mapping[str, int] | None
+    evidence: Path, logs: Sequence[Archived], terms: Sequence[Term], witnessed: Mapping[str, int] | None
 ) -> None:
     """Record what may go, in the log that it is of, and then remove it."""
     asked = {"terms": [asdict(term) for term in terms], "witnessed": witnessed}

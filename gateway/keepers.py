@@ -26,7 +26,7 @@ from gateway.evidence.storage import Storage
 from gateway.evidence.tree import TreeState
 from gateway.evidence.witness import Submission
 from gateway.evidence.witness_client import Answer, WitnessFault, add_checkpoint
-from gateway.model import Micros
+from gateway.model import Draft, Micros
 
 LOOK = 1.0
 """Seconds between looks at whether a log was signed anew."""
@@ -58,6 +58,13 @@ class Errand:
     tree: TreeState
     note: bytes
     standing: Standing
+
+
+class Records(Protocol):
+    """Where a witness's word is recorded: the control log, or the way to it."""
+
+    async def record(self, draft: Draft) -> object:
+        """Return once it is on disk. Raises `EvidenceFault`."""
 
 
 class Keeper(Protocol):
@@ -100,7 +107,7 @@ class WitnessKeeper:
     name: str
     url: SplitResult
     key: CosignerKey
-    control: Log
+    control: Records
     storage: Storage
     every: float = LOOK
     _noting: trio.Lock = field(default_factory=trio.Lock)

@@ -1,6 +1,6 @@
 """The gateway's logs: opened at the start, opened anew after a fault, closed with their last record.
 
-Promises that both are open, and their starts recorded, signed and to be seen in the views, before anything is served,
+Promises that each is open, and its start recorded, signed and to be seen in the views, before anything is served,
 and that a log which is opened anew begins as at a start. Every opening may block; after the start it runs in a thread.
 """
 
@@ -31,66 +31,110 @@ from gateway.worker.keeping import carried_marks
 logger = logging.getLogger(__name__)
 
 
+def worker_places(workers: int) -> tuple[str, ...]:
+    """Return the own names of the workers' logs: `w1`, `w2`, …"""
+    return tuple(f"w{number}" for number in range(1, workers + 1))
+
+
+def open_log(
+    settings: Settings, place: str, clock: Clock, entropy: Entropy, resumed: str | None = None, *, accept_loss: bool
+) -> Journal:
+    """Open the log `place` of the gateway, and record its start and what a former process left open in it.
+
+    `resumed`: why it is opened anew, None at the start. May block. Raises `EvidenceFault`.
+    """
+    storage = DiskStorage()
+    directory, origin = settings.evidence_dir / "logs" / place, LogName(f"{settings.gateway.name}/{place}")
+    keys, loss = settings.gateway.state_dir / "keys", accept_loss and resumed is None
+    if resumed is not None:
+        probe(storage, directory)
+    journal = Journal.open(directory, origin, storage, clock, entropy, keys=keys, accept_loss=loss)
+    try:
+        for draft in first_records(journal, settings.gateway.name, __version__, resumed):
+            journal.append(draft)
+        if place == "control" and resumed is None:
+            journal.append(configuration(settings))
+        journal.flush()
+        journal.checkpoint()  # a process that was killed may have left its last records unsigned
+    except BaseException:
+        close_log(journal)
+        raise
+    return journal
+
+
+def close_log(journal: Journal, why: str | None = None) -> None:
+    """Let go of a log; with `why`, record the orderly stop where that is possible."""
+    try:
+        if why is not None and journal.broken is None:
+            journal.append(record.shutdown(why))
+        journal.close()
+    except EvidenceFault as fault:
+        logger.error("%s", fault)  # noqa: TRY400  no traceback for a full disk
+
+
 class Logs:
-    """The two logs of a gateway with one worker; `open_logs` makes them."""
+    """The logs that this process writes: `control`, and where there is one worker, its own. `open_logs` makes them."""
 
     def __init__(self, settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss: bool) -> None:
         self._settings, self._clock, self._entropy, self._accept_loss = settings, clock, entropy, accept_loss
-        self._storage = DiskStorage()
         self.left = LeftOver()
         """What there was before the control log was opened last."""
         self.control = LastingLog(lambda resumed: self._open("control", resumed))
+        self.worker: LastingLog | None = None
+        """That of the worker in this process."""
         try:
-            self.worker = LastingLog(lambda resumed: self._open("w1", resumed))
+            if settings.gateway.workers == 1:
+                self.worker = LastingLog(lambda resumed: self._open("w1", resumed))
+            self._settle()
         except BaseException:
-            _close(self.control.journal)
+            for log in self.all:
+                close_log(log.journal)
             raise
 
     @property
-    def both(self) -> tuple[LastingLog, LastingLog]:
+    def all(self) -> tuple[LastingLog, ...]:
         """Return the logs, in the order of their names."""
-        return self.control, self.worker
+        return (self.control,) if self.worker is None else (self.control, self.worker)
 
     def _open(self, place: str, resumed: str | None) -> Journal:
-        settings, storage = self._settings, self._storage
-        directory, origin = settings.evidence_dir / "logs" / place, LogName(f"{settings.gateway.name}/{place}")
-        keys, loss = settings.gateway.state_dir / "keys", self._accept_loss and resumed is None
-        if resumed is not None:
-            probe(storage, directory)
+        settings = self._settings
         if place == "control":
-            self.left = left_over(directory, storage)
-        journal = Journal.open(directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=loss)
-        try:
-            for draft in first_records(journal, settings.gateway.name, __version__, resumed):
-                journal.append(draft)
-            if place == "control" and resumed is None:
-                journal.append(configuration(settings))
-            journal.flush()
-            journal.checkpoint()  # a process that was killed may have left its last records unsigned
-        except BaseException:
-            _close(journal)
-            raise
-        return journal
+            self.left = left_over(settings.evidence_dir / "logs" / place, DiskStorage())
+        return open_log(settings, place, self._clock, self._entropy, resumed, accept_loss=self._accept_loss)
+
+    def _settle(self) -> None:
+        """End what is open in the logs of workers that there are no longer: there were more of them once."""
+        for directory in sorted((self._settings.evidence_dir / "logs").glob("w[0-9]*")):
+            if directory.name in worker_places(self._settings.gateway.workers):
+                continue
+            name, storage = self._settings.gateway.name, DiskStorage()
+            origin, keys = LogName(f"{name}/{directory.name}"), self._settings.gateway.state_dir / "keys"
+            journal = Journal.open(
+                directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=self._accept_loss
+            )
+            lost = bool(journal.open_sessions or journal.torn) or journal.lost is not None
+            if lost:
+                for draft in first_records(journal, name, __version__):
+                    journal.append(draft)
+            close_log(journal, "this worker is no longer configured" if lost else None)
 
     def close(self) -> None:
         """Record the orderly stop where that is possible, and let go of the logs."""
-        for log in self.both:
-            if log.journal.broken is None:
-                log.journal.append(record.shutdown("stopped"))
-        for log in self.both:
-            _close(log.journal)
+        for log in self.all:
+            close_log(log.journal, "stopped")
 
 
 @contextlib.contextmanager
 def open_logs(settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss: bool) -> Iterator[Logs]:
-    """Open both logs and record the start, what a former process left open, and the configuration in force.
+    """Open the logs of this process and record the start, what a former one left open, and the configuration in force.
 
     Raises `EvidenceFault`.
     """
     logs = Logs(settings, clock, entropy, accept_loss=accept_loss)
     try:
         write_witness_keys(settings, DiskStorage())
-        _write_views(settings.evidence_dir)
+        if logs.worker is not None:
+            write_views(settings.evidence_dir)
         yield logs
     finally:
         logs.close()
@@ -112,15 +156,8 @@ def configuration(settings: Settings) -> Draft:
     return record.config(combined, "\n".join(texts), connections=rows, operators=operators)
 
 
-def _close(journal: Journal) -> None:
-    try:
-        journal.close()
-    except EvidenceFault as fault:
-        logger.error("%s", fault)  # noqa: TRY400  no traceback for a full disk
-
-
-def _write_views(evidence: Path) -> None:
-    """Write `evidence.duckdb`, in a process of its own."""
+def write_views(evidence: Path) -> None:
+    """Write `evidence.duckdb`, in a process of its own, once every log is there. Raises `EvidenceFault`."""
     command = [sys.executable, "-m", "gateway", "evidence", "views", str(evidence)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

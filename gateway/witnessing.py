@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.sinks import DirectorySink, FileSink
 from gateway.evidence.storage import Storage
 from gateway.evidence.witness_client import WitnessFault
-from gateway.keepers import LOOK, Errand, Keeper, Refused, SinkKeeper, Standing, WitnessKeeper
+from gateway.keepers import LOOK, Errand, Keeper, Records, Refused, SinkKeeper, Standing, WitnessKeeper
 from gateway.model import Clock, Json, LogName, format_time
 
 if TYPE_CHECKING:
@@ -166,11 +166,11 @@ class Witnessing:
             told["unwitnessed"] = self.unseen(log)
         return told
 
-    def describe(self) -> list[Json]:
+    def describe(self) -> list[dict[str, Json]]:
         """Return each witness and sink for `status`."""
         return [self._describe(keeper) for keeper in self._keepers]
 
-    def _describe(self, keeper: Keeper) -> Json:
+    def _describe(self, keeper: Keeper) -> dict[str, Json]:
         mine = {log: each for (name, log), each in self._standings.items() if name == keeper.name}
         logs: dict[str, Json] = {
             log: {"size": each.size if each.known else None, "at": None if each.at is None else format_time(each.at)}
@@ -181,7 +181,19 @@ class Witnessing:
         return {"name": keeper.name, "logs": logs, "fault": "; ".join(faults) or None, "refuses": refuses}
 
 
-def keepers_of(settings: Settings, control: Log, storage: Storage) -> list[Keeper]:
+def together(described: Iterable[dict[str, Json]]) -> list[Json]:
+    """Join what several processes know of the same witnesses and sinks, each of its own logs."""
+    found: dict[Json, dict[str, Json]] = {}
+    for each in described:
+        known = found.setdefault(each["name"], {**each, "logs": {}, "fault": None, "refuses": False})
+        logs, more = known["logs"], each["logs"]
+        known["logs"] = {**logs, **more} if isinstance(logs, dict) and isinstance(more, dict) else logs
+        known["fault"] = "; ".join(str(fault) for fault in (known["fault"], each["fault"]) if fault) or None
+        known["refuses"] = known["refuses"] is True or each["refuses"] is True
+    return list(found.values())
+
+
+def keepers_of(settings: Settings, control: Records, storage: Storage) -> list[Keeper]:
     """Return the configured witnesses and sinks."""
     evidence = settings.evidence
     found: list[Keeper] = [

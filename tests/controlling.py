@@ -46,6 +46,9 @@ class Backend:
             raise Refusal("not_found", "no such session")
         self.killed.append((session, by, reason))
 
+    async def in_force(self) -> None:
+        """There is one worker."""
+
     async def kill_list(self) -> list[dict[str, Json]]:
         return self.struck
 

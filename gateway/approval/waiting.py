@@ -171,12 +171,26 @@ class Approvals:
         known = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)
         return None if known is None else known.id
 
+    def usable(self) -> tuple[tuple[OperationHash, str, str, ApprovalId, bool], ...]:
+        """Return what was asked without waiting: (hash, issuer, subject, approval, whether it was approved)."""
+        found = []
+        for each in self._settling.settled.values():
+            if each.open and not each.waiting:
+                request, principal = each.request, each.request.session.principal
+                yes = each.state is HoldState.APPROVED
+                found.append((request.operation_hash, principal.issuer, principal.subject, each.id, yes))
+        return tuple(found)
+
     def claim(self, operation_hash: OperationHash, principal: Principal) -> Decision | None:
         """Use up an approval that this identity was given for this very operation without waiting, if there is one."""
         found = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)
         if found is None or found.state is not HoldState.APPROVED or self._settling.moving(found.id):
             return None
         return self._use(found)
+
+    async def confirmed(self, claimed: Decision, _principal: Principal) -> Decision | None:
+        """Return a claim, which `claim` used up already; see `gateway.worker.reviewing`."""
+        return claimed
 
     async def decide(
         self,
@@ -210,6 +224,10 @@ class Approvals:
             return None
         return grant
 
+    async def granted_now(self, principal: Principal, connection: str, rules: tuple[str, ...]) -> Grant | None:
+        """See `granted`, which is always as of now; see `gateway.worker.reviewing`."""
+        return self.granted(principal, connection, rules)
+
     def grants(self) -> tuple[Grant, ...]:
         """Return what is granted now, the soonest to end first."""
         return self._granting.held()
@@ -239,6 +257,10 @@ class Approvals:
         people = [vote.approver for vote in known.votes] if known is not None else []
         found = (self._objection(person) for person in (*people, *(grant.people if grant is not None else ())))
         return next((why for why in found if why is not None), None)
+
+    async def speaks_against(self, approval: ApprovalId) -> str | None:
+        """See `objection`; see `gateway.worker.reviewing`."""
+        return self.objection(approval)
 
     async def wait(self, approval: ApprovalId) -> Approval:
         """Return the approval once it is decided. Raises Refusal `not_found` and EvidenceFault."""

@@ -65,6 +65,8 @@ class Subscriber:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.topics: frozenset[str] = frozenset()
+        self.resumes = False
+        """It was connected before, and goes on from there."""
         self.overrun = False
         """Even approvals did not fit: this console is to be disconnected."""
         self._wake = wake
@@ -118,6 +120,8 @@ class Events:
         self._recent: deque[Line] = deque()
         self._bytes = 0
         self._subscribers: set[Subscriber] = set()
+        self.on_records: Callable[[bool], None] = lambda _: None
+        """Called with whether anybody subscribed to single records, when that changes."""
 
     def publish(self, event: str, data: Mapping[str, Json] | Later) -> None:
         """Number the event and hand it on. Never waits; an event that cannot be encoded becomes a gap."""
@@ -129,6 +133,16 @@ class Events:
             self._bytes -= recent.popleft().size
         for subscriber in self._subscribers:
             subscriber.offer(line)
+
+    def skip(self, count: int, *, unwatched: bool) -> None:
+        """Give numbers to events of records that were never told; `unwatched`: nobody who joined anew missed them."""
+        line = gap_line(self.next, self.next + count - 1)
+        self.next += count
+        self._recent.append(line)
+        self._bytes += line.size
+        for subscriber in self._subscribers:
+            if subscriber.resumes or not unwatched:
+                subscriber.offer(line)
 
     def missed(self, resume: int | None) -> tuple[int, int] | None:
         """Return the range of numbers after `resume` that is no longer remembered, None where nothing is missing."""
@@ -143,16 +157,26 @@ class Events:
 
     def join(self, subscriber: Subscriber, topics: Iterable[str], resume: int | None) -> None:
         """Subscribe, and queue the remembered events after `resume` first (None: only what happens from now on)."""
-        subscriber.topics = frozenset(topics)
+        watched = self._watched
+        subscriber.topics, subscriber.resumes = frozenset(topics), resume is not None
         if resume is not None:
             for line in self._recent:
                 if line.number > resume:
                     subscriber.offer(line)
         self._subscribers.add(subscriber)
+        if self._watched is not watched:
+            self.on_records(not watched)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Forget the subscriber."""
+        watched = self._watched
         self._subscribers.discard(subscriber)
+        if watched and not self._watched:
+            self.on_records(False)
+
+    @property
+    def _watched(self) -> bool:
+        return any("records" in subscriber.topics for subscriber in self._subscribers)
 
 
 def gap_line(first: int, last: int) -> Line:

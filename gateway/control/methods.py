@@ -33,6 +33,10 @@ _log = logging.getLogger(__name__)
 Params: TypeAlias = Mapping[str, Json]
 
 
+_DECIDING = frozenset({"approvals.approve", "approvals.deny", "approvals.wait", "grants.withdraw"})
+"""Whoever hears of these may rely on it at once, wherever a session is."""
+
+
 class ControlBackend(Protocol):
     """What the supervisor answers for the rest of the gateway. Each method may raise Refusal or a GatewayError."""
 
@@ -65,6 +69,9 @@ class ControlBackend(Protocol):
 
     async def history(self, approval: Approval) -> Json:
         """Return what the request's agent did lately, and what became of the same text before: `lately`, `earlier`."""
+
+    async def in_force(self) -> None:
+        """Return once what was decided and granted so far counts in every worker."""
 
     async def replay_sessions(self, limit: int, before: str | None) -> Json:
         """Return one page of recorded sessions."""
@@ -121,6 +128,8 @@ class Methods:
             return Failure(request.id, "forbidden", f"{caller.operator.name} lacks the role `{role}`")
         try:
             result, following = await method(caller, request.params)
+            if request.method in _DECIDING:
+                await self._backend.in_force()
             response = Response(request.id, result, following)
             encode(response)
         except Refusal as refusal:

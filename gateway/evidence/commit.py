@@ -77,6 +77,11 @@ class GroupCommit:
         return self.journal.log
 
     @property
+    def number(self) -> int:
+        """Return the number of the journal file that is written to."""
+        return self.journal.number
+
+    @property
     def head(self) -> Quote | None:
         """Return the last durable record."""
         return self.journal.head

@@ -47,6 +47,11 @@ class LastingLog:
         return self.now.log
 
     @property
+    def number(self) -> int:
+        """Return the number of the journal file that is written to."""
+        return self.now.journal.number
+
+    @property
     def head(self) -> Quote | None:
         """Return the last durable record."""
         return self.now.head

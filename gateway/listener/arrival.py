@@ -58,6 +58,8 @@ class ListenerOptions:
     """From accept to the whole token."""
     connections: int = 200
     """Sessions that may be open at once; as many again may be at the door, on their way to one."""
+    doorstep: int | None = None
+    """How many may be at the door instead; None: as many as `connections`."""
     startup_bytes: int = STARTUP_LIMIT
     token_bytes: int = 16 * 1024
     discovery: str | None = None

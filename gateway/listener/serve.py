@@ -13,7 +13,8 @@ import logging
 import socket
 import traceback
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import trio
 
@@ -27,6 +28,9 @@ from gateway.pgwire.startup import CancelRequested
 logger = logging.getLogger(__name__)
 
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+Take: TypeAlias = Callable[[socket.socket, tuple[str, int]], None]
+"""Takes a client that connected, and its address; the socket is the taker's from then on."""
 
 
 async def serve_postgres(
@@ -44,21 +48,41 @@ async def serve_postgres(
     this function can be cancelled first, which closes the port at once, and the sessions be ended in peace.
     Raises ConfigurationFault where the address cannot be listened on.
     """
-    listeners = await _listen(options.host, options.port)
-    door = _Door(options, handler, cancel, refused)
+    listeners = await listen(options.host, options.port)
+    door = Door(options, handler, cancel, refused)
+    try:
+        async with trio.open_nursery() as accepting:
+            tasks = sessions or accepting
+
+            def take(connected: socket.socket, address: tuple[str, int]) -> None:
+                tasks.start_soon(door.attend, PlainStream(connected), address)
+
+            await accepting.start(accept_clients, listeners, take, door.doorstep.make_room)
+            task_status.started([listener.socket.getsockname()[:2] for listener in listeners])
+    finally:
+        door.close()
+
+
+async def accept_clients(
+    listeners: Sequence[trio.SocketListener],
+    take: Take,
+    make_room: Callable[[], None],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Give each client to `take` until cancelled, then close; `make_room` is called when no more can be accepted."""
     try:
         async with trio.open_nursery() as accepting:
             for listener in listeners:
-                accepting.start_soon(_accept, listener, door, sessions or accepting)
-            task_status.started([listener.socket.getsockname()[:2] for listener in listeners])
+                accepting.start_soon(_accept, listener, take, make_room)
+            task_status.started()
     finally:
         for listener in listeners:
             listener.socket.close()
-        while len(door.doorstep):  # nobody begins a session any more
-            door.doorstep.make_room()
 
 
-async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
+async def listen(host: str, port: int) -> Sequence[trio.SocketListener]:
+    """Listen for agents (port 0: at a free one). Raises ConfigurationFault where that cannot be had."""
     try:
         return await trio.open_tcp_listeners(port, host=host, backlog=1024)
     except OSError as error:
@@ -66,14 +90,14 @@ async def _listen(host: str, port: int) -> Sequence[trio.SocketListener]:
         raise ConfigurationFault(f"postgres.listen: cannot listen on {host}:{port}: {reason}") from None
 
 
-async def _accept(listener: trio.SocketListener, door: _Door, nursery: trio.Nursery) -> None:
+async def _accept(listener: trio.SocketListener, take: Take, make_room: Callable[[], None]) -> None:
     while True:
         try:
             accepted, address = await listener.socket.accept()
         except OSError as error:
             if error.errno in _NO_DESCRIPTORS:
                 logger.warning("cannot accept a client: %s", error.strerror)
-                door.doorstep.make_room()
+                make_room()
                 await trio.sleep(0.05)
             # Anything else (ECONNABORTED, EPROTO) is about that one client, which is gone (accept(2)).
             continue
@@ -83,7 +107,7 @@ async def _accept(listener: trio.SocketListener, door: _Door, nursery: trio.Nurs
         except OSError:  # the client is gone already
             connected.close()
         else:
-            nursery.start_soon(door.attend, PlainStream(connected), address)
+            take(connected, address)
 
 
 class Doorstep:
@@ -122,7 +146,7 @@ class Doorstep:
             oldest.cancel()
 
 
-class _Door:
+class Door:
     """What every client's task shares: options, callbacks, and the two counts."""
 
     def __init__(self, options: ListenerOptions, handler: Handler, cancel: Cancel, refused: Refused) -> None:
@@ -131,7 +155,12 @@ class _Door:
         self._cancel = cancel
         self._refused = refused
         self._sessions = 0
-        self.doorstep = Doorstep(options.connections)
+        self.doorstep = Doorstep(options.connections if options.doorstep is None else options.doorstep)
+
+    def close(self) -> None:
+        """Turn away whoever is on the way: nobody begins a session any more."""
+        while len(self.doorstep):
+            self.doorstep.make_room()
 
     async def attend(self, plain: PlainStream, address: tuple[str, int]) -> None:
         """Serve one client from accept to close; a session's border: nothing but cancellation leaves it."""

@@ -40,14 +40,16 @@ class SettingsFault(ConfigurationFault):
         super().__init__(f"{file}: {faults[0]}{more}")
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
+def load(path: Path, environ: Mapping[str, str] | None = None, content: bytes | None = None) -> Settings:
     """Read the configuration at `path`; relative paths in it are relative to its directory.
+
+    With `content`, that stands for what is in the file now: a process goes on by what another one read.
 
     Raises SettingsFault (a ConfigurationFault) naming each wrong key, its words free of values.
     """
     path = Path(path).absolute()
     variables = os.environ if environ is None else environ
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise SettingsFault(path, ["no such file; `hoop-gateway init DIR` writes one"])
 
     class _FromHere(Settings):
@@ -55,9 +57,10 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return (_FileAndEnvironment(settings_cls, path, variables),)
+            return (_FileAndEnvironment(settings_cls, path, variables, text),)
 
     try:
+        text = path.read_bytes() if content is None else content
         settings: Settings = _FromHere()  # type: ignore[call-arg]  # the source above fills it
     except ValidationError as fault:
         raise SettingsFault(path, _words(fault)) from None
@@ -69,7 +72,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsFault(path, [f"cannot be read: {fault.strerror}"]) from None
     except _VariableFault as fault:
         raise SettingsFault(path, [str(fault)]) from None
-    settings = _absolute(settings, path.parent).written_in(path.name)
+    settings = _absolute(settings, path.parent).written_in(path, text)
     faults = _file_faults(settings, variables)
     if faults:
         raise SettingsFault(path, faults)
@@ -83,9 +86,13 @@ class _VariableFault(Exception):
 class _FileAndEnvironment(TomlConfigSettingsSource):
     """The file with the variables laid over it: one source, since variables reach into the file's lists."""
 
-    def __init__(self, settings_cls: type[BaseSettings], path: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], path: Path, environ: Mapping[str, str], text: bytes) -> None:
+        self._text = text
         super().__init__(settings_cls, path)
         self._environ = environ
+
+    def _read_files(self, *_: Any, **__: Any) -> dict[str, Any]:
+        return tomllib.loads(self._text.decode("utf-8"))
 
     def __call__(self) -> dict[str, Any]:
         data = super().__call__()

@@ -54,13 +54,7 @@ class GatewayTable(Table):
     name: Name = "gw-1"
     state_dir: Path = Path("state")
     control_socket: Path = Path("state/control.sock")
-    workers: int = 1
-
-    @model_validator(mode="after")
-    def _one_worker(self) -> GatewayTable:
-        if self.workers != 1:
-            raise wrong("workers", "more than one worker is not built yet; use 1")
-        return self
+    workers: int = Field(default=1, ge=1, le=64)
 
 
 class PostgresTable(Table):
@@ -289,7 +283,8 @@ class Settings(BaseSettings):
     limits: LimitsTable = LimitsTable()
     operator: tuple[OperatorTable, ...] = ()
     connection: tuple[ConnectionTable, ...] = ()
-    _file: str = PrivateAttr("gateway.toml")
+    _file: Path = PrivateAttr(Path("gateway.toml"))
+    _text: bytes = PrivateAttr(b"")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
@@ -297,6 +292,10 @@ class Settings(BaseSettings):
             raise wrong("identity.binding", "required, but without postgres.client_ca no client can show a certificate")
         if self.approvals.assurance == "uid" and not self.identity.development:
             raise wrong("approvals.assurance", "uid is for identity.development = true only")
+        counts = [rule.name for entry in self.connection for rule in entry.rules() if rule.rows_over or rule.bytes_over]
+        if self.gateway.workers > 1 and counts:
+            words = f"rule {counts[0]}: rows_over and bytes_over with more than one worker are not built yet; use 1"
+            raise wrong("gateway.workers", words)
         for key, names in (
             ("connection.name", [entry.name for entry in self.connection]),
             ("operator.name", [entry.name for entry in self.operator]),
@@ -307,10 +306,15 @@ class Settings(BaseSettings):
                 raise wrong(key, "the same one stands there twice")
         return self
 
-    def written_in(self, file: str) -> Settings:
-        """Note the name of the file, for telling where a rule is written."""
-        self._file = file
+    def written_in(self, file: Path, text: bytes) -> Settings:
+        """Note the file, for telling where a rule is written, and what it held, for other processes to go by."""
+        self._file, self._text = file, text
         return self
+
+    @property
+    def source(self) -> tuple[Path, bytes]:
+        """The file that this was read from, and what it held then."""
+        return self._file, self._text
 
     @property
     def assurance(self) -> str:
@@ -360,8 +364,8 @@ class Settings(BaseSettings):
                 functions=entry.functions,
                 settings=entry.settings,
                 reviewers=self.approvals.reviewers,
-                rules=entry.rules(f"{self._file}: connection.{place}"),
-                tests=entry.tests(f"{self._file}: connection.{place}"),
+                rules=entry.rules(f"{self._file.name}: connection.{place}"),
+                tests=entry.tests(f"{self._file.name}: connection.{place}"),
             )
             for place, entry in enumerate(self.connection)
         )

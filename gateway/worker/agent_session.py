@@ -9,20 +9,20 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from gateway.control.events import Later
-from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
+from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, OurBug, TargetFault
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Recorded, Ticket
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.masking.carried import Carried
-from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Statement, format_time
+from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Statement, VerdictKind, format_time
 from gateway.pgwire.actions import (
     Analyse,
     Announce,
@@ -90,9 +90,9 @@ class Surroundings:
     reactor: Reactor
     results_wait: bool
     """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
-    share: int = field(default=100, kw_only=True)
-    """`[limits] connections_per_subject`."""
     sealing: SealingTerms
+    changed: Callable[[str], None] = lambda _: None
+    """Tells other workers that a session changed definitions of a connection's target."""
 
 
 class AgentSession:
@@ -114,8 +114,11 @@ class AgentSession:
         waits: bool = True,
         read_rows: Callable[[ReadBefore], Awaitable[tuple[Row, ...] | None]],
         carry: Callable[[Iterable[Carried], str], None] = lambda _carried, _who: None,
+        promise: Callable[[Iterable[Carried], str], Awaitable[None]] | None = None,
     ) -> None:
-        self._carry, self._read_rows = carry, read_rows
+        """`promise` is awaited before `carry` would be called, where other processes must know of it, too."""
+        self._carry, self._read_rows = carry if promise is None else self._was_promised, read_rows
+        self._promise, self._promised = promise, frozenset[Carried]()
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.standing, self._renew = standing, renew
         self.info = info
@@ -305,15 +308,35 @@ class AgentSession:
     # --- stages --------------------------------------------------------------------------------------------------
 
     def _judge_now(self, statement: Statement, names: Names) -> Judgement | None:
-        return self._judge.judge(Analyse(_NO_QUESTION, statement, names), self.info.principal)
+        return self.judge(Analyse(_NO_QUESTION, statement, names))
 
     def judge(self, action: Analyse) -> Judgement | None:
         """See `gateway.pipeline.Stages`."""
-        return self._judge.judge(action, self.info.principal)
+        judgement = self._judge.judge(action, self.info.principal)
+        return None if judgement is not None and self._must_promise(judgement) else judgement
 
     async def analyse(self, action: Analyse) -> Judgement:
         """See `gateway.pipeline.Stages`."""
-        return await self._judge.analyse(action, self.info.principal)
+        judgement = await self._judge.analyse(action, self.info.principal)
+        if self._must_promise(judgement):
+            await self._make_promise(judgement, f"session {self.info.id}")
+        return judgement
+
+    def _must_promise(self, judgement: Judgement) -> bool:
+        """Say whether other processes must first mark what is about to receive values of marked columns."""
+        verdict = judgement.verdict
+        held = verdict.kind is VerdictKind.APPROVE and not verdict.effect  # then it is time once somebody said yes
+        return self._promise is not None and not held and not self._promised.issuperset(judgement.carries)
+
+    async def _make_promise(self, judgement: Judgement, who: str) -> None:
+        if self._promise is not None and not self._promised.issuperset(judgement.carries):
+            await self._promise(judgement.carries, who)
+            self._promised |= set(judgement.carries)
+
+    def _was_promised(self, carried: Iterable[Carried], _who: str) -> None:
+        """Take the place of `carry`, which would be too late now."""
+        if not self._promised.issuperset(carried):
+            raise OurBug("columns would receive marked values, and not every worker knows")
 
     async def analyse_again(self, action: Analyse) -> Judgement:
         """Judge what was approved by what the target's catalog says now, and not when somebody last looked.
@@ -360,6 +383,7 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         answer = await self._holding.hold(asked, ends)
         if isinstance(answer, Granted):
+            await self._make_promise(answer.judgement, f"session {self.info.id}, statement {asked.action.n}")
             self._mark(answer.judgement, asked.action.n)
         return answer
 
@@ -426,6 +450,7 @@ class AgentSession:
     def catalog_changed(self) -> None:
         """See `gateway.pipeline.Stages`."""
         self._judge.expire()
+        self._around.changed(self.info.connection)
 
 
 def _leaves(group: BaseExceptionGroup[Exception]) -> list[Exception]:

@@ -63,6 +63,7 @@ class Desk:
         self.watch = CatalogWatch(connection, self._changed, self._told)
         self._kept = keeping.marks(connection)
         self._bound: Catalog | None = None
+        self._awaited: tuple[Carried, ...] = ()
         self._loaded: Catalog | None = None
         self._read_at = float("-inf")
 
@@ -81,23 +82,28 @@ class Desk:
         What was promised to a statement that fails afterwards stays marked. Raises `TargetFault` where it cannot be
         kept, `EvidenceFault` where it cannot be told.
         """
+        if self._bound is None:
+            raise OurBug("a statement was judged before the catalog was read")
+        new = self.adopt(carried)
+        for each in new:
+            self._alarm("marks-carried", moved(self.connection.name, each, who))
+        if new:
+            self._marks_moved()
+
+    def adopt(self, carried: Iterable[Carried]) -> tuple[Carried, ...]:
+        """As `carry`, and tell nobody: return what was new. Before the first reading, it is for that to know."""
         bound = self._bound
         if bound is None:
-            raise OurBug("a statement was judged before the catalog was read")
+            self._awaited = (*self._awaited, *carried)
+            return ()
         known = {each.place for each in bound.carried}
         new = tuple(each for each in carried if each.place not in known)
-        if not new:
-            return
-        self._bound = replace(bound, carried=(*bound.carried, *new))
-        self._kept.keep(self._bound, self._identity)
-        self._loaded = None  # bind it again, though nothing else changed
-        self.judge.expire()
-        for each in new:
-            sources = ", ".join(sorted(each.sources)) or "what cannot be decided"
-            self._alarm(
-                "marks-carried", f"connection {self.connection.name}: {each} carries {sources} from now on ({who})"
-            )
-        self._marks_moved()
+        if new:
+            self._bound = replace(bound, carried=(*bound.carried, *new))
+            self._kept.keep(self._bound, self._identity)
+            self._loaded = None  # bind it again, though nothing else changed
+            self.judge.expire()
+        return new
 
     async def close(self) -> None:
         """Close the connection's own sessions with the target."""
@@ -144,6 +150,9 @@ class Desk:
         except ConfigurationFault as fault:  # the password that was there at the start is gone
             raise TargetFault(str(fault)) from fault
         before = self._bound if self._bound is not None else self._kept.load(identity)
+        if self._awaited:
+            before = before if before is not None else Catalog(epoch=0, search_path=())
+            before = replace(before, carried=(*before.carried, *self._awaited))
         binding = bind(loaded, self.connection, before)
         if self.connection.marks or self.connection.rules:
             self._kept.keep(binding.catalog, identity)
@@ -151,5 +160,11 @@ class Desk:
         if unmatched and unmatched != self.unmatched:
             self._alarm("mark-unmatched", f"connection {self.connection.name}: {', '.join(unmatched)}")
         self.unmatched, self._identity = unmatched, identity
-        self._loaded, self._bound = loaded, binding.catalog
+        self._loaded, self._bound, self._awaited = loaded, binding.catalog, ()
         return binding.catalog
+
+
+def moved(connection: str, carried: Carried, who: str) -> str:
+    """Say, for an alarm, which mark a column carries now."""
+    sources = ", ".join(sorted(carried.sources)) or "what cannot be decided"
+    return f"connection {connection}: {carried} carries {sources} from now on ({who})"

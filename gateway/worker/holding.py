@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import trio
 
 from gateway.approval.operation_hash import OperationIdentity, operation_hash
-from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.evidence import record
 from gateway.evidence.commit import GroupCommit
@@ -43,6 +42,7 @@ from gateway.pgwire.backend import Report, report
 from gateway.pgwire.session import Session
 from gateway.pgwire.transcript import show_value
 from gateway.pipeline import Asked, HoldEnds
+from gateway.worker.reviewing import Reviewing
 from gateway.worker.withholding import Told
 
 _REMIND_SECONDS = 60
@@ -67,7 +67,7 @@ class Holding:
         session: Session,
         info: SessionInfo,
         log: GroupCommit,
-        approvals: Approvals,
+        approvals: Reviewing,
         append: Callable[[Draft, Told], Ticket],
         judge: Callable[[Analyse], Awaitable[Judgement]],
         notify: Callable[[Report], Awaitable[None]],
@@ -141,7 +141,7 @@ class Holding:
         action, request = asked.action, asked.request
         await self._log.durable(asked.ticket)
         if asked.claimed is not None:
-            return await self._release(action, asked.claimed)
+            return await self._use(action, asked.claimed)
         if not self._options.waits and action.effect is None:
             return await self._send_away(action, request)
         async with trio.open_nursery() as nursery:
@@ -165,6 +165,14 @@ class Holding:
         for approval, _ in self._released.values():
             self._approvals.abandoned(approval, "the session ended before its result was known")
         self._released.clear()
+
+    async def _use(self, action: Hold, claimed: Decision) -> Granted | Refused:
+        """Let through what was approved before, or is granted for a period."""
+        decision = claimed if claimed.granted else await self._approvals.confirmed(claimed, self._info.principal)
+        if decision is None:
+            detail = "its approval was used up, or ended, a moment ago"
+            return Refused(Outcome.REFUSED, report("ERROR", "42501", "hoop: refused", detail=detail))
+        return await self._release(action, decision)
 
     async def _weigh(self, action: Hold, approval: ApprovalId) -> None:
         """Find out for reviewers what the operation would do; nobody waits for it."""
@@ -205,7 +213,7 @@ class Holding:
             return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
         if set(asked.asks) != set(before.asks) or set(asked.reviewers) != set(before.reviewers):
             return self._spent(decision, "other reviewers are asked for now", "hoop: changed while waiting")
-        why_not = self._approvals.objection(decision.approval)  # asked last: nothing is waited for before the record
+        why_not = await self._approvals.speaks_against(decision.approval)  # asked last, right before the record
         if why_not is not None:
             return self._spent(decision, why_not, "hoop: refused", why_not)
         n = self._session.next_n()
@@ -214,7 +222,7 @@ class Holding:
         await self._log.record(draft)
         if not decision.granted:
             self._released[action.n] = (decision.approval, now_hash)
-        elif self._approvals.granted(self._info.principal, self._info.connection, asked.sessions) is None:
+        elif await self._approvals.granted_now(self._info.principal, self._info.connection, asked.sessions) is None:
             why_not = "the grant was withdrawn, or its time is over"
             return self._spent(decision, why_not, "hoop: refused", why_not)
         # what a person said yes to may take more than its limit, whatever the window shows by now

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
 from gateway.errors import IssuerFault, LoginRefused
-from gateway.identity.admission import Admission, Credential
+from gateway.identity.admission import Credential
 
 REVOKED_WORDS = "hoop: the session was cut: the token was revoked"
 AWAY_WORDS = "hoop: the session was cut: the identity issuer could not be asked for too long"
@@ -45,12 +46,17 @@ class Outage:
         self._away = False
 
 
+class Asks(Protocol):
+    """Who knows whether a credential is still good: `gateway.identity.admission.Admission`, or the supervisor."""
+
+    async def stands(self, credential: Credential, max_age: float) -> None:
+        """Ask, for an answer at most `max_age` seconds old. Raises `LoginRefused`, and `IssuerFault`."""
+
+
 class Standing:
     """One session's credential, and whether it stands. Times in seconds."""
 
-    def __init__(
-        self, admission: Admission, credential: Credential, outage: Outage, *, every: float, grace: float
-    ) -> None:
+    def __init__(self, admission: Asks, credential: Credential, outage: Outage, *, every: float, grace: float) -> None:
         self._admission, self._outage = admission, outage
         self._every, self._grace = every, grace
         self.credential = credential

@@ -6,18 +6,14 @@ forbidden one sound the same; and that no target is contacted for somebody who m
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
 
-from gateway.approval.waiting import Approvals
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
-from gateway.evidence import record
-from gateway.evidence.commit import Log
-from gateway.identity.admission import Admission, Credential, thumbprint
+from gateway.identity.admission import Credential, thumbprint
 from gateway.listener.arrival import Arrival, Refusal
 from gateway.model import Connection, Principal, SessionId, SessionInfo
 from gateway.pgwire.backend import error_response
@@ -28,7 +24,9 @@ from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.desk import Desk
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.keeping import Keeping
+from gateway.worker.reviewing import Reviewing
 from gateway.worker.standing import Outage, Standing
+from gateway.worker.supervision import Promise, Supervision
 
 _CONNECT_SECONDS = 15.0
 
@@ -55,39 +53,42 @@ class Worker:
     def __init__(
         self,
         around: Surroundings,
-        control_log: Log,
-        admission: Admission,
-        approvals: Approvals,
+        supervision: Supervision,
+        reviewing: Reviewing,
         connections: tuple[Connection, ...],
         times: HoldTimes,
         watching: WatchTimes,
         alarm: Callable[[str, str], None],
         keeping: Keeping,
-        marks_moved: Callable[[], None],
-        seen: Callable[[str], None] = lambda _: None,
+        salt: bytes,
+        marks_moved: Callable[[], None] = lambda: None,
+        promise: Promise | None = None,
+        elsewhere: Callable[[int, bytes], Awaitable[None]] | None = None,
     ) -> None:
-        """`seen` remembers a subject as an agent's, on disk, before its session opens; raises `EvidenceFault`."""
-        self._seen = seen
+        """`salt` is that of operation hashes.
+
+        `promise` tells other workers of columns that receive marked values, `elsewhere` of a CancelRequest that names
+        no session here.
+        """
         self.around = around
-        self._control_log, self._admission, self._approvals = control_log, admission, approvals
+        self._supervision, self._reviewing = supervision, reviewing
         self.desks: Mapping[str, Desk] = {
             each.name: Desk(each, around.clock, keeping, alarm, marks_moved) for each in connections
         }
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
-        self._salt = around.entropy.bytes(32)
-        self._shares: Counter[tuple[str, str]] = Counter()
+        self._salt, self._promise, self._elsewhere = salt, promise, elsewhere or _nowhere
 
     async def handle(self, arrival: Arrival) -> None:
         """Log a client in and run its session."""
         principal: Principal | None = None
-        key: tuple[str, str] | None = None
+        place: int | None = None
         try:
             shown = thumbprint(arrival.certificate) if arrival.certificate is not None else None
-            credential = await self._admission.admit(arrival.token, arrival.client_address, shown)
+            credential = await self._supervision.admit(arrival.token, arrival.client_address, shown)
             principal = credential.principal
-            key = self._take_share(principal)
-            session = await self._open(arrival, credential)
+            place = await self._supervision.enter(principal)
+            session = await self._open(arrival, credential, place)
         except (LoginRefused, IssuerFault, TargetFault, ConfigurationFault) as fault:  # the last: a password is gone
             await self._turn_away(arrival, principal, fault)
             return
@@ -97,31 +98,25 @@ class Worker:
         else:
             await session.run()
         finally:
-            if key is not None:
-                self._shares[key] -= 1
-                self._shares += Counter()  # forgets who has none
-
-    def _take_share(self, principal: Principal) -> tuple[str, str]:
-        """Count a session of its subject, from its login to its end: nobody takes the places of all others."""
-        key = (principal.issuer, principal.subject)
-        if self._shares[key] >= self.around.share:
-            words = "hoop: this subject has as many sessions as one subject may; close some first"
-            raise LoginRefused(words, "53300", "the subject's share of the connections")
-        self._shares[key] += 1
-        return key
+            if place is not None:
+                self._supervision.leave(place)
 
     async def cancel(self, pid: int, key: bytes) -> None:
         """Take a CancelRequest; one that proves nothing is dropped without a word."""
+        if not await self.cancel_here(pid, key):
+            await self._elsewhere(pid, key)
+
+    async def cancel_here(self, pid: int, key: bytes) -> bool:
+        """Cancel what a session of this worker runs, if one is meant; say whether."""
         live = self.around.live.with_key(pid, key)
         if live is not None:
             await live.cancel()
+        return live is not None
 
     async def refused(self, refusal: Refusal) -> None:
         """Record a client that was turned away at the door."""
-        await self._control_log.record(
-            record.login_refused(
-                client_address=refusal.client_address, connection=refusal.database or "", reason=refusal.reason
-            )
+        await self._supervision.turned_away(
+            client_address=refusal.client_address, connection=refusal.database or "", reason=refusal.reason
         )
 
     async def watch(self) -> None:
@@ -135,7 +130,7 @@ class Worker:
         for desk in self.desks.values():
             await desk.close()
 
-    async def _open(self, arrival: Arrival, credential: Credential) -> AgentSession:
+    async def _open(self, arrival: Arrival, credential: Credential, place: int) -> AgentSession:
         if (broken := self.around.log.journal.broken) is not None:
             raise EvidenceFault(broken)  # no target is contacted for a session that could not be recorded
         principal = credential.principal
@@ -151,8 +146,7 @@ class Worker:
         target = await connect_target(connection, plan.parameters, secret, deadline)
         try:
             info = self._info(arrival, principal, connection, target.role, target.pid)
-            self._seen(principal.subject)
-            await self._control_log.record(record.login(info))
+            await self._supervision.logged_in(place, info)
             return AgentSession(
                 self.around,
                 arrival,
@@ -161,12 +155,13 @@ class Worker:
                 target,
                 _pinned(plan, target.parameters),
                 self._standing(credential),
-                self._renew,
+                partial(self._renew, place),
                 lambda session: self._holding(session, desk, plan),
                 marked=bool(connection.marks),
                 waits=(plan.hold or connection.hold) == "wait",
                 read_rows=desk.sampler.rows,
                 carry=desk.carry,
+                promise=None if self._promise is None else partial(self._promise, connection.name),
             )
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -175,31 +170,29 @@ class Worker:
 
     def _standing(self, credential: Credential) -> Standing:
         every, grace = self._watching.every / 1_000_000, self._watching.grace / 1_000_000
-        return Standing(self._admission, credential, self._outage, every=every, grace=grace)
+        return Standing(self._supervision, credential, self._outage, every=every, grace=grace)
 
-    async def _renew(self, session: AgentSession, token: str) -> tuple[SessionInfo, Credential]:
+    async def _renew(self, place: int, session: AgentSession, token: str) -> tuple[SessionInfo, Credential]:
         """Return what a live session goes on with; either way it is on disk. Raises what `_turn_away` takes."""
         info, old = session.info, session.standing.credential
         try:
             credential = await self._renewed(info, old, token)
         except (LoginRefused, IssuerFault) as fault:
             reason = fault.reason if isinstance(fault, LoginRefused) else str(fault)
-            await self._control_log.record(
-                record.login_refused(
-                    client_address=info.client_address,
-                    connection=info.connection,
-                    reason=f"renewal: {reason}",
-                    subject=old.principal.subject,
-                    issuer=old.principal.issuer,
-                )
+            await self._supervision.turned_away(
+                client_address=info.client_address,
+                connection=info.connection,
+                reason=f"renewal: {reason}",
+                subject=old.principal.subject,
+                issuer=old.principal.issuer,
             )
             raise
         renewed = replace(info, principal=credential.principal)
-        await self._control_log.record(record.login(renewed, renewal=True))
+        await self._supervision.logged_in(place, renewed, renewal=True)
         return renewed, credential
 
     async def _renewed(self, info: SessionInfo, old: Credential, token: str) -> Credential:
-        credential = await self._admission.renew(old, token, info.client_address)
+        credential = await self._supervision.renew(old, token, info.client_address)
         if not self.desks[info.connection].connection.admits(credential.principal):
             raise LoginRefused("the connection is not open to it", "28000", "not among the connection's agents")
         return credential
@@ -217,7 +210,7 @@ class Worker:
             session.session,
             session.info,
             self.around.log,
-            self._approvals,
+            self._reviewing,
             session.append,
             session.analyse_again,
             session.notify,
@@ -254,20 +247,22 @@ class Worker:
         if not isinstance(fault, LoginRefused):
             self._alarm("login", reason)
         try:
-            await self._control_log.record(
-                record.login_refused(
-                    client_address=arrival.client_address,
-                    connection=arrival.database,
-                    reason=reason,
-                    subject=principal.subject if principal else None,
-                    issuer=principal.issuer if principal else None,
-                )
+            await self._supervision.turned_away(
+                client_address=arrival.client_address,
+                connection=arrival.database,
+                reason=reason,
+                subject=principal.subject if principal else None,
+                issuer=principal.issuer if principal else None,
             )
         except EvidenceFault:
             sqlstate, words = "58030", "hoop: the record cannot be written"
         with trio.move_on_after(1):
             await arrival.stream.send_all(_fatal(sqlstate, words))
         await arrival.stream.part()
+
+
+async def _nowhere(_pid: int, _key: bytes) -> None:
+    """There is no other worker."""
 
 
 def _fatal(sqlstate: str, words: str) -> bytes:

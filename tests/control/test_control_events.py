@@ -140,3 +140,32 @@ def test_what_cannot_be_encoded_is_a_gap_and_not_a_crash() -> None:
         ("gap", {"from": 1000, "to": 1000}),
         ("gap", {"from": 1001, "to": 1001}),
     ]
+
+
+def test_what_was_never_told_has_numbers_and_is_a_gap_for_whoever_was_there() -> None:
+    events = Events(Fixed())
+    there, back = joined(events, "records"), joined(events, "records", resume=999)
+    events.publish("record", {"n": 1})
+    events.skip(3, unwatched=True)  # while nobody looked: who comes back missed it, who is new did not
+    events.publish("record", {"n": 2})
+    assert numbers(taken(there)) == [1000, 1004]
+    assert [(each.event, each.number) for each in taken(back)] == [("record", 1000), ("gap", 1003), ("record", 1004)]
+    events.skip(2, unwatched=False)  # too many at once: everybody missed it
+    (gap,) = taken(there)
+    assert (gap.event, gap.data) == ("gap", {"from": 1005, "to": 1006})
+    later = joined(events, "records", resume=1004)
+    assert [each.number for each in taken(later)] == [1006]
+
+
+def test_whether_anybody_looks_at_records_is_told_once_each_time() -> None:
+    events, told = Events(Fixed()), []
+    events.on_records = told.append
+    others = joined(events, "approvals", "sessions")
+    one, two = joined(events, "records"), joined(events, "records", "approvals")
+    events.leave(one)
+    events.leave(others)
+    assert told == [True]
+    events.leave(two)
+    assert told == [True, False]
+    events.join(two, ["records"], None)
+    assert told == [True, False, True]

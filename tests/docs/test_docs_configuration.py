@@ -77,7 +77,7 @@ def test_the_example_is_accepted(tmp_path: Path) -> None:
 
 def test_what_is_called_not_built_is_refused(tmp_path: Path) -> None:
     cases = {
-        "gateway": "workers = 2", "ssh": 'listen = "127.0.0.1:6422"',
+        "ssh": 'listen = "127.0.0.1:6422"',
     }  # fmt: skip
     for name in ("cert.pem", "key.pem"):
         (tmp_path / "state" / "tls").mkdir(parents=True, exist_ok=True)
