@@ -70,7 +70,7 @@ def _worker_log(home: Path) -> Path:
 
 def _settings(home: Path, *, views: bool = False) -> Settings:
     there = (_evidence(home) / NAME).exists()
-    gateway.logs._write_views = _write_views if views or not there else _leave_views  # in this process
+    gateway.logs.write_views = _write_views if views or not there else _leave_views  # in this process
     journal.ROTATE_RECORDS = FILE_RECORDS  # type: ignore[misc]
     return load(home / "gateway.toml", {})
 
@@ -164,7 +164,7 @@ def resume(home: Path, tell: Tell) -> None:
 def archive_all(home: Path, tell: Tell) -> None:
     """Close the journal files, archive them, record it, and remove them once their time has come."""
     with _open(home, tell) as logs:
-        named = {str(one.log): one.journal for one in logs.both}
+        named = {str(one.log): one.journal for one in logs.all}
         for log in named.values():
             log.rotate()
         for clock in (SystemClock(), _Later()):
@@ -189,7 +189,7 @@ def prune(home: Path, tell: Tell, part: str) -> None:
 
     archiving._retention = retention
     with _open(home, tell) as logs:
-        trio.run(archiving.prune_once, _evidence(home), logs.both, [Term(part, age=1)], None)  # type: ignore[arg-type]
+        trio.run(archiving.prune_once, _evidence(home), logs.all, [Term(part, age=1)], None)  # type: ignore[arg-type]
 
 
 def _line(one: Any) -> bytes:
