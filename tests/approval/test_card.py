@@ -10,7 +10,10 @@ from approving import NOON, hold, of
 from gateway.approval.card import card
 from gateway.approval.ledger import Approval, HoldState, Ran
 from gateway.control.messages import MAX_FRAME, Event, Response, decode_server, encode
-from gateway.model import HoldRequest, Impact, OperationHash
+from gateway.evidence.shown_effect import effect_digest
+from gateway.model import HoldRequest, Impact, OperationHash, RelationEffect, Sample, SampledRow, ShownEffect
+from gateway.pgwire.effecting import RELATIONS
+from gateway.policy.sampling import COLUMNS, TEXT
 
 
 def pending(request: HoldRequest) -> Approval:
@@ -81,3 +84,41 @@ def test_what_is_known_of_its_effect_is_shown() -> None:
         "locks": ["public.t ShareLock"],
     }  # fmt: skip
     assert "2 other sessions wait for the agent's transaction" in shown["warnings"]  # type: ignore[operator]
+
+
+def ran_already(value: str = "open", rows: int = 1, columns: int = 2) -> ShownEffect:
+    names = tuple(f"{value}{place}"[:63] for place in range(columns))
+    row = SampledRow((value,) * columns, (value,) * columns)
+    return ShownEffect(
+        rows=3,
+        relations=(RelationEffect("public.orders", 0, 3, 0),),
+        sample=Sample("public.orders", names, (False,) * columns, (row,) * rows),
+        lasting=("trigger t calls public.f",),
+    )
+
+
+def test_what_ran_already_is_shown_with_its_rows_where_all_is_asked_for() -> None:
+    request = replace(hold(), effect=ran_already(), in_transaction=True)
+    shown, listed = card(pending(request), whole=True)["effect"], card(pending(request))["effect"]
+    assert isinstance(shown, dict)
+    assert isinstance(listed, dict)
+    assert shown["sample"] is not None
+    assert listed["sample"] is None
+    assert shown["digest"] == listed["digest"] == effect_digest(ran_already())
+    assert effect_digest(ran_already()) != effect_digest(ran_already("sent"))
+    warnings = card(pending(request), whole=True)["warnings"]
+    assert isinstance(warnings, list)
+    assert sum("not undone" in str(warning) for warning in warnings) == 1
+    assert card(pending(hold()))["effect"] is None
+
+
+@pytest.mark.parametrize("character", ["\x01", "👍"])
+def test_the_largest_sample_fits_a_frame(character: str) -> None:
+    effect = replace(
+        ran_already(character * TEXT + "…", rows=10, columns=COLUMNS),
+        relations=(RelationEffect(character * 130, 1, 1, 1),) * RELATIONS,
+        lasting=(character * 500,) * 20,
+    )
+    request = replace(hold(statement=character * 2**20), effect=effect, parameters=(character * 2**16,) * 1000)
+    shown = card(pending(request), whole=True)
+    assert len(encode(Response(1, shown))) < MAX_FRAME

@@ -14,7 +14,7 @@ from gateway.approval.people import Approver, Leave, Receipt, Vote
 from gateway.approval.receipt import digest, receipt_text
 from gateway.control.receipts import WrongReceipt, check_receipt
 from gateway.evidence.entry import canonical
-from gateway.model import Ask, DecisionKind, HoldRequest, Micros, OperationHash
+from gateway.model import Ask, DecisionKind, HoldRequest, Micros, OperationHash, ShownEffect
 
 REQUEST = hold(sessions=("nightly",))
 ERIN = Approver("erin", "sub-erin", ("oncall",), "oidc", issuer="https://idp.example/realms/prod")
@@ -46,6 +46,9 @@ CHANGES: list[dict[str, Any]] = [
     {"request": replace(REQUEST, session=replace(REQUEST.session, target="elsewhere"))},
     {"request": replace(REQUEST, session=replace(REQUEST.session, target_role="admin"))},
     {"request": replace(REQUEST, policy="ee" * 32)},
+    {"request": replace(REQUEST, effect=ShownEffect(1, ()))},
+    {"request": replace(REQUEST, effect=ShownEffect(2, ()))},
+    {"request": replace(REQUEST, effect=ShownEffect(1, (), no_sample="why"))},
     {"request": replace(REQUEST, rule="standard/merge")},
     {"request": replace(REQUEST, asks=(Ask(("group:dba",)),))},
     {"approver": replace(ERIN, name="e")},
