@@ -422,8 +422,8 @@ class Sample:
 class ShownEffect:
     """What an operation did in its transaction, which is not committed: what a person decides about."""
 
-    rows: int
-    """Rows that it reported, by its command tags."""
+    rows: int | None
+    """Rows that it reported, by its command tags; None: it has not, since its rows are fetched in parts."""
     relations: tuple[RelationEffect, ...] | None
     """None: the target does not count them (`track_counts` is off)."""
     more: int = 0

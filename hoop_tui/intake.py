@@ -142,7 +142,7 @@ def _effect(raw: object) -> Effect | None:
     relations, sample = raw.get("relations"), raw.get("sample")
     shown = sample if isinstance(sample, Mapping) else {}
     return Effect(
-        rows=count(raw, "rows"),
+        rows=number(raw, "rows"),
         relations=tuple(
             (text(one, "relation"), count(one, "inserted"), count(one, "updated"), count(one, "deleted"))
             for one in _objects(relations)

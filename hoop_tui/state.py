@@ -152,7 +152,8 @@ class Sampled:
 class Effect:
     """What an operation did that ran already and waits to be committed or rolled back."""
 
-    rows: int
+    rows: int | None
+    """None: its rows are fetched in parts, so that it reported none."""
     relations: tuple[tuple[str, int, int, int], ...] | None
     """(relation, rows inserted, updated, deleted); None: the target does not count them."""
     more: int

@@ -187,7 +187,8 @@ def effect_lines(effect: Json) -> Json:
     """Return what a held operation did already as lines for people: counts, then each row before and after."""
     if not isinstance(effect, dict):
         return effect
-    lines: list[Json] = [f"{effect.get('rows')} rows reported; nothing is committed"]
+    said = "its rows are fetched in parts" if effect.get("rows") is None else f"{effect['rows']} rows reported"
+    lines: list[Json] = [f"{said}; nothing is committed"]
     relations, sample = effect.get("relations"), effect.get("sample")
     if not isinstance(relations, list):
         lines.append("rows changed: not counted by the target")

@@ -119,7 +119,7 @@ class Effecting:
         relations, more = _changed(before, after)
         sample = yield from self._sample(plan, operation, before, after)
         return ShownEffect(
-            rows=operation.collector.rows,
+            rows=None if operation.portal is not None and not operation.withheld else operation.collector.rows,
             relations=relations if after.settings.get("track_counts") == "on" else None,
             more=more,
             sample=sample if isinstance(sample, Sample) else None,

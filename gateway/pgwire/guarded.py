@@ -18,6 +18,7 @@ from gateway.pgwire.own import FLUSHED, OWN_FAULTS
 from gateway.pgwire.scrub import scrub
 from gateway.pgwire.spool import unread
 
+CANCELLED = "57014"
 _CHANGING = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE", b"COPY"})
 _NOT_COUNTED = Verdict(
     VerdictKind.DENY,
@@ -94,13 +95,14 @@ class GuardedSide:
         if operation is None or head.name == b"ROLLBACK":
             raise TargetFault(f"the target answered {shown.sqlstate} to ROLLBACK")
         raw = b""
-        if head.name in OWN_FAULTS:
+        guard = operation.judgement.guard
+        effect = guard is not None and guard.effect is not None
+        if head.name in OWN_FAULTS or (effect and shown.sqlstate == CANCELLED):
             raw = shown.encode(b"E")
             operation.failed = True
             operation.collector.sent(raw)
             operation.collector.failed(shown)
         else:
-            effect = operation.judgement.guard is not None and operation.judgement.guard.effect is not None
             operation.stopped = operation.stopped or (unread(f"error {shown.sqlstate}") if effect else _NOT_COUNTED)
         if head.target == FLUSHED:
             self._x.flight.drop_until_sync()

@@ -22,7 +22,7 @@ from gateway.pgwire.forwarding import Forwarding
 from gateway.pgwire.framing import Message
 from gateway.pgwire.frontend import Execute
 from gateway.pgwire.refusing import Refusing, denial
-from gateway.pgwire.spool import in_parts, unread
+from gateway.pgwire.spool import unread
 from gateway.pgwire.steps import Steps, Wait
 
 
@@ -83,7 +83,7 @@ class Guarding:
         before = yield from self._count(guard, operation)
         changed = yield from self._effecting.begin(guard.effect, operation)
         if changed is None or operation.stopped is not None:
-            operation.stopped = operation.stopped or unread("the target does not say")
+            self._unread(operation)
             return
         self._forwarding.query(found, operation)
         yield Wait.QUIET
@@ -101,14 +101,15 @@ class Guarding:
         before = yield from self._count(guard, operation)
         if x.skip_until_sync and operation.stopped is None:
             return
-        if wanted.max_rows and operation.stopped is None and (guard.changes or effect is not None):
+        if wanted.max_rows and guard.changes and operation.stopped is None:
             # the target would run all of it, hand out a part, and commit at Sync, before its tag told the count
-            operation.stopped = guard.in_parts() if guard.changes else in_parts()
+            operation.stopped = guard.in_parts()
         changed = None
         if effect is not None and operation.stopped is None:
             changed = yield from self._effecting.begin(effect, operation)
-            operation.stopped = operation.stopped or (unread("the target does not say") if changed is None else None)
-        if operation.stopped is None:
+            if changed is None:
+                self._unread(operation)
+        if operation.stopped is None and not operation.failed:
             self._forwarding.execute(found, wanted, operation)
             if operation.judgement.copy_in:
                 yield Wait.COPY
@@ -116,6 +117,8 @@ class Guarding:
                     yield from self._copy.run(operation)
         yield from own.quiet(x)
         if x.skip_until_sync and operation.stopped is None:
+            if operation.failed:
+                self._end(operation)
             return
         if operation.stopped is None:
             yield from self._check(guard, operation, before)
@@ -127,7 +130,14 @@ class Guarding:
         suspended = not unwanted and not operation.failed and not operation.withheld
         if not suspended:
             self._end(operation)
+        else:
+            x.let_out()
         x.skip_until_sync = x.skip_until_sync or unwanted
+
+    def _unread(self, operation: Operation) -> None:
+        """Nobody could be shown what it does: it does not run, unless it failed already."""
+        if not operation.failed:
+            operation.stopped = operation.stopped or unread("the target does not say")
 
     def _end(self, operation: Operation) -> None:
         """Record how it ended, and give the agent what was held back, or the refusal."""

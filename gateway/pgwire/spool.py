@@ -50,17 +50,6 @@ def unread(what: str) -> Verdict:
     )
 
 
-def in_parts() -> Verdict:
-    """Return the refusal of a portal whose rows are asked for in parts: not all of its effect would be there."""
-    return Verdict(
-        VerdictKind.DENY,
-        _RULE,
-        "Fetched in parts, its effect cannot be shown to a person.",
-        "write",
-        hint="Fetch all its rows at once.",
-    )
-
-
 def notified(data: bytes) -> list[bytes]:
     """Return the notifications among whole messages."""
     reader = MessageReader(len(data) + 5)

@@ -18,8 +18,8 @@ NAME = 16
 
 def paint_effect(effect: Effect, width: int, glyphs: Glyphs) -> list[Line]:
     """Paint the effect below its heading."""
-    rows = "row" if effect.rows == 1 else "rows"
-    lines = wrap(f"It has run and reported {effect.rows:,} {rows}. Nothing of it counts yet.", width - 1, "wait")
+    said = "fetches its rows in parts" if effect.rows is None else f"reported {_rows(effect.rows)}"
+    lines = wrap(f"It has run and {said}. Nothing of it counts yet.", width - 1, "wait")
     lines += _counts(effect, width)
     if not effect.whole:
         return [*lines, (Span("its rows are asked for", "faint"),)]
@@ -35,10 +35,15 @@ def paint_effect(effect: Effect, width: int, glyphs: Glyphs) -> list[Line]:
 def counted(effect: Effect) -> str:
     """Say on one line how many rows were really changed."""
     if effect.relations is None:
-        return f"{effect.rows:,} rows reported, the target does not count them"
+        return f"{_rows(effect.rows or 0)} reported, the target does not count them"
     changed = sum(inserted + updated + deleted for _, inserted, updated, deleted in effect.relations)
     more = f" and {effect.more:,} more" if effect.more else ""
-    return f"{changed:,} rows changed in {len(effect.relations)} relations{more}, not committed"
+    where = "relation" if len(effect.relations) == 1 else "relations"
+    return f"{_rows(changed)} changed in {len(effect.relations)} {where}{more}, not committed"
+
+
+def _rows(number: int) -> str:
+    return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
 def _counts(effect: Effect, width: int) -> list[Line]:

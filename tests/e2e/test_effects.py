@@ -352,11 +352,32 @@ def test_an_agent_that_does_not_wait_is_held_before(gateway: RunningGateway, adm
     assert count(admin) == 19
 
 
-def test_fetched_in_parts_it_is_refused(agent: Wire, admin: Wire) -> None:
-    found = agent.send(prepare(DELETE.format(3) + " RETURNING id"), bind(), execute(b"", 1), SYNC).until()
-    (said,) = errors(found)
-    assert "in parts" in (said.get("M") or "")
-    assert count(admin) == 20
+@pytest.mark.parametrize("within", [False, True])
+def test_fetched_in_parts_it_has_run_as_a_whole(
+    gateway: RunningGateway, agent: Wire, admin: Wire, *, within: bool
+) -> None:
+    if within:
+        agent.rows("BEGIN")
+    sql = "DELETE FROM orders WHERE id IN (3, 4, 5) RETURNING id"
+    agent.send(prepare(sql), bind(portal="p"), execute(b"p", 2), SYNC)
+    effect = card(gateway, approval := held(agent))["effect"]
+    deleted = {each["relation"]: each["deleted"] for each in effect["relations"]}
+    assert (effect["rows"], deleted["public.orders"]) == (None, 3)
+    assert agent.silent(0.2)
+    approve(gateway, approval)
+    found = agent.until()
+    assert kinds(found).lstrip("12") == "DDsZ", shown(found)
+    if within:
+        assert kinds(agent.send(execute(b"p", 2), SYNC).until()) == "DCZ"
+        agent.rows("COMMIT")
+    assert count(admin) == 17
+
+
+def test_what_is_counted_is_refused_in_parts(agent: Wire, admin: Wire) -> None:
+    sql = "DELETE FROM wide WHERE words || '' <> 'y' RETURNING id"
+    found = agent.send(prepare(sql), bind(), execute(b"", 1), SYNC).until()
+    assert errors(found)[0].get("D") == "Rule: standard/delete-all", shown(found)
+    assert count(admin, "wide") == 20000
 
 
 @pytest.mark.parametrize("extended", [False, True])
