@@ -38,6 +38,7 @@ ELSEWHERE = {
     r"agent run": "tests/e2e/test_keycloak.py",
     r"hoop-gateway login": "tests/e2e/test_operators.py",
     r"--key ~": "tests/e2e/test_operators.py",
+    r"--break-glass": "tests/e2e/test_approval_overrides.py",
     r"witness serve": "tests/evidence/test_witnessing.py",
     r"^duckdb ": "tests/evidence/test_evidence_views.py",
 }
