@@ -15,6 +15,7 @@ from gateway.evidence import journal, views
 from gateway.evidence.segments import numbers_in
 from gateway.evidence.verify import verify
 
+COUNT = 160
 COUNTS = """
     SELECT (SELECT count(*) FROM records), (SELECT count(DISTINCT seq) FROM records),
         (SELECT count(sql) FROM statements), (SELECT count(text) FROM transcript), (SELECT count(*) FROM gaps)
@@ -25,7 +26,7 @@ def test_each_record_is_seen_once_while_archivers_work_and_die(tmp_path: Path, m
     with monkeypatch.context() as small:
         small.setattr(journal, "ROTATE_RECORDS", 8)
         log = opened(tmp_path)
-        fill(log, count=60)
+        fill(log, count=COUNT)
         log.close()
     evidence = tmp_path / "evidence"
     views.write_views(evidence)
@@ -36,7 +37,7 @@ def test_each_record_is_seen_once_while_archivers_work_and_die(tmp_path: Path, m
             archiver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             steps = moments.randrange(4, 12)
             while archiver.poll() is None:
-                assert database.execute(COUNTS).fetchall() == [(122, 122, 60, 120, 0)]
+                assert database.execute(COUNTS).fetchall() == [(2 * COUNT + 2, 2 * COUNT + 2, COUNT, 2 * COUNT, 0)]
                 reads += 1
                 steps -= 1
                 if steps == 0 and kills < 4:
@@ -49,5 +50,5 @@ def test_each_record_is_seen_once_while_archivers_work_and_die(tmp_path: Path, m
     assert [one.first for one in told] == [0, *(one.last + 1 for one in told[:-1])]
     assert len(told) >= 12
     report = verify(evidence)
-    assert report.heads["gw-1/w1"][0] == 122
+    assert report.heads["gw-1/w1"][0] == 2 * COUNT + 2
     assert report.intact
