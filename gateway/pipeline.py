@@ -31,8 +31,6 @@ from gateway.pgwire.actions import (
     EndHold,
     Granted,
     Hold,
-    Judgement,
-    Note,
     OwnStatement,
     ReadBefore,
     Record,
@@ -44,6 +42,8 @@ from gateway.pgwire.actions import (
     Source,
     Token,
 )
+from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Note
 from gateway.pgwire.session import Session
 from gateway.worker.outbox import HIGH, Outbox
 

@@ -26,6 +26,8 @@ from hoop_tui.actions import Where, bindings, commands
 from hoop_tui.client import ControlClient, LineLost
 from hoop_tui.clock import SystemClock
 from hoop_tui.glyphs import Glyphs, choose, speaks_utf8
+from hoop_tui.happenings import ApprovalChanged, Attempted, GrantsListed, HistorySeen, LoginSeen
+from hoop_tui.known import Approval, Attempt, AttemptPhase, History
 from hoop_tui.screens.approvals import ApprovalsScreen
 from hoop_tui.screens.dialogs import Dialog
 from hoop_tui.screens.frame import Frame
@@ -34,17 +36,6 @@ from hoop_tui.screens.live import LiveScreen
 from hoop_tui.screens.login import LoginDialog
 from hoop_tui.screens.replay import ReplayScreen
 from hoop_tui.signing import NotSigned, sign
-from hoop_tui.state import (
-    Approval,
-    ApprovalChanged,
-    Attempt,
-    Attempted,
-    AttemptPhase,
-    GrantsListed,
-    History,
-    HistorySeen,
-    LoginSeen,
-)
 from hoop_tui.store import Store
 from hoop_tui.theme import NIGHT
 

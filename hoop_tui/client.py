@@ -34,11 +34,9 @@ from gateway.control.messages import (
 from gateway.model import Clock
 from hoop_tui import __version__, intake
 from hoop_tui.clock import SECOND
-from hoop_tui.sanitize import scrub, scrub_message
-from hoop_tui.state import (
+from hoop_tui.happenings import (
     ApprovalsListed,
     Connecting,
-    Gap,
     GrantsListed,
     Greeted,
     Happening,
@@ -47,6 +45,8 @@ from hoop_tui.state import (
     SessionsListed,
     TailSeen,
 )
+from hoop_tui.known import Gap
+from hoop_tui.sanitize import scrub, scrub_message
 
 CHUNK: Final = 64 * 1024
 GREETING_SECONDS: Final = 5.0

@@ -12,18 +12,15 @@ from typing import Any
 from gateway.control.messages import Welcome
 from gateway.model import ApprovalId, Micros, SessionId
 from hoop_tui.clock import GatewayTime, parse_time
-from hoop_tui.sanitize import HIDDEN_KEY
-from hoop_tui.state import (
+from hoop_tui.happenings import ApprovalChanged, Happening, HealthSeen, SessionChanged, SessionClosed, TailSeen
+from hoop_tui.known import (
     Approval,
-    ApprovalChanged,
     Broken,
     Earlier,
     Effect,
     Gap,
     Gateway,
     Grant,
-    Happening,
-    HealthSeen,
     History,
     Impact,
     Login,
@@ -31,11 +28,9 @@ from hoop_tui.state import (
     Ran,
     Sampled,
     Session,
-    SessionChanged,
-    SessionClosed,
     Tail,
-    TailSeen,
 )
+from hoop_tui.sanitize import HIDDEN_KEY
 
 Raw = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from hoop_tui.state import Approval
+from hoop_tui.known import Approval
 
 _DDL_OPERATION: Final = re.compile(r"\b(ddl|create|alter|drop|truncate|grant|revoke|comment|reindex|vacuum|refresh)\b")
 _DDL_TEXT: Final = re.compile(r"\b(create|alter|drop|truncate|grant|revoke|reindex|security\s+label)\s", re.IGNORECASE)

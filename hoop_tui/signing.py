@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.control.receipts import WrongReceipt, check_receipt, sign_command
-from hoop_tui.state import Approval
+from hoop_tui.known import Approval
 
 SIGN_SECONDS: Final = 90.0
 """Time to find the key and touch it; the gateway waits for two minutes."""

@@ -10,21 +10,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.model import Clock, Micros
+from hoop_tui.happenings import ApprovalChanged, ApprovalsListed, Attempted, Greeted, Happening, Lost, TailSeen
+from hoop_tui.known import Approval, Tail, TailItem
 from hoop_tui.ring import Ring
-from hoop_tui.state import (
-    Approval,
-    ApprovalChanged,
-    ApprovalsListed,
-    Attempted,
-    Greeted,
-    Happening,
-    Lost,
-    State,
-    Tail,
-    TailItem,
-    TailSeen,
-    reduce,
-)
+from hoop_tui.state import State, reduce
 
 TAIL_KEPT: Final = 10_000
 LATELY: Final = 6

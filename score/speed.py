@@ -12,7 +12,8 @@ import trio
 
 from gateway.masking.marks import bind
 from gateway.model import Connection, Micros, Principal, Statement, WireProtocol
-from gateway.pgwire.actions import Analyse, Names, Token
+from gateway.pgwire.actions import Analyse, Token
+from gateway.pgwire.judgement import Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide
 from gateway.policy.facts import SessionState, facts

@@ -9,8 +9,8 @@ from gateway.masking.copy_csv import CopyCsv
 from gateway.masking.copy_layout import CopyFormat, Layout
 from gateway.masking.copy_text import CopyText
 from gateway.masking.copying import Copier, Stand
-from gateway.pgwire.actions import Plan, Replacement
 from gateway.pgwire.backend import ColumnDescription
+from gateway.pgwire.judgement import Plan, Replacement
 
 
 @dataclass(frozen=True, slots=True)

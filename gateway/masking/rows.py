@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.pgwire.actions import Plan
+from gateway.pgwire.judgement import Plan
 
 
 @dataclass(frozen=True, slots=True)

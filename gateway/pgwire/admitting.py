@@ -10,20 +10,11 @@ from dataclasses import dataclass, replace
 
 from gateway.errors import OurBug
 from gateway.model import Statement, VerdictKind
-from gateway.pgwire.actions import (
-    Announce,
-    Declared,
-    Granted,
-    Hold,
-    Judgement,
-    Names,
-    Prepared,
-    Record,
-    Refused,
-    Request,
-)
+from gateway.pgwire.actions import Announce, Granted, Hold, Record, Refused
 from gateway.pgwire.exchange import Exchange, Held
+from gateway.pgwire.judgement import Declared, Judgement, Names, Prepared
 from gateway.pgwire.judging import Judging
+from gateway.pgwire.notes import Request
 from gateway.pgwire.refusing import Refusing
 from gateway.pgwire.steps import Wait
 

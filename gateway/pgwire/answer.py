@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from gateway.model import Outcome
-from gateway.pgwire.actions import Answer, MaskedColumn, Plan
 from gateway.pgwire.backend import ColumnDescription, Report
+from gateway.pgwire.judgement import Plan
+from gateway.pgwire.notes import Answer, MaskedColumn
 from gateway.pgwire.transcript import show_header, show_row
 
 

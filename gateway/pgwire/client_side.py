@@ -13,12 +13,7 @@ from dataclasses import replace
 
 from gateway.errors import ClientFault, OurBug
 from gateway.model import Statement, Verdict, VerdictKind, WireProtocol
-from gateway.pgwire.actions import (
-    Judgement,
-    Names,
-    Stricter,
-    Token,
-)
+from gateway.pgwire.actions import Token
 from gateway.pgwire.admitting import Admitting
 from gateway.pgwire.backend import ready_for_query, report
 from gateway.pgwire.copy_in import CopyIn
@@ -37,6 +32,7 @@ from gateway.pgwire.frontend import (
     decode_query,
 )
 from gateway.pgwire.guarding import Guarding
+from gateway.pgwire.judgement import Judgement, Names, Stricter
 from gateway.pgwire.judging import Judging
 from gateway.pgwire.quick import Quick
 from gateway.pgwire.refusing import Refusing

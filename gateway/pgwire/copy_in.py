@@ -7,11 +7,13 @@ the original of a marked column.
 from __future__ import annotations
 
 from gateway.errors import ClientFault
-from gateway.pgwire.actions import CopyChunk, Record, Scanner
+from gateway.pgwire.actions import Record
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Operation
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import COPY_FAIL, TERMINATE
+from gateway.pgwire.judgement import Scanner
+from gateway.pgwire.notes import CopyChunk
 from gateway.pgwire.refusing import masked_value
 from gateway.pgwire.steps import Steps, Wait
 

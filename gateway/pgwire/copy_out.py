@@ -15,12 +15,12 @@ from gateway.masking.copy_layout import CopyFormat
 from gateway.masking.copy_out import CopyOut, copier
 from gateway.masking.copying import Copied, CopyFault
 from gateway.masking.rows import masks_anything
-from gateway.pgwire.actions import Plan
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation
 from gateway.pgwire.framing import BodyReader, cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, describe
+from gateway.pgwire.judgement import Plan
 from gateway.pgwire.originals import OriginalsSide
 from gateway.pgwire.steps import Wait
 from gateway.pgwire.tripping import alarm_differing, alarm_tripped, own_words

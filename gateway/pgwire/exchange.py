@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from gateway.model import Entropy, Outcome, Statement
 from gateway.pgwire.actions import (
     Action,
-    Alarm,
     CatalogChanged,
     Close,
     Counts,
-    Judgement,
     Limits,
-    Names,
     Record,
     SendToClient,
     SendToTarget,
@@ -26,7 +23,9 @@ from gateway.pgwire.actions import (
 )
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.flight import Flight, Operation
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.pgwire.names import NameTable
+from gateway.pgwire.notes import Alarm
 from gateway.pgwire.spool import Spool, notified
 
 

@@ -13,9 +13,10 @@ from enum import Enum, auto
 
 from gateway.masking.copying import Copier
 from gateway.model import Statement, Verdict
-from gateway.pgwire.actions import Judgement, Names, Plan, Refused
+from gateway.pgwire.actions import Refused
 from gateway.pgwire.answer import Collector
 from gateway.pgwire.backend import ColumnDescription, Report
+from gateway.pgwire.judgement import Judgement, Names, Plan
 
 
 class Await(Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gateway.model import Parameter, Statement, WireProtocol
-from gateway.pgwire.actions import Execution, Judgement, Preparation, Record
+from gateway.pgwire.actions import Record
 from gateway.pgwire.admitting import Admitted
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.copy_out import ask
@@ -17,6 +17,8 @@ from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation, Preparing
 from gateway.pgwire.framing import Message
 from gateway.pgwire.frontend import Bind, Execute, Named, Parse, describe, format_at
+from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Execution, Preparation
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 
 from gateway.model import Outcome, Verdict
 from gateway.pgwire import own
-from gateway.pgwire.actions import Guard, Token
+from gateway.pgwire.actions import Token
 from gateway.pgwire.backend import Report, ready_for_query
 from gateway.pgwire.copy_in import CopyIn
 from gateway.pgwire.effecting import Effecting
@@ -21,6 +21,7 @@ from gateway.pgwire.flight import Operation
 from gateway.pgwire.forwarding import Forwarding
 from gateway.pgwire.framing import Message
 from gateway.pgwire.frontend import Execute
+from gateway.pgwire.judgement import Guard
 from gateway.pgwire.refusing import Refusing, denial
 from gateway.pgwire.spool import unread
 from gateway.pgwire.steps import Steps, Wait

@@ -9,8 +9,9 @@ from collections.abc import Generator
 
 from gateway.errors import OurBug
 from gateway.model import Statement, VerdictKind
-from gateway.pgwire.actions import Analyse, Judgement, Token
+from gateway.pgwire.actions import Analyse, Token
 from gateway.pgwire.exchange import Exchange
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.refusing import Refusing
 from gateway.pgwire.steps import Wait
 

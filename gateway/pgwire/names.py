@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from gateway.model import Statement
-from gateway.pgwire.actions import Closed, Deallocated, Declared, Judgement, NameEffect, Names, Prepared
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.flight import Operation
+from gateway.pgwire.judgement import Closed, Deallocated, Declared, Judgement, NameEffect, Names, Prepared
 
 _NONE: frozenset[int] = frozenset()
 _PARAMETER, _TYPE, _COLUMN = 100, 36, 200

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.pgwire.actions import OriginalColumn, Originals, Plan, Record
+from gateway.pgwire.actions import Record
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Operation
+from gateway.pgwire.judgement import Plan
+from gateway.pgwire.notes import OriginalColumn, Originals
 
 CHUNK = 1 << 20
 """Bytes of originals that are sealed together, at most; one row may have more."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.model import Statement, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Judgement, Record, Request
+from gateway.pgwire.actions import Record
 from gateway.pgwire.admitting import Admitted
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected
 from gateway.pgwire.forwarding import Forwarding
 from gateway.pgwire.framing import Message
 from gateway.pgwire.frontend import SYNC, Bind, Execute, Named, Parse, decode_query
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.judging import Judging
+from gateway.pgwire.notes import Request
 from gateway.pgwire.refusing import LONGEST_NAME, Refusing
 
 

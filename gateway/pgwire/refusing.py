@@ -10,11 +10,13 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from gateway.model import Outcome, Statement, Verdict, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Judgement, Record, Request
+from gateway.pgwire.actions import Record
 from gateway.pgwire.backend import Report, ready_for_query, report
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected
 from gateway.pgwire.frontend import FLUSH, SYNC, execute
+from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Request
 from gateway.pgwire.steps import Steps, Wait
 
 LONGEST_NAME = 63

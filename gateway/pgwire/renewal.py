@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from gateway.errors import OurBug
 from gateway.model import Statement, Verdict, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Judgement, Refused, Renew, Renewed, Token
+from gateway.pgwire.actions import Refused, Renew, Renewed, Token
 from gateway.pgwire.backend import (
     ColumnDescription,
     Report,
@@ -28,6 +28,7 @@ from gateway.pgwire.backend import (
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.framing import UINT16, UINT32, Message, cstring, message
 from gateway.pgwire.frontend import Bind, Execute, Named, Parse, decode_query, format_at
+from gateway.pgwire.judgement import Judgement
 
 HIDDEN = b"SELECT hoop.renew('...')"
 """What stands in the record for a text that was refused for resembling a renewal."""

@@ -14,14 +14,11 @@ from gateway.model import Entropy, Outcome, Statement
 from gateway.pgwire.actions import (
     Action,
     Before,
-    Cancellation,
     CancelTarget,
     Counts,
     EndHold,
     Granted,
-    Judgement,
     Limits,
-    Names,
     Record,
     Refused,
     Renewed,
@@ -32,6 +29,8 @@ from gateway.pgwire.backend import Report, error_response
 from gateway.pgwire.client_side import ClientSide
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.frontend import COPY_FAIL
+from gateway.pgwire.judgement import Judgement, Names
+from gateway.pgwire.notes import Cancellation
 from gateway.pgwire.steps import Wait
 from gateway.pgwire.target_side import TargetSide
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from gateway.masking.tripwire import trips
 from gateway.model import Statement
-from gateway.pgwire.actions import Plan
 from gateway.pgwire.backend import Report
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Operation
+from gateway.pgwire.judgement import Plan
 
 ALARM = "tripwire"
 _OWN_DATA = "COPY "

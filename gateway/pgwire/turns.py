@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from gateway.errors import ClientFault
 from gateway.masking.rows import masks_anything
 from gateway.model import Outcome, Statement, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Execution, Judgement, Preparation, Record, Request
+from gateway.pgwire.actions import Record
 from gateway.pgwire.backend import ColumnDescription, decode_data_row, decode_row_description
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected, Operation, Preparing
 from gateway.pgwire.forwarding import bound_columns, parameters
 from gateway.pgwire.framing import HEADER_SIZE, message
 from gateway.pgwire.frontend import SYNC, Bind, Parse, decode_query, describe, execute
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.judging import Judging
+from gateway.pgwire.notes import Execution, Preparation, Request
 from gateway.pgwire.refusing import LONGEST_NAME
 from gateway.pgwire.renewal import RenewalSide
 from gateway.pgwire.transcript import show_header

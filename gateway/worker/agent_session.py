@@ -26,20 +26,15 @@ from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Sta
 from gateway.pgwire.actions import (
     Analyse,
     Announce,
-    Answer,
     Before,
     Granted,
     Hold,
-    Judgement,
     Limits,
-    Names,
-    Note,
     OwnStatement,
     ReadBefore,
     Refused,
     Renew,
     Renewed,
-    Request,
     Source,
     Token,
 )
@@ -53,6 +48,8 @@ from gateway.pgwire.backend import (
     report,
 )
 from gateway.pgwire.frontend import TERMINATE
+from gateway.pgwire.judgement import Judgement, Names
+from gateway.pgwire.notes import Answer, Note, Request
 from gateway.pgwire.session import Session
 from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target

@@ -37,8 +37,9 @@ from gateway.model import (
     VerdictKind,
     format_time,
 )
-from gateway.pgwire.actions import Analyse, Announce, Granted, Hold, Judgement, Refused, Token
+from gateway.pgwire.actions import Analyse, Announce, Granted, Hold, Refused, Token
 from gateway.pgwire.backend import Report, report
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.session import Session
 from gateway.pgwire.transcript import show_value
 from gateway.pipeline import Asked, HoldEnds

@@ -23,18 +23,8 @@ from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.written import CopyScan, Receiver
 from gateway.model import Clock, Principal, Verdict, VerdictKind
 from gateway.parsing import understand
-from gateway.pgwire.actions import (
-    Analyse,
-    Closed,
-    Deallocated,
-    Declared,
-    Guard,
-    Judgement,
-    NameEffect,
-    Names,
-    Prepared,
-    Scan,
-)
+from gateway.pgwire.actions import Analyse
+from gateway.pgwire.judgement import Closed, Deallocated, Declared, Guard, Judgement, NameEffect, Names, Prepared, Scan
 from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide, limits

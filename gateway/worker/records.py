@@ -13,7 +13,7 @@ from gateway.control.events import Later
 from gateway.evidence import record
 from gateway.evidence.journal import Ticket
 from gateway.model import Draft, Entropy, Json, MaskStyle, Micros, Outcome, SessionInfo, Verdict, format_time
-from gateway.pgwire.actions import (
+from gateway.pgwire.notes import (
     Alarm,
     Answer,
     Cancellation,

@@ -13,7 +13,7 @@ from gateway.evidence import record
 from gateway.evidence.originals_content import Column, encode_rows
 from gateway.evidence.sealing import Sealer
 from gateway.model import Draft, Entropy, SessionInfo
-from gateway.pgwire.actions import Originals
+from gateway.pgwire.notes import Originals
 
 
 @dataclass(frozen=True, slots=True)

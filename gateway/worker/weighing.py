@@ -13,7 +13,8 @@ from functools import partial
 from typing import Protocol
 
 from gateway.model import Verdict
-from gateway.pgwire.actions import COUNTED, Analyse, Bound, Guard
+from gateway.pgwire.actions import Analyse
+from gateway.pgwire.judgement import COUNTED, Bound, Guard
 from gateway.policy.catalog import Catalog
 from gateway.policy.own import reach
 from gateway.policy.statement import Facts

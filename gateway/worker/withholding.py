@@ -17,7 +17,8 @@ from gateway.evidence.originals_content import encode_told
 from gateway.evidence.values import text as as_text
 from gateway.evidence.values import wire
 from gateway.model import Json, Outcome, Parameter, Statement
-from gateway.pgwire.actions import Answer, CopyChunk, Execution, Judgement, Note, Preparation, Request
+from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Answer, CopyChunk, Execution, Note, Preparation, Request
 from gateway.policy.literals import Literals, unread
 
 _SHORTEST = 4

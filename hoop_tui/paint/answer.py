@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway
 from hoop_tui.lines import Line, Span
 from hoop_tui.paint.tail import counts
-from hoop_tui.state import Approval, Attempt, AttemptPhase, Gateway
 
 WORDS = {
     "approved": ("APPROVED", "ok"),

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from gateway.model import Micros
 from hoop_tui.clock import SECOND, countdown, duration, time_of_day
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Approval, Attempt, Gateway, History, Impact
 from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.paint.effect import counted, paint_effect
 from hoop_tui.paint.history import paint_history
 from hoop_tui.paint.sections import section
 from hoop_tui.risk import high_risk
-from hoop_tui.state import Approval, Attempt, Gateway, History, Impact
 
 LABEL = 8
 URGENT = 60 * SECOND

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Effect, Sampled
 from hoop_tui.lines import BLANK, Line, Span, wrap
-from hoop_tui.state import Effect, Sampled
 
 NAME = 16
 """Cells of a name's column."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import Glyphs, of_verdict
+from hoop_tui.known import Approval, Earlier, History, Past
 from hoop_tui.lines import BLANK, Line, Span, crop, one_line
 from hoop_tui.paint.answer import WORDS
 from hoop_tui.paint.sections import section
-from hoop_tui.state import Approval, Earlier, History, Past
 from hoop_tui.theme import role_of_verdict
 
 

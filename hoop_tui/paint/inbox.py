@@ -11,11 +11,12 @@ from typing import NamedTuple
 from gateway.model import Micros
 from hoop_tui.clock import countdown, time_of_day
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway
 from hoop_tui.lines import Line, Row, Span, fit, one_line
 from hoop_tui.paint.answer import WORDS, by_whom
 from hoop_tui.paint.card import remaining
 from hoop_tui.paint.sections import section
-from hoop_tui.state import Approval, Attempt, AttemptPhase, Gateway, State
+from hoop_tui.state import State
 
 NARROW = 56
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from gateway.model import Micros
 from hoop_tui.clock import duration
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Session
 from hoop_tui.lines import Line, Span, fit, one_line
 from hoop_tui.paint.tail import ROOMY
-from hoop_tui.state import Session
 
 STATES = {"idle": "dim", "running": "ok", "held": "wait"}
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from gateway.model import Micros
 from hoop_tui.clock import SECOND, countdown, time_of_day
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Phase
 from hoop_tui.lines import Line, Span, fit, spread, width_of
-from hoop_tui.state import Phase, State
+from hoop_tui.state import State
 
 SCREENS = (("live", "1", "Live"), ("approvals", "2", "Approvals"), ("replay", "3", "Replay"))
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from hoop_tui.clock import duration, time_of_day
 from hoop_tui.glyphs import Glyphs, of_verdict
+from hoop_tui.known import Gap, Tail, TailItem
 from hoop_tui.lines import Line, Span, fit, one_line, width_of
-from hoop_tui.state import Gap, Tail, TailItem
 from hoop_tui.theme import role_of_verdict
 
 ROOMY: Final = 110

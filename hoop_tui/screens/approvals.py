@@ -17,13 +17,13 @@ from gateway.model import ApprovalId
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import of_verdict
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Tail
 from hoop_tui.lines import Line, Span, one_line
 from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context
 from hoop_tui.paint.inbox import GRANT, paint_inbox, sort_inbox
 from hoop_tui.paint.sections import section
 from hoop_tui.screens.dialogs import ApproveDialog, BreakGlassDialog, DenyDialog, WithdrawDialog
 from hoop_tui.screens.frame import WIDE, Frame
-from hoop_tui.state import Approval, Attempt, AttemptPhase, Tail
 from hoop_tui.theme import role_of_verdict
 from hoop_tui.widgets.bar import Bar
 from hoop_tui.widgets.keyed import KeyedList

@@ -18,11 +18,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from hoop_tui.actions import Where, bindings
+from hoop_tui.known import Approval, Grant, Session
 from hoop_tui.lines import Line, Span, fit, wrap
 from hoop_tui.paint.card import remaining
 from hoop_tui.risk import high_risk
 from hoop_tui.sanitize import scrub
-from hoop_tui.state import Approval, Grant, Session
 from hoop_tui.widgets.bar import Bar
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from textual.binding import BindingType
 from gateway.model import SessionId, VerdictKind
 from hoop_tui.actions import Where, bindings
 from hoop_tui.glyphs import Glyphs
+from hoop_tui.known import Gap, Session, TailItem
 from hoop_tui.lines import BLANK, Line, Row, Span
 from hoop_tui.paint.sections import section
 from hoop_tui.paint.sessions import heading, paint_session
@@ -21,7 +22,6 @@ from hoop_tui.paint.tail import matches, paint_tail
 from hoop_tui.ring import Ring
 from hoop_tui.screens.dialogs import KillDialog
 from hoop_tui.screens.frame import Frame
-from hoop_tui.state import Gap, Session, TailItem
 from hoop_tui.store import TAIL_KEPT
 from hoop_tui.widgets.bar import Bar
 from hoop_tui.widgets.keyed import KeyedList

@@ -10,7 +10,8 @@ from gateway.demo.postgres import PostgresServer
 from gateway.evidence.storage import SystemClock
 from gateway.masking.marks import bind
 from gateway.model import Connection, Micros, Principal, Statement, TargetAddress, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Analyse, Judgement, Names, Token
+from gateway.pgwire.actions import Analyse, Token
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import compile_rules
 from gateway.target.catalog import CatalogReader

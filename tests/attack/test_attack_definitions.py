@@ -23,10 +23,11 @@ from gateway.model import (
     VerdictKind,
     WireProtocol,
 )
-from gateway.pgwire.actions import Analyse, CatalogChanged, Closed, Declared, Judgement, Names, Token
+from gateway.pgwire.actions import Analyse, CatalogChanged, Token
 from gateway.pgwire.backend import ColumnDescription, error_response, ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import SYNC, Parse, execute, query
+from gateway.pgwire.judgement import Closed, Declared, Judgement, Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import compile_rules
 from gateway.target.catalog import CatalogReader

@@ -16,13 +16,13 @@ from textual.pilot import Pilot
 
 from gateway.model import ApprovalId
 from hoop_tui.app import HoopApp
+from hoop_tui.known import AttemptPhase
 from hoop_tui.screens.approvals import ApprovalsScreen
 from hoop_tui.screens.dialogs import ApproveDialog, DenyDialog, KillDialog
 from hoop_tui.screens.frame import Frame
 from hoop_tui.screens.help import HelpScreen
 from hoop_tui.screens.live import LiveScreen
 from hoop_tui.screens.replay import ReplayScreen
-from hoop_tui.state import AttemptPhase
 
 LONG = "\n".join(f"-- line {number}" for number in range(60)) + "\nDELETE FROM public.orders WHERE id = 1"
 

@@ -11,6 +11,8 @@ from test_console_state import GATEWAY
 from gateway.model import Micros
 from hoop_tui import intake
 from hoop_tui.glyphs import PLAIN, RICH, Glyphs
+from hoop_tui.happenings import Greeted, Lost
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Gap, Link, Phase
 from hoop_tui.lines import Line, text_of, width_of
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.paint.card import Surroundings, paint_card
@@ -21,7 +23,7 @@ from hoop_tui.player import Player, compose
 from hoop_tui.risk import high_risk
 from hoop_tui.sanitize import scrub_message
 from hoop_tui.screens.replay import intake_item
-from hoop_tui.state import Approval, Attempt, AttemptPhase, Gap, Greeted, Link, Lost, Phase, State, reduce
+from hoop_tui.state import State, reduce
 
 AROUND = Surroundings(Micros(EPOCH), GATEWAY, None, live=True)
 

@@ -12,18 +12,17 @@ from hand_clock import HandClock
 
 from gateway.control.messages import MAX_FRAME, Refusal
 from hoop_tui.client import BACKOFF_SECONDS, ControlClient, LineLost
-from hoop_tui.state import (
+from hoop_tui.happenings import (
     ApprovalChanged,
     ApprovalsListed,
-    Gap,
     Greeted,
     Happening,
     HealthSeen,
     Lost,
     SessionsListed,
-    Tail,
     TailSeen,
 )
+from hoop_tui.known import Gap, Tail
 
 
 class Line:

@@ -16,9 +16,9 @@ from test_console_app import Seat, seated
 from gateway.approval.signatures import read_key, verify
 from gateway.control.messages import Refusal
 from gateway.model import format_time
+from hoop_tui.known import AttemptPhase
 from hoop_tui.screens.dialogs import ApproveDialog, WithdrawDialog
 from hoop_tui.screens.login import LoginDialog
-from hoop_tui.state import AttemptPhase
 from requires import requires
 
 DANA = {

@@ -10,30 +10,23 @@ from hypothesis import strategies as st
 from gateway.model import ApprovalId, Micros, SessionId
 from hoop_tui import intake
 from hoop_tui.clock import GatewayTime, countdown, duration, parse_time, time_of_day
-from hoop_tui.paint.inbox import is_mine, sort_inbox
-from hoop_tui.sanitize import scrub_message
-from hoop_tui.state import (
-    MOST_DECIDED,
-    Approval,
+from hoop_tui.happenings import (
     ApprovalChanged,
     ApprovalsListed,
-    Attempt,
     Attempted,
-    AttemptPhase,
     Connecting,
-    Gateway,
     Greeted,
     HealthSeen,
     Lost,
-    Phase,
     SessionChanged,
     SessionClosed,
     SessionsListed,
-    State,
-    Tail,
     TailSeen,
-    reduce,
 )
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway, Phase, Tail
+from hoop_tui.paint.inbox import is_mine, sort_inbox
+from hoop_tui.sanitize import scrub_message
+from hoop_tui.state import MOST_DECIDED, State, reduce
 
 GATEWAY = Gateway(
     "gw-1", "0.1.0", "dana", "dana-sub", frozenset({"watch", "decide"}), frozenset({"oncall"}), "uid",

@@ -48,7 +48,7 @@ from gateway.keepers import Errand, Standing, WitnessKeeper
 from gateway.logs import Logs, open_logs
 from gateway.model import Micros
 from gateway.people import People
-from gateway.pgwire.actions import OriginalColumn, Originals
+from gateway.pgwire.notes import OriginalColumn, Originals
 from gateway.settings import Settings, load
 from gateway.worker.keeping import Keeping
 from gateway.worker.sealing import SealingTerms, SessionSealing

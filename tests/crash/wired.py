@@ -32,10 +32,11 @@ from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.listener.stream import PlainStream
 from gateway.model import DecisionKind, Impact, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
-from gateway.pgwire.actions import Analyse, Hold, Judgement, Limits
+from gateway.pgwire.actions import Analyse, Hold, Limits
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import Bind, Execute, Parse
+from gateway.pgwire.judgement import Judgement
 from gateway.target.connect import BackendKey, CancelRoute, TargetSession
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions

@@ -23,7 +23,7 @@ from gateway.evidence.sealing import Ratchet, Sealer, unseal, unwrap
 from gateway.evidence.unseal import check_place, open_originals, read_identity
 from gateway.evidence.verify import verify
 from gateway.model import Draft, Json, SessionId
-from gateway.pgwire.actions import OriginalColumn, Originals
+from gateway.pgwire.notes import OriginalColumn, Originals
 from gateway.worker.sealing import SealingTerms, SessionSealing
 
 IDENTITIES = [pyrage.x25519.Identity.generate() for _ in range(3)]

@@ -6,7 +6,8 @@ from policy_sample import CATALOG, connection
 
 from gateway.masking.marks import bind
 from gateway.model import ConnectionRule, Micros, Principal, RelationPattern, Statement, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Analyse, Names, Token
+from gateway.pgwire.actions import Analyse, Token
+from gateway.pgwire.judgement import Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import compile_rules
 from gateway.settings.units import parse_hours, parse_moment

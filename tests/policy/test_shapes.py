@@ -17,8 +17,9 @@ from policy_sample import CATALOG, connection
 from gateway.evidence.storage import SystemClock
 from gateway.masking.marks import bind
 from gateway.model import Connection, Micros, Principal, Statement, WireProtocol
-from gateway.pgwire.actions import Analyse, Judgement, Names, Token
+from gateway.pgwire.actions import Analyse, Token
 from gateway.pgwire.backend import ColumnDescription
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import compile_rules
 from gateway.policy.shapes import LONGEST, shape_of, stands_for_all

@@ -16,9 +16,7 @@ from gateway.pgwire.actions import (
     EndHold,
     Granted,
     Hold,
-    Judgement,
     Limits,
-    Note,
     Record,
     Refused,
     SendToClient,
@@ -28,6 +26,8 @@ from gateway.pgwire.actions import (
 )
 from gateway.pgwire.backend import Report
 from gateway.pgwire.framing import Message, MessageReader
+from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Note
 from gateway.pgwire.session import Session
 
 

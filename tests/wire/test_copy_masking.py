@@ -12,7 +12,7 @@ from gateway.masking.copy_out import CopyOut
 from gateway.masking.plan import ColumnMask, MaskPlan
 from gateway.masking.tripwire import trips
 from gateway.model import MaskStyle
-from gateway.pgwire.actions import Alarm, Answer, Limits
+from gateway.pgwire.actions import Limits
 from gateway.pgwire.backend import (
     ColumnDescription,
     encode_row_description,
@@ -21,6 +21,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import SYNC, Bind, Parse, execute, query
+from gateway.pgwire.notes import Alarm, Answer
 
 COLUMNS = (ColumnDescription("id", 7, 1, 23, 4, -1, 0), ColumnDescription("email", 7, 2, 25, -1, -1, 0))
 STARS = ColumnMask("email", ("public.users.email",), MaskStyle.REDACT, b"***")

@@ -8,20 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import Outcome, Verdict, VerdictKind
-from gateway.pgwire.actions import (
-    Analyse,
-    Announce,
-    Answer,
-    EndHold,
-    Guard,
-    Hold,
-    Judgement,
-    Limits,
-    OwnStatement,
-    Refused,
-    SendToTarget,
-    Source,
-)
+from gateway.pgwire.actions import Analyse, Announce, EndHold, Hold, Limits, OwnStatement, Refused, SendToTarget, Source
 from gateway.pgwire.backend import (
     ColumnDescription,
     encode_data_row,
@@ -34,6 +21,8 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import SYNC, Bind, Parse, execute, query
+from gateway.pgwire.judgement import Guard, Judgement
+from gateway.pgwire.notes import Answer
 from gateway.policy.effects import EffectPlan
 
 COLUMN = ColumnDescription("id", 0, 0, 23, 4, -1, 0)

@@ -21,10 +21,11 @@ from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Journal, Ticket
 from gateway.evidence.record import session_start
 from gateway.listener.stream import PlainStream
-from gateway.pgwire.actions import Analyse, Judgement, Limits, Source
+from gateway.pgwire.actions import Analyse, Limits, Source
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import query
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.session import Session
 from gateway.pipeline import Pipeline
 from gateway.worker.outbox import HIGH, Outbox

@@ -15,7 +15,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.model import Outcome
-from gateway.pgwire.actions import Analyse, Judgement, Refused
+from gateway.pgwire.actions import Analyse, Refused
 from gateway.pgwire.backend import (
     ColumnDescription,
     encode_data_row,
@@ -28,6 +28,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, TERMINATE, Parse, describe, execute, query
+from gateway.pgwire.judgement import Judgement
 
 SECRET = b"secret@example.org"
 COLUMNS = [ColumnDescription("n", 1, 1, 23, 4, -1, 0), ColumnDescription("email", 1, 2, 25, -1, -1, 0)]

@@ -8,23 +8,7 @@ import pytest
 from driving import CountingEntropy, Drive, allow, deny, error_of, hold, kinds
 
 from gateway.model import Outcome
-from gateway.pgwire.actions import (
-    Alarm,
-    Answer,
-    Cancellation,
-    CancelTarget,
-    Closed,
-    CopyChunk,
-    Deallocated,
-    Declared,
-    Execution,
-    Limits,
-    Preparation,
-    Prepared,
-    Refused,
-    Request,
-    Source,
-)
+from gateway.pgwire.actions import CancelTarget, Limits, Refused, Source
 from gateway.pgwire.backend import (
     ColumnDescription,
     Report,
@@ -38,6 +22,8 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, TERMINATE, Parse, describe, execute, query
+from gateway.pgwire.judgement import Closed, Deallocated, Declared, Prepared
+from gateway.pgwire.notes import Alarm, Answer, Cancellation, CopyChunk, Execution, Preparation, Request
 
 INT = ColumnDescription("n", 16384, 1, 23, 4, -1, 0)
 TEXT = ColumnDescription("email", 16384, 2, 25, -1, -1, 0)

@@ -8,7 +8,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from gateway.model import Outcome, Parameter, Statement, WireProtocol
-from gateway.pgwire.actions import Alarm, Answer, CopyChunk, Execution, MaskedColumn, Note, Preparation, Request
+from gateway.pgwire.notes import Alarm, Answer, CopyChunk, Execution, MaskedColumn, Note, Preparation, Request
 from gateway.policy.literals import ALL, NONE, Literals
 from gateway.worker.records import drafts, simple
 from gateway.worker.sealing import SealingTerms, SessionSealing

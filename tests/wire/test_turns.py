@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.model import Outcome
 from gateway.pgwire import frontend
-from gateway.pgwire.actions import Analyse, Answer, Execution, Judgement, Limits, Preparation, Prepared, Request
+from gateway.pgwire.actions import Analyse, Limits
 from gateway.pgwire.backend import (
     ColumnDescription,
     encode_data_row,
@@ -24,6 +24,8 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Bind, Parse, _usual_bind, describe, execute, query
+from gateway.pgwire.judgement import Judgement, Prepared
+from gateway.pgwire.notes import Answer, Execution, Preparation, Request
 from gateway.pgwire.turns import LARGEST
 
 INT = ColumnDescription("n", 1, 1, 23, 4, -1, 0)
