@@ -72,7 +72,11 @@ def test_ctrl_c_ends_it_with_one_line(tmp_path: Path) -> None:
     fill(tmp_path)
     pipe = tmp_path / "logs" / "w1" / "journal" / "00000002.tsv"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "gateway", "evidence", "verify", str(tmp_path)]
+    heeding = [
+        "env",
+        "--default-signal=INT",
+    ]  # whatever started the tests may ignore Ctrl-C, as shells do in the background
+    command = [*heeding, sys.executable, "-m", "gateway", "evidence", "verify", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verifying:
         descriptor = os.open(pipe, os.O_WRONLY)
         verifying.send_signal(signal.SIGINT)
