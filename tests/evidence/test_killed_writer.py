@@ -27,7 +27,7 @@ from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.model import LogName
-from gateway.pgwire.actions import OriginalColumn, Originals
+from gateway.pgwire.notes import OriginalColumn, Originals
 from gateway.worker.sealing import SealingTerms, SessionSealing
 
 async def main():
