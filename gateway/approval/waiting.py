@@ -7,14 +7,13 @@ decide; the ledger does. `run` must be running.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
 
 from gateway.approval.granting import Granting
 from gateway.approval.grants import Grant
+from gateway.approval.holding import Holding, Waitable
 from gateway.approval.ledger import (
     Abandoned,
     Approval,
@@ -24,19 +23,17 @@ from gateway.approval.ledger import (
     Finished,
     HoldState,
     Ledger,
-    Left,
-    Opened,
     Ran,
     Rejected,
     Shut,
     Terms,
-    Used,
     Weighed,
 )
-from gateway.approval.people import Leave, Receipt, agreed_leave, may_approve
-from gateway.approval.receipt import digest
+from gateway.approval.people import Leave, Receipt, agreed_leave
+from gateway.approval.reasons import clean_reason
 from gateway.approval.restart import LeftOver
-from gateway.approval.settling import ENDS, Publish, Settling, shown_broken
+from gateway.approval.revealing import Revealing
+from gateway.approval.settling import Publish, Settling, shown_broken
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault
 from gateway.evidence.commit import Log
@@ -54,18 +51,6 @@ from gateway.model import (
     Principal,
 )
 
-REASON = 1_000
-"""Characters of a decision's reason at most."""
-SHOWN_EXACT = 150_000
-"""Characters of a statement and its parameters that fit into a frame, however they are escaped."""
-
-
-class Waitable(Protocol):
-    """Something that happens once, like `trio.Event`."""
-
-    async def wait(self) -> None:
-        """Return once it happened."""
-
 
 class Approvals:
     """Every held operation of this gateway, and the only way to decide about one."""
@@ -82,10 +67,8 @@ class Approvals:
     ) -> None:
         self._settling = Settling(ledger, control_log, clock, publish)
         self._granting = Granting(control_log, clock, publish)
-        self._linger, self._clock = linger, clock
-        self._objection = objection
-        self._shut: str | None = None
-        self._revealed: set[tuple[ApprovalId, str]] = set()
+        self._holding, self._revealing = Holding(self._settling, linger), Revealing()
+        self._clock, self._objection = clock, objection
 
     async def run(self) -> None:
         """Settle decisions, let holds and grants expire, until cancelled. Raises EvidenceFault on a broken log."""
@@ -101,47 +84,8 @@ class Approvals:
             raise fault
 
     async def hold(self, request: HoldRequest, cancelled: Waitable, gone: Waitable | None = None) -> Decision:
-        """Ask people about `request` and return what came of it, for the session that waits.
-
-        `cancelled` ends the request; `gone` (the client hung up) ends this wait only, and the request stays open for
-        the linger time. Raises EvidenceFault. Cancelling this call cancels the request.
-        """
-        why_not = self._open(request, waiting=True)
-        if why_not is not None:
-            kind = DecisionKind.EXPIRED if why_not.code == "expired" else DecisionKind.REFUSED
-            return Decision(request.approval, kind, request.operation_hash, reason=why_not.message)
-        decision: Decision | None = None
-        fault: EvidenceFault | None = None
-        hung_up = delivered = False
-
-        async def on_cancel() -> None:
-            await cancelled.wait()
-            self._settling.attempt(Cancelled(request.approval, "cancelled by the agent"))
-
-        async def on_gone(event: Waitable, scope: trio.CancelScope) -> None:
-            nonlocal hung_up
-            await event.wait()
-            hung_up = True
-            scope.cancel()
-
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(on_cancel)
-                if gone is not None:
-                    nursery.start_soon(on_gone, gone, nursery.cancel_scope)
-                try:
-                    decision = await self._decision(request)
-                except EvidenceFault as broken:
-                    fault = broken  # raised again below, outside the nursery's exception group
-                nursery.cancel_scope.cancel()
-            delivered = True
-        finally:
-            self._let_go(request.approval, decision, delivered=delivered, hung_up=hung_up)
-        if decision is not None:
-            return decision
-        if fault is not None:
-            raise fault
-        return Decision(request.approval, DecisionKind.CANCELLED, request.operation_hash, reason="the agent hung up")
+        """Ask people about `request` and return what came of it, for the session that waits; see `Holding.hold`."""
+        return await self._holding.hold(request, cancelled, gone)
 
     async def opened(self, approval: ApprovalId) -> None:
         """Return once the request is on disk and people can see it. Raises EvidenceFault."""
@@ -159,7 +103,7 @@ class Approvals:
         principal = request.session.principal
         known = self._settling.ledger.usable(request.operation_hash, principal.issuer, principal.subject)
         if known is None:
-            why_not = self._open(request, waiting=False)
+            why_not = self._holding.open(request, waiting=False)
             if why_not is not None:
                 raise Refusal(why_not.code, why_not.message)
         approval = request.approval if known is None else known.id
@@ -186,7 +130,7 @@ class Approvals:
         found = self._settling.ledger.usable(operation_hash, principal.issuer, principal.subject)
         if found is None or found.state is not HoldState.APPROVED or self._settling.moving(found.id):
             return None
-        return self._use(found)
+        return self._holding.use(found)
 
     async def confirmed(self, claimed: Decision, _principal: Principal) -> Decision | None:
         """Return a claim, which `claim` used up already; see `gateway.worker.reviewing`."""
@@ -320,24 +264,8 @@ class Approvals:
         return found
 
     def reveal(self, approval: ApprovalId, approver: Approver) -> Exact:
-        """Return what was sent, literals that are withheld included, once, to somebody who may decide about it.
-
-        The caller records the look before it shows anything. Raises Refusal.
-        """
-        found = self.get(approval)
-        exact = found.request.exact
-        if exact is None:
-            raise Refusal("not_found", "nothing of this statement is withheld")
-        if not found.open:
-            raise Refusal("already_decided", "it was decided: what was withheld is in the sealed originals")
-        if (why_not := may_approve(approver, found.request)) is not None:
-            raise Refusal("forbidden", why_not)
-        if len(exact.statement) + sum(len(each or "") for each in exact.parameters) > SHOWN_EXACT:
-            raise Refusal("unavailable", "it is too long to be shown; auditors find it in the sealed originals")
-        if (approval, approver.name) in self._revealed:
-            raise Refusal("forbidden", "it was shown once; auditors find it in the sealed originals")
-        self._revealed.add((approval, approver.name))
-        return exact
+        """Return what was sent, literals that are withheld included; see `Revealing.reveal`. Raises Refusal."""
+        return self._revealing.reveal(self.get(approval), approver)
 
     async def end_left_over(self, left: LeftOver) -> None:
         """Refuse what a former process left pending, and record the end of what it had approved or granted.
@@ -360,66 +288,7 @@ class Approvals:
 
     async def close(self, why: str = "the gateway is stopping") -> None:
         """Refuse whatever is open and everything asked from now on; returns once that is on disk."""
-        self._shut = why
+        self._holding.shut = why
         await self._granting.withdraw_from(lambda _: True, "gateway", why)
         self._settling.step(Shut(why))
         await self._settling.until(lambda: not self._settling.moving())
-
-    def _open(self, request: HoldRequest, *, waiting: bool) -> Rejected | None:
-        if self._shut is not None:
-            return Rejected("unavailable", self._shut)
-        for effect in self._settling.step(Opened(request, waiting)):
-            if isinstance(effect, Rejected):
-                return effect
-        return None
-
-    def _let_go(self, approval: ApprovalId, decision: Decision | None, *, delivered: bool, hung_up: bool) -> None:
-        """Tell the ledger how a wait ended, where it ended without a decision that its session has got."""
-        if decision is None and delivered and hung_up:
-            self._settling.attempt(Left(approval, self._linger))
-        elif decision is None:
-            self._settling.attempt(Cancelled(approval, "the session ended"))
-        elif not delivered:
-            self._settling.attempt(Abandoned(approval, "the session ended"))
-
-    async def _decision(self, request: HoldRequest) -> Decision:
-        """Wait until `request` is decided, and use up its approval."""
-        settling, approval = self._settling, request.approval
-        while True:
-            await settling.until(lambda: settling.state(approval) not in {None, HoldState.PENDING})
-            found = settling.settled[approval]
-            if found.state is not HoldState.APPROVED:
-                return self._told(found)
-            decision = self._use(found)
-            if decision is not None:
-                return decision
-            await settling.until(lambda: settling.state(approval) is not HoldState.APPROVED)
-
-    def _use(self, approval: Approval) -> Decision | None:
-        principal = approval.request.session.principal
-        used = Used(approval.id, approval.request.operation_hash, principal.issuer, principal.subject)
-        if any(isinstance(effect, Rejected) for effect in self._settling.step(used)):
-            return None
-        return self._told(approval)
-
-    def _told(self, approval: Approval) -> Decision:
-        return Decision(
-            approval.id,
-            ENDS[approval.state],
-            approval.request.operation_hash,
-            approval.approver,
-            approval.assurance,
-            approval.reason,
-            self._settling.quotes.get(approval.id),
-            None if approval.receipt is None else digest(approval.receipt),
-        )
-
-
-def clean_reason(reason: str) -> str:
-    """Return a decision's reason on one line. Raises Refusal: it is shown to agents and stands in the evidence."""
-    line = " ".join(reason.split())
-    if not line:
-        raise Refusal("bad_request", "a decision needs a reason")
-    if len(line) > REASON or any(unicodedata.category(character) in {"Cc", "Cs"} for character in line):
-        raise Refusal("bad_request", f"a reason is at most {REASON} characters, without control characters")
-    return line

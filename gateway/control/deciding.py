@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from gateway.approval.events import Approval
 from gateway.approval.people import Approver, Leave, Receipt, may_approve, may_break_glass, may_refuse
+from gateway.approval.reasons import clean_reason
 from gateway.approval.receipt import receipt_text
 from gateway.approval.signatures import BadSignature, read_key, verify
-from gateway.approval.waiting import Approvals, clean_reason
+from gateway.approval.waiting import Approvals
 from gateway.control.logins import Login, Logins
 from gateway.control.messages import Refusal
 from gateway.control.operators import Operator

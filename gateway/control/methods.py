@@ -15,7 +15,8 @@ from gateway.approval.card import card
 from gateway.approval.events import Approval
 from gateway.approval.grants import CONNECTION, RULE
 from gateway.approval.people import Leave
-from gateway.approval.waiting import Approvals, clean_reason
+from gateway.approval.reasons import clean_reason
+from gateway.approval.waiting import Approvals
 from gateway.control.deciding import Caller, Deciding, Decision
 from gateway.control.logins import Logins
 from gateway.control.messages import HASH_DIGITS, MAX_ID, Failure, Malformed, Refusal, Request, Response, encode

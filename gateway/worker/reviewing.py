@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.approval.grants import Grant
-from gateway.approval.waiting import Waitable
+from gateway.approval.holding import Waitable
 from gateway.model import ApprovalId, Decision, HoldRequest, Impact, Micros, OperationHash, Outcome, Principal
 
 

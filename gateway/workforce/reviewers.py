@@ -10,7 +10,7 @@ from __future__ import annotations
 import trio
 
 from gateway.approval.grants import Grant, Grants
-from gateway.approval.waiting import Waitable
+from gateway.approval.holding import Waitable
 from gateway.model import (
     ApprovalId,
     Clock,

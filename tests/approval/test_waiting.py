@@ -398,13 +398,13 @@ async def test_an_approval_that_reaches_no_session_is_spent(
 ) -> None:
     async with open_desk(linger=300 * SECOND) as desk, trio.open_nursery() as nursery:
         session = Session(desk.approvals, hold())
-        use = desk.approvals._use
+        use = desk.approvals._holding.use
 
         def cut_at_the_last_moment(approval: Approval) -> Decision | None:
             session.scope.cancel()
             return use(approval)
 
-        monkeypatch.setattr(desk.approvals, "_use", cut_at_the_last_moment)
+        monkeypatch.setattr(desk.approvals._holding, "use", cut_at_the_last_moment)
         nursery.start_soon(session.run)
         await pending(desk.approvals)
         await approve(desk.approvals)
