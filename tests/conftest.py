@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,10 @@ import keycloak_server
 from gateway.demo.binaries import find_tls_binaries
 from gateway.demo.postgres import PostgresServer
 from requires import requires
+
+# A run starts hundreds of gateways and commands; without bytecode on disk, each would compile all of its modules anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # `ci` is repeatable, and does not spend minutes on explaining a failure; `fuzz` (just fuzz) looks for new examples
 # for as long as it is told.
