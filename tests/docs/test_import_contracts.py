@@ -1,5 +1,6 @@
 """The import contracts name every module that they should: a new one cannot slip past them."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -26,3 +27,10 @@ def test_pure_parts_exist() -> None:
     for module in contract["source_modules"]:
         path = ROOT.joinpath(*module.split("."))
         assert path.is_dir() or path.with_suffix(".py").is_file(), module
+
+
+def test_the_model_imports_nothing_else_of_ours() -> None:
+    modules = sorted((ROOT / "gateway" / "model").glob("*.py"))
+    of_ours = re.compile(r"^\s*(?:from|import) ((?:gateway|hoop_tui)\S*)", re.MULTILINE)
+    found = {name for path in modules for name in of_ours.findall(path.read_text())}
+    assert found == {f"gateway.model.{path.stem}" for path in modules if path.stem != "__init__"}

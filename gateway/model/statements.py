@@ -1,0 +1,45 @@
+"""What an agent asks to run, and how that ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One bound value: its type (0: unspecified), wire format (0 text, 1 binary) and bytes; None is NULL."""
+
+    type_oid: int
+    format: int
+    value: bytes | None
+
+
+class WireProtocol(StrEnum):
+    """By which PostgreSQL sub-protocol a statement came (`statements.protocol`)."""
+
+    SIMPLE = "simple"
+    EXTENDED = "extended"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What an agent asks to run: exact bytes as sent, and bound parameters once they are known."""
+
+    sql: bytes
+    protocol: WireProtocol
+    parameters: tuple[Parameter, ...] = ()
+    name: str = ""
+    """Prepared statement's name in the extended protocol."""
+
+
+class Outcome(StrEnum):
+    """How a recorded operation ended."""
+
+    OK = "ok"
+    ERROR = "error"
+    DENIED = "denied"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    LOST = "lost"
