@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fake_gateway import HASH, FakeGateway, at, make_approval
 from hand_clock import HandClock
-from test_console_app import Seat, seated
+from seated import Seat, seated
 
 from gateway.control.messages import Refusal
 from hoop_tui.screens.dialogs import BreakGlassDialog

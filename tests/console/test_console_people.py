@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_gateway import EPOCH, HASH, FakeGateway, at, make_approval
 from hand_clock import HandClock
-from test_console_app import Seat, seated
+from seated import Seat, seated
 
 from gateway.approval.signatures import read_key, verify
 from gateway.control.messages import Refusal

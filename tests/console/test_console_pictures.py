@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from fake_gateway import FakeGateway, at, make_approval, make_item, make_record, make_session
 from hand_clock import HandClock
-from test_console_app import ApprovalsScreen, ReplayScreen, Seat, seated
+from seated import Seat, seated
+
+from hoop_tui.screens.approvals import ApprovalsScreen
+from hoop_tui.screens.replay import ReplayScreen
 
 PICTURES = Path(__file__).parent / "pictures"
 
