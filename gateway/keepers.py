@@ -78,6 +78,10 @@ class Keeper(Protocol):
     def every(self) -> float:
         """Return the seconds between two looks, at least."""
 
+    @property
+    def sees(self) -> bool:
+        """Say whether what is brought is kept outside, so that it shows what became of the log."""
+
     async def bring(self, errand: Errand) -> None:
         """Have the checkpoint kept. Raises `WitnessFault`, `Refused`, OSError, `EvidenceFault`."""
 
@@ -89,6 +93,7 @@ class SinkKeeper:
     name: str
     sink: Sink
     every: float
+    sees: bool = True
     _one: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(1))
 
     async def bring(self, errand: Errand) -> None:
@@ -110,6 +115,7 @@ class WitnessKeeper:
     control: Records
     storage: Storage
     every: float = LOOK
+    sees: bool = True
     _noting: trio.Lock = field(default_factory=trio.Lock)
 
     async def bring(self, errand: Errand) -> None:

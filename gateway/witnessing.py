@@ -2,14 +2,15 @@
 
 Promises a task for each of them, so that none waits for another, a deadline on each attempt, and waits that grow while
 one does not answer. A cosignature becomes a record of the control log, and a line of the checkpoint. Where a witness
-says that a log did not grow out of what it saw before, that is an alarm, told until it agrees again. Stops no traffic.
+says that a log did not grow out of what it saw before, that is an alarm, told until it agrees again. What an authority
+stamps is kept beside the checkpoint and counts as seen by nobody. Stops no traffic.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -23,7 +24,8 @@ from gateway.evidence.sinks import DirectorySink, FileSink
 from gateway.evidence.storage import Storage
 from gateway.evidence.witness_client import WitnessFault
 from gateway.keepers import LOOK, Errand, Keeper, Records, Refused, SinkKeeper, Standing, WitnessKeeper
-from gateway.model import Clock, Json, LogName, format_time
+from gateway.model import Clock, Json, LogName, Micros, format_time
+from gateway.stamping import StampKeeper, certificates_in
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -48,12 +50,15 @@ class Witnessing:
         alarm: Callable[[str, str], None],
     ) -> None:
         self._keepers, self._logs, self._storage, self._clock, self._alarm = keepers, logs, storage, clock, alarm
+        self._outside = frozenset(keeper.name for keeper in keepers if keeper.sees)
         self._standings = {(keeper.name, log.log): Standing() for keeper in keepers for log in logs}
         self._turns = {keeper.name: trio.Lock() for keeper in keepers}
         self._faults: dict[tuple[str, LogName], str] = {}
         self._refused: dict[tuple[str, LogName], str] = {}
+        self._failing: dict[str, Micros] = {}
+        """Since when each that fails has had nothing kept."""
         self._since = clock.now()
-        self._alone = False
+        self._told: set[str] = set()
         if keepers:
             for log in logs:
                 log.journal.keep_leaves()
@@ -81,7 +86,8 @@ class Witnessing:
             for log in self._logs:
                 well = await self.bring(keeper, log) and well
             self.tell_alone()
-            wait = keeper.every if well else min(2 * max(wait, LOOK), LONGEST)
+            known = any(self._standings[keeper.name, log.log].known for log in self._logs)  # before, nothing was signed
+            wait = (keeper.every if known else LOOK) if well else min(2 * max(wait, LOOK), LONGEST)
             await trio.sleep(wait)
 
     async def bring(self, keeper: Keeper, log: Log) -> bool:
@@ -105,10 +111,12 @@ class Witnessing:
             if self._faults.get(place) != words:
                 logger.warning("%s: %s: %s", keeper.name, log.log, words)
             self._faults[place] = words
+            self._failing.setdefault(keeper.name, self._clock.now())
             return False
         standing.size, standing.tree, standing.known = tree.size, tree, True
         standing.at = self._clock.now()
         self._faults.pop(place, None)
+        self._failing.pop(keeper.name, None)
         self._refused.pop(place, None)
         return True
 
@@ -121,15 +129,20 @@ class Witnessing:
         self._refused[place] = self._faults[place] = words
 
     def tell_alone(self) -> None:
-        """Raise an alarm, once, where nobody outside has seen anything for long."""
-        seen = [standing.at for standing in self._standings.values() if standing.at is not None]
-        new = any(self.unseen(log) for log in self._logs)
-        alone = new and self._clock.now() - max(seen, default=self._since) > ALONE
-        if alone and not self._alone:
-            self._alarm(
-                "witness_silent", "; ".join(sorted({f"{name}: {why}" for (name, _), why in self._faults.items()}))
-            )
-        self._alone = alone
+        """Raise an alarm, once, where nobody outside has seen anything for long, or no stamp could be had for long."""
+        now, outside = self._clock.now(), self._outside
+        seen = [each.at for (name, _), each in self._standings.items() if name in outside and each.at is not None]
+        new = bool(outside) and any(self.unseen(log) for log in self._logs)
+        self._tell("witness_silent", outside, new and now - max(seen, default=self._since) > ALONE)
+        stamping = {name for name, since in self._failing.items() if name not in outside and now - since > ALONE}
+        self._tell("timestamp_silent", stamping, bool(stamping))
+
+    def _tell(self, alarm: str, names: Collection[str], silent: bool) -> None:
+        """Raise `alarm` where those named are silent and nobody was told yet."""
+        if silent and alarm not in self._told:
+            faults = {f"{name}: {why}" for (name, _), why in self._faults.items() if name in names}
+            self._alarm(alarm, "; ".join(sorted(faults)))
+        (self._told.add if silent else self._told.discard)(alarm)
 
     # --- what others ask -----------------------------------------------------------------------------------------
 
@@ -140,12 +153,16 @@ class Witnessing:
 
     def seen(self, log: Log) -> Standing | None:
         """Return how far a log is known outside, by the one that knows most; None where nobody does yet."""
-        known = [each for (_, name), each in self._standings.items() if name == log.log and each.known]
+        known = [
+            each
+            for (keeper, name), each in self._standings.items()
+            if name == log.log and each.known and keeper in self._outside
+        ]
         return max(known, key=lambda each: each.size, default=None)
 
     def reached(self) -> dict[str, int] | None:
         """Return by log how many records were seen outside; None where nobody is configured to look."""
-        if not self._keepers:
+        if not self._outside:
             return None
         return {log.log: 0 if (seen := self.seen(log)) is None else seen.size for log in self._logs}
 
@@ -159,7 +176,7 @@ class Witnessing:
         if (head := log.head) is None:
             return None
         told: dict[str, Json] = {"seq": head.seq, "chain": head.chain}
-        if self._keepers:
+        if self._outside:
             seen = self.seen(log)
             told["witnessed"] = None if seen is None else seen.size
             told["witnessed_at"] = None if seen is None or seen.at is None else format_time(seen.at)
@@ -202,11 +219,19 @@ def keepers_of(settings: Settings, control: Records, storage: Storage) -> list[K
     for sink in evidence.sink:
         made = FileSink(sink.file) if sink.file is not None else DirectorySink(sink.directory or Path())
         found.append(SinkKeeper(str(sink.file or sink.directory), made, sink.every / 1_000_000))
+    if (stamps := evidence.timestamp) is not None:
+        roots, every = certificates_in(stamps.certificate), stamps.every / 1_000_000
+        found.append(StampKeeper(urlsplit(stamps.url), roots, control, storage, every))
     return found
 
 
 def write_witness_keys(settings: Settings, storage: Storage) -> None:
-    """Write `witness.pub` beside the evidence, for those who check it: the keys of the configured witnesses."""
+    """Write beside the evidence what those need who check it: `witness.pub`, keys of the witnesses, and `tsa.pem`.
+
+    That holds the certificates of the configured time-stamping authority.
+    """
     keys: list[CosignerKey] = [each.key for each in settings.evidence.witness]
     if keys:
         storage.replace(settings.evidence_dir / "witness.pub", "".join(f"{key}\n" for key in keys).encode(), 0o444)
+    if (stamps := settings.evidence.timestamp) is not None:
+        storage.replace(settings.evidence_dir / "tsa.pem", storage.read(stamps.certificate, 0, 1 << 20), 0o444)

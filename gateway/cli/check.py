@@ -143,12 +143,13 @@ async def _try_login(issuer: Issuer) -> list[str]:
 
 
 async def _reach_witnesses(settings: Settings) -> list[str]:
-    """A witness must answer a submission of nothing with a refusal; a sink must have a place to be in."""
+    """A witness must answer a submission of nothing with a refusal; a sink must have a place; an authority stamps."""
     from urllib.parse import urlsplit
 
     import trio
 
     from gateway.evidence.witness_client import WitnessFault, add_checkpoint
+    from gateway.stamping import why_no_stamp
 
     faults = []
     for at, witness in enumerate(settings.evidence.witness):
@@ -161,6 +162,10 @@ async def _reach_witnesses(settings: Settings) -> list[str]:
             faults.append(f"evidence.witness.{at}.url: {fault}")
         except trio.TooSlowError:
             faults.append(f"evidence.witness.{at}.url: no answer within {SECONDS} s")
+    if settings.evidence.timestamp is not None:
+        stamps = settings.evidence.timestamp
+        unstamped = await why_no_stamp(urlsplit(stamps.url), stamps.certificate)
+        faults += [] if unstamped is None else [unstamped]
     for at, sink in enumerate(settings.evidence.sink):
         key, place = ("file", sink.file.parent) if sink.file is not None else ("directory", sink.directory)
         if place is None or not os.access(place, os.W_OK | os.X_OK):

@@ -216,6 +216,9 @@ def _tidy(directory: Path, storage: Storage) -> None:
     for one in sizes(storage, directory / "checkpoints"):
         if 0 < one < size:
             storage.remove(directory / "checkpoints" / f"{one}.note")
+    for path in sorted((directory / "checkpoints").glob("*.tsr")):
+        if path.stem.isdecimal() and int(path.stem) < size:
+            storage.remove(path)
 
 
 def main(arguments: Sequence[str]) -> int:

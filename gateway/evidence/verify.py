@@ -23,6 +23,7 @@ from gateway.evidence.segment_tasks import worked
 from gateway.evidence.segments import journal_path
 from gateway.evidence.skimming import skim_lines
 from gateway.evidence.sources import journal_lines
+from gateway.evidence.stamped_check import check_stamps
 from gateway.evidence.witness_check import read_material
 
 _STEP = 4 << 20
@@ -125,6 +126,7 @@ class _Check:
         roots = {log.state.name: log.signatures.held for log in self._logs}
         sizes = {log.state.name: log.state.expected for log in self._logs}
         check_cosignatures([log.state for log in self._logs], self._directory, roots, sizes)
+        check_stamps(self._logs, self._directory, roots)
         report = Report()
         for log in self._logs:
             state, signatures = log.state, log.signatures

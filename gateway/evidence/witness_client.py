@@ -1,6 +1,6 @@
-"""Sending one checkpoint to a witness: C2SP `tlog-witness`, `add-checkpoint`, over HTTP/1.1 (Trio).
+"""Sending one checkpoint to a witness (C2SP `tlog-witness`) or a time-stamping authority, over HTTP/1.1 (Trio).
 
-Promises one request a connection, an answer of at most 16 KiB, no redirects and no proxies. Believes nothing: what an
+Promises one request a connection, an answer of bounded length, no redirects and no proxies. Believes nothing: what an
 answer is worth, its signature says. The caller sets the deadline.
 """
 
@@ -32,17 +32,28 @@ class Answer:
 
 async def add_checkpoint(prefix: SplitResult, body: bytes) -> Answer:
     """Send a submission to the witness at URL `prefix`. Raises `WitnessFault`."""
-    host = prefix.hostname or ""
+    return await post(prefix, f"{prefix.path.rstrip('/')}/add-checkpoint", body)
+
+
+async def post(url: SplitResult, target: str, body: bytes, kind: str = "", limit: int = LIMIT) -> Answer:
+    """Send `body` to path `target` of the server in `url`, as media type `kind`. Raises `WitnessFault`.
+
+    `limit`: bytes of the answer, at most.
+    """
+    host = url.hostname or ""
+    headers = [("host", url.netloc.rpartition("@")[2]), ("content-length", str(len(body))), ("connection", "close")]
+    headers += [("content-type", kind)] if kind else []
+    request = h11.Request(method="POST", target=target, headers=headers)
     try:
-        if prefix.scheme == "https":
+        if url.scheme == "https":
             context = ssl.create_default_context()
             stream: trio.abc.Stream = await trio.open_ssl_over_tcp_stream(
-                host, prefix.port or 443, ssl_context=context, https_compatible=True
+                host, url.port or 443, ssl_context=context, https_compatible=True
             )
         else:
-            stream = await trio.open_tcp_stream(host, prefix.port or 80)
+            stream = await trio.open_tcp_stream(host, url.port or 80)
         async with stream:
-            return await _converse(stream, prefix, body)
+            return await _converse(stream, request, body, limit)
     except (OSError, trio.BrokenResourceError, ssl.SSLError) as fault:
         cause = fault.__cause__ if isinstance(fault, trio.BrokenResourceError) and fault.__cause__ else fault
         raise WitnessFault(f"cannot be reached: {' '.join(str(cause).split()) or type(cause).__name__}") from None
@@ -52,10 +63,8 @@ async def add_checkpoint(prefix: SplitResult, body: bytes) -> Answer:
         raise WitnessFault("its answer is no HTTP") from None
 
 
-async def _converse(stream: trio.abc.Stream, prefix: SplitResult, body: bytes) -> Answer:
+async def _converse(stream: trio.abc.Stream, request: h11.Request, body: bytes, limit: int) -> Answer:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LIMIT)
-    headers = [("host", prefix.netloc.rpartition("@")[2]), ("content-length", str(len(body))), ("connection", "close")]
-    request = h11.Request(method="POST", target=f"{prefix.path.rstrip('/')}/add-checkpoint", headers=headers)
     parts = [connection.send(request), connection.send(h11.Data(data=body)), connection.send(h11.EndOfMessage())]
     await stream.send_all(b"".join(part or b"" for part in parts))
     status, found = 0, bytearray()
@@ -67,7 +76,7 @@ async def _converse(stream: trio.abc.Stream, prefix: SplitResult, body: bytes) -
                 status = code
             case h11.Data(data=data):
                 found += data
-                if len(found) > LIMIT:
+                if len(found) > limit:
                     raise WitnessFault("its answer is too long")
             case h11.EndOfMessage():
                 return Answer(status, bytes(found))

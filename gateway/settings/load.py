@@ -222,7 +222,10 @@ def _absolute_evidence(table: EvidenceTable, base: Path) -> EvidenceTable:
     sinks = [
         sink.model_copy(update={"file": place(sink.file), "directory": place(sink.directory)}) for sink in table.sink
     ]
-    return table.model_copy(update={"sink": tuple(sinks)})
+    update: dict[str, object] = {"sink": tuple(sinks)}
+    if table.timestamp is not None:
+        update["timestamp"] = table.timestamp.model_copy(update={"certificate": base / table.timestamp.certificate})
+    return table.model_copy(update=update)
 
 
 def _absolute_connection(entry: ConnectionTable, base: Path, vault: Path) -> ConnectionTable:
@@ -258,6 +261,8 @@ def _file_faults(settings: Settings, environ: Mapping[str, str]) -> list[str]:
         wanted.append(("identity.client_secret", Path(identity.client_secret.removeprefix("file:"))))
     if identity.realm is not None:
         wanted.append(("identity.realm", identity.realm))
+    if settings.evidence.timestamp is not None:
+        wanted.append(("evidence.timestamp.certificate", settings.evidence.timestamp.certificate))
     for number, reference in enumerate(settings.approvals.notify):
         if reference.startswith("file:"):
             wanted.append((f"approvals.notify.{number}", Path(reference.removeprefix("file:"))))

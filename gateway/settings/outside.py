@@ -1,6 +1,7 @@
-"""`[[evidence.witness]]`, `[[evidence.sink]]`, `[evidence.retention]`: who outside sees how the logs grow, what may go.
+"""`[[evidence.witness]]`, `[[evidence.sink]]`, `[evidence.timestamp]`, `[evidence.retention]`.
 
-Tables of the file, as those of `gateway.settings.tables`.
+Who outside sees how the logs grow, who stamps them, and what may go. Tables of the file, as those of
+`gateway.settings.tables`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pydantic import BeforeValidator, model_validator
 from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.entry import Malformed
 from gateway.evidence.retention import Part, Term
-from gateway.settings.values import SECOND, PositiveDuration, Size, Table, text, wrong
+from gateway.settings.values import MINUTE, SECOND, PositiveDuration, Size, Table, text, wrong
 
 _PLAIN = re.compile(r"[!-~]{1,500}")
 
@@ -35,14 +36,31 @@ class WitnessTable(Table):
 
     @model_validator(mode="after")
     def _is_a_prefix(self) -> WitnessTable:
-        words = "write the witness's URL without add-checkpoint, such as https://witness.example/hoop"
-        try:
-            url = urlsplit(self.url)
-            whole = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and _PLAIN.fullmatch(self.url)
-        except ValueError:
-            raise wrong("url", words) from None
-        if not whole or url.username is not None or url.query or url.fragment:
-            raise wrong("url", words)
+        _must_be_a_url(self.url, "write the witness's URL without add-checkpoint, such as https://witness.example/hoop")
+        return self
+
+
+def _must_be_a_url(value: str, words: str) -> None:
+    """Accept what is of `http` or `https` and names nothing but a host and a path."""
+    try:
+        url = urlsplit(value)
+        whole = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and _PLAIN.fullmatch(value)
+    except ValueError:
+        raise wrong("url", words) from None
+    if not whole or url.username is not None or url.query or url.fragment:
+        raise wrong("url", words)
+
+
+class TimestampTable(Table):
+    """`[evidence.timestamp]`: an authority that stamps checkpoints, as RFC 3161 has it."""
+
+    url: str
+    certificate: Path
+    every: PositiveDuration = 60 * MINUTE
+
+    @model_validator(mode="after")
+    def _is_reached_by_http(self) -> TimestampTable:
+        _must_be_a_url(self.url, "write the authority's URL, such as https://tsa.example/tsr")
         return self
 
 

@@ -20,7 +20,7 @@ from gateway.approval.signatures import BadSignature, read_key
 from gateway.control.operators import Operator
 from gateway.policy.own import faults
 from gateway.settings.approvals import ApprovalsTable
-from gateway.settings.outside import RetentionTable, SinkTable, WitnessTable
+from gateway.settings.outside import RetentionTable, SinkTable, TimestampTable, WitnessTable
 from gateway.settings.recipients import auditors
 from gateway.settings.rules import RuleTable, TestTable
 from gateway.settings.units import Endpoint, parse_name
@@ -130,6 +130,7 @@ class EvidenceTable(Table):
     recipients: Annotated[tuple[str, ...], AfterValidator(auditors)] = ()
     witness: tuple[WitnessTable, ...] = ()
     sink: tuple[SinkTable, ...] = ()
+    timestamp: TimestampTable | None = None
     retention: RetentionTable = RetentionTable()
 
     @model_validator(mode="after")

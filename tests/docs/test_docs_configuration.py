@@ -24,6 +24,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[vault]": tables.VaultTable,
     "[[evidence.witness]]": outside.WitnessTable,
     "[[evidence.sink]]": outside.SinkTable,
+    "[evidence.timestamp]": outside.TimestampTable,
     "[evidence.retention]": outside.RetentionTable,
     "[limits]": tables.LimitsTable,
     "[[operator]]": tables.OperatorTable,

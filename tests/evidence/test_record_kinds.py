@@ -104,6 +104,7 @@ def every_kind(text: str) -> list[Draft]:
         record.key(who, "00"),
         record.erasure(["gw-1/w1:1"], "Art. 17", "dana", [("f", "00", "11")]),
         record.witness("witness.test/w1", "gw-1/w1", 1, "00", Micros(1), "c"),
+        record.stamp("rfc3161:tsa.test", "gw-1/w1", 1, "00", Micros(1), "00"),
         record.access("dana", "session s-1", text),
         record.gap(3, 4, "lost"),
         record.session_end(who, n=10, reason="client left", statements=1, denied=0, held=0, rows=1),

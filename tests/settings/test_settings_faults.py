@@ -93,6 +93,8 @@ WRONG = [
     (witness(url="https://a/?b"), "evidence.witness.0.url", "https://witness.example"),
     (witness(url="https://a b/"), "evidence.witness.0.url", "https://witness.example"),
     (witness() + witness().removeprefix(HEAD), "evidence.witness", "twice"),
+    (HEAD + "[evidence.timestamp]\nurl = 'https://a/?b'\ncertificate = 'c'\n", "evidence.timestamp.url", "authority"),
+    (HEAD + "[evidence.timestamp]\nurl = 'https://a/'\n", "evidence.timestamp.certificate", "missing"),
     (HEAD + "[[evidence.sink]]\nevery = '1m'\n", "evidence.sink.0.file", "either a file"),
     (HEAD + "[[evidence.sink]]\nfile = 'a'\ndirectory = 'b'\n", "evidence.sink.0.file", "either a file"),
     (HEAD + "[[evidence.sink]]\nfile = 'a'\n[[evidence.sink]]\nfile = 'a'\n", "evidence.sink", "twice"),

@@ -41,7 +41,7 @@ from gateway.evidence.record.statements import (
     request,
     result,
 )
-from gateway.evidence.record.upkeep import archive, erasure, gap, key, witness
+from gateway.evidence.record.upkeep import archive, erasure, gap, key, stamp, witness
 
 KINDS = frozenset(
     {
@@ -90,6 +90,7 @@ __all__ = [
     "session_info",
     "session_start",
     "shutdown",
+    "stamp",
     "start",
     "struck",
     "witness",

@@ -53,6 +53,15 @@ def witness(who: str, origin: str, size: int, root: str, at: Micros, cosignature
     return Draft("witness", fields={**fields, "at": format_time(at), "cosignature": cosignature})
 
 
+def stamp(authority: str, origin: str, size: int, root: str, at: Micros, blake3: str) -> Draft:
+    """Return that a time-stamping authority stamped a checkpoint of log `origin` at its own time.
+
+    `blake3` is of the stamp's file beside the checkpoint; it stands in the place of a cosignature.
+    """
+    told = witness(authority, origin, size, root, at, "")
+    return Draft("witness", fields={**told.fields, "stamp": blake3})
+
+
 def gap(from_seq: int, to_seq: int | None, why: str) -> Draft:
     """Return records known to be lost; `to_seq` None: nobody knows how many."""
     return Draft("gap", fields={"from": from_seq, "to": to_seq, "why": name(why)})
