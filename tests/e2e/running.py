@@ -178,12 +178,9 @@ def _listening_port(pid: int, home: Path) -> int:
 
 
 @contextmanager
-def running(
-    home: Path, server: PostgresServer, connections: Sequence[str], tables: str = "", **keys: str
-) -> Iterator[RunningGateway]:
-    """A gateway for the time of a `with` block; it must stop cleanly."""
-    write_home(home, server.password, connections, tables, **keys)
-    gateway = start(home)
+def serving(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[RunningGateway]:
+    """A gateway on what is in `home`, for the time of a `with` block; it must stop cleanly."""
+    gateway = start(home, environment)
     try:
         yield gateway
         assert gateway.stop() == 0, gateway.log
@@ -193,3 +190,13 @@ def running(
             gateway.process.wait()
         assert gateway.process.stdout is not None
         gateway.process.stdout.close()
+
+
+@contextmanager
+def running(
+    home: Path, server: PostgresServer, connections: Sequence[str], tables: str = "", **keys: str
+) -> Iterator[RunningGateway]:
+    """As `serving`, with a configuration that is written first."""
+    write_home(home, server.password, connections, tables, **keys)
+    with serving(home) as gateway:
+        yield gateway

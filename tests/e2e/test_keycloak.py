@@ -1,17 +1,15 @@
-"""A whole gateway against a real Keycloak: bootstrap, logins, revocation, logout, and the issuer going away."""
+"""A whole gateway against a real Keycloak: bootstrap, logins, revocation, logout, and the issuer going away.
+
+All in one module, since each worker of a run that needed a Keycloak would wait half a minute for one of its own.
+"""
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
-import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from keycloak_words import AGENT, believing, claims_of, free_port, log_in, revoke, token_of
 from operating import ask, pending
-from running import RunningGateway, connection_table, start, write_home
+from running import RunningGateway, connection_table
 from test_wire_holds import held
 from wire_client import Wire, errors, eventually, through
 
@@ -33,43 +32,6 @@ from gateway.identity.verifier import TokenVerifier
 from gateway.pgwire.frontend import query
 from keycloak_server import REALM_FILE, Keycloak
 
-AGENT = "reporting-agent"
-
-
-def token_of(keycloak: Keycloak, client: str = AGENT, realm: str = "hoop", **form: str) -> str:
-    """A token as Keycloak gives it for credentials."""
-    answer = httpx.post(
-        f"{keycloak.issuer(realm)}/protocol/openid-connect/token",
-        data={"grant_type": "client_credentials", **form},
-        auth=(client, keycloak.secret(client, realm)),
-        trust_env=False,
-        timeout=20,
-    )
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["access_token"])
-
-
-def claims_of(token: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-    return found
-
-
-def revoke(keycloak: Keycloak, token: str, client: str = AGENT) -> None:
-    answer = httpx.post(
-        f"{keycloak.issuer()}/protocol/openid-connect/revoke",
-        data={"token": token},
-        auth=(client, keycloak.secret(client)),
-        trust_env=False,
-        timeout=20,
-    )
-    assert answer.status_code == 200
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 @pytest.fixture(scope="module")
 def house(
@@ -81,26 +43,15 @@ def house(
         connection_table("reports", postgres, orders, agents=["group:reporting"]),
         connection_table("plain", postgres, orders),
     ]
-    write_home(home, postgres.password, connections)
-    (home / "secret").write_text(keycloak.secret("hoop-gateway"))
-    (home / "logout.port").write_text(str(free_port()))
-    table = (
-        f'issuer = "{keycloak.issuer()}"\nclient_secret = "file:secret"\nintrospect_every = "300ms"\n'
-        f'issuer_grace = "2s"\nlogout_listen = "127.0.0.1:{(home / "logout.port").read_text()}"\n'
+    port = free_port()
+    identity = (
+        'client_secret = "file:secret"\nintrospect_every = "300ms"\nissuer_grace = "2s"\n'
+        f'logout_listen = "127.0.0.1:{port}"\n'
     )
-    config = home / "gateway.toml"
     operator = f'[[operator]]\nname = "dana"\nuid = {os.getuid()}\nroles = ["watch", "decide"]\n'
-    config.write_text(config.read_text().replace("development = true\n", table) + operator)
-    gateway = start(home)
-    try:
+    with believing(home, keycloak, postgres, connections, identity, operator) as gateway:
+        (home / "logout.port").write_text(str(port))
         yield gateway
-        assert gateway.stop() == 0, gateway.log
-    finally:
-        if gateway.process.poll() is None:
-            gateway.process.kill()
-            gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
 
 
 def fatal(wire: Wire) -> str:
@@ -312,32 +263,11 @@ async def test_introspection_and_client_credentials_through_our_own_issuer(keycl
 # --- operators ------------------------------------------------------------------------------------------------------
 
 
-def confirm_in_a_browser(whole: str, user: str, password: str) -> None:
-    """Do at Keycloak's own pages what a person does: log in, and say yes to the device."""
-    cookies: dict[str, str] = {}
+ONCALL = f'[approvals]\nreviewers = ["group:oncall"]\n[[operator]]\nname = "ops"\nuid = {os.getuid()}\n'
 
-    def keep(answer: httpx.Response) -> None:
-        for each in answer.headers.get_list("set-cookie"):
-            name, _, value = each.partition(";")[0].partition("=")
-            cookies[name] = value
 
-    def bring(question: httpx.Request) -> None:
-        """Also those marked Secure: to a browser this machine is as good as https."""
-        question.headers["cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items() if value)
-
-    hooks: dict[str, list[Any]] = {"request": [bring], "response": [keep]}
-    with httpx.Client(trust_env=False, follow_redirects=True, timeout=20, event_hooks=hooks) as browser:
-        page = browser.get(whole)
-        for fields in ({"username": user, "password": password}, {"accept": "Yes"}):
-            form = re.search(r'action="([^"]+)"', page.text)
-            assert form, page.text
-            hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.text))
-            place = urllib.parse.urljoin(str(page.url), html.unescape(form[1]))
-            page = browser.post(place, data={**hidden, **fields})
-            assert page.status_code == 200, page.text
-            if "Device Login Successful" in page.text:
-                return
-        assert "Device Login Successful" in page.text, page.text
+def decides(name: str, subject: str) -> str:
+    return f'[[operator]]\nname = "{name}"\nsubject = "{subject}"\ngroups_from = "token"\nroles = ["decide"]\n'
 
 
 @pytest.fixture(scope="module")
@@ -354,28 +284,10 @@ def people(
         api.set_user_password(user, "pw", temporary=False)
     api.update_user(dana, {"email": "dana@example.test", "emailVerified": True, "firstName": "D", "lastName": "D"})
     home = tmp_path_factory.mktemp("keycloak-people") / "home"
-    write_home(home, postgres.password, [connection_table("plain", postgres, orders)])
-    (home / "secret").write_text(keycloak.secret("hoop-gateway"))
-    operators = f'[[operator]]\nname = "ops"\nuid = {os.getuid()}\n'
-    for name, subject in (("dana", dana), ("frank", frank)):
-        operators += (
-            f'[[operator]]\nname = "{name}"\nsubject = "{subject}"\ngroups_from = "token"\nroles = ["decide"]\n'
-        )
-    table = (
-        f'issuer = "{keycloak.issuer()}"\nclient_secret = "file:secret"\n[approvals]\nreviewers = ["group:oncall"]\n'
-    )
-    config = home / "gateway.toml"
-    config.write_text(config.read_text().replace("development = true\n", table) + operators)
-    gateway = start(home)
-    try:
+    tables = ONCALL + decides("dana", dana) + decides("frank", frank)
+    plain = [connection_table("plain", postgres, orders)]
+    with believing(home, keycloak, postgres, plain, 'client_secret = "file:secret"\n', tables) as gateway:
         yield gateway
-        assert gateway.stop() == 0, gateway.log
-    finally:
-        if gateway.process.poll() is None:
-            gateway.process.kill()
-            gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
 
 
 @pytest.fixture
@@ -395,44 +307,14 @@ def public(
             "protocolMappers": kept,
         }
     )
-    home = tmp_path / "home"
-    write_home(home, postgres.password, [connection_table("plain", postgres, orders)])
-    frank = api.get_user_id("frank")
-    table = (
-        f'issuer = "{keycloak.issuer()}"\nclient_id = "hoop-people"\nintrospection = "off"\n'
-        '[approvals]\nreviewers = ["group:oncall"]\n'
-    )
-    operators = (
-        f'[[operator]]\nname = "ops"\nuid = {os.getuid()}\n'
-        f'[[operator]]\nname = "frank"\nsubject = "{frank}"\ngroups_from = "token"\nroles = ["decide"]\n'
-    )
-    config = home / "gateway.toml"
-    config.write_text(config.read_text().replace("development = true\n", table) + operators)
-    gateway = start(home)
+    tables = ONCALL + decides("frank", api.get_user_id("frank"))
+    plain = [connection_table("plain", postgres, orders)]
+    identity = 'client_id = "hoop-people"\nintrospection = "off"\n'
     try:
-        yield gateway
-        assert gateway.stop() == 0, gateway.log
+        with believing(tmp_path / "home", keycloak, postgres, plain, identity, tables) as gateway:
+            yield gateway
     finally:
-        if gateway.process.poll() is None:
-            gateway.process.kill()
-            gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
         api.delete_client(api.get_client_id("hoop-people"))
-
-
-def log_in(gateway: RunningGateway, user: str) -> subprocess.CompletedProcess[str]:
-    """`hoop-gateway login`, confirmed in a browser as `user`."""
-    command = [sys.executable, "-m", "gateway", "login", "--json", "-c", str(gateway.config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as begun:
-        try:
-            assert begun.stdout is not None
-            confirm_in_a_browser(json.loads(begun.stdout.readline())["verification_uri_complete"], user, "pw")
-            out, err = begun.communicate(timeout=60)
-        except BaseException:
-            begun.kill()
-            raise
-    return subprocess.CompletedProcess(command, begun.returncode, out, err)
 
 
 def test_operators_log_in_at_keycloak_and_decide_without_the_development_issuer(

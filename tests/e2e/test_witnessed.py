@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.running import RunningGateway, start, write_home
+from running import RunningGateway, serving, write_home
 
 from gateway.__main__ import main
 
@@ -40,19 +40,6 @@ def witnessing(place: Path, port: int, evidence: Path) -> Iterator[None]:
         process.terminate()
         process.stdout.close()
         assert process.wait(10) == 0
-
-
-@contextmanager
-def serving(home: Path) -> Iterator[RunningGateway]:
-    gateway = start(home)
-    try:
-        yield gateway
-        assert gateway.stop() == 0, gateway.log
-    finally:
-        gateway.process.kill()
-        gateway.process.wait()
-        assert gateway.process.stdout is not None
-        gateway.process.stdout.close()
 
 
 def status(gateway: RunningGateway) -> tuple[int, dict[str, Any]]:
