@@ -9,10 +9,10 @@ act. Newlines and tabs stay only where a pane of several lines wants them. Scrub
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Final
+
+from gateway.control.unseen import judged, spelt
 
 MULTILINE: Final = frozenset({"statement", "text", "current", "sql"})
 """Fields whose newlines and tabs a pane of several lines shows as such."""
@@ -20,21 +20,9 @@ MULTILINE: Final = frozenset({"statement", "text", "current", "sql"})
 HIDDEN_KEY: Final = "hidden_characters"
 """Where `scrub_message` leaves the number of hidden characters of each object; whatever was sent there is replaced."""
 
-MOST_MARKS: Final = 3
-"""Combining marks allowed on one character; more of them climb into the lines above and below."""
-
 MOST_DEPTH: Final = 32
 """Nesting of a message; deeper ones are refused, as no message of the protocol comes near."""
 
-# Characters that Unicode calls printable and that nevertheless show nothing: fillers, joiners, variation selectors,
-# the empty Braille pattern. Everything else that is invisible has a category that `str.isprintable` refuses.
-_BLANK: Final = frozenset(
-    chain(
-        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0),
-        range(0xFE00, 0xFE10),
-        range(0xE0100, 0xE01F0),
-    )
-)
 _PLAIN: Final = re.compile(r"[ -~]*\Z")
 _PLAIN_LINES: Final = re.compile(r"[ -~\n\t]*\Z")
 
@@ -56,16 +44,15 @@ def scrub(text: str, *, multiline: bool = False, ascii_only: bool = False) -> Sc
     if (_PLAIN_LINES if multiline else _PLAIN).match(text):
         return Scrubbed(text, 0)
     kept: list[str] = []
-    hidden = marks = 0
-    for character in text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
+    hidden = 0
+    for character, plain in judged(text):
         if character in "\n\t":
-            kept.append(character if multiline else _visible(character))
-        elif not character.isprintable() or ord(character) in _BLANK or marks > MOST_MARKS:
-            kept.append(_visible(character))
+            kept.append(character if multiline else spelt(character))
+        elif not plain:
+            kept.append(spelt(character))
             hidden += 1
         elif ascii_only and not character.isascii():
-            kept.append(_visible(character))
+            kept.append(spelt(character))
         else:
             kept.append(character)
     return Scrubbed("".join(kept), hidden)
@@ -99,7 +86,3 @@ def _walk(value: Any, key: str, ascii_only: bool, depth: int) -> tuple[Any, int]
         kept[HIDDEN_KEY] = total
         return kept, total
     return value, 0
-
-
-def _visible(character: str) -> str:
-    return f"<U+{ord(character):04X}>"

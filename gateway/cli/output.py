@@ -13,16 +13,11 @@ import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 
+from gateway.control.unseen import judged, spelt
 from gateway.model import Json
 
 CELL = 60
 """Columns a table's cell may take on a screen; programs read the JSON."""
-_FILLERS = (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0)
-_SELECTORS = (range(0x180B, 0x1810), range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
-_BLANK = frozenset(_FILLERS).union(*_SELECTORS)
-"""Characters that Unicode calls printable and that show nothing."""
-_MOST_MARKS = 3
-"""Combining marks on one character; more of them climb into other lines."""
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -32,15 +27,12 @@ def visible(text: str, *, lines: bool = False) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    written, marks = [], 0
-    for character in text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
+    written = []
+    for character, plain in judged(text):
         if character in "\n\t":
             written.append(character if lines else {"\n": "\\n", "\t": "\\t"}[character])
-        elif character == " " or (character.isprintable() and ord(character) not in _BLANK and marks <= _MOST_MARKS):
-            written.append(character)
         else:
-            written.append(f"<U+{ord(character):04X}>")
+            written.append(character if plain else spelt(character))
     return "".join(written)
 
 
