@@ -10,25 +10,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.control.messages import Welcome
-from gateway.model import ApprovalId, Micros, SessionId
+from gateway.model import ApprovalId, Impact, Micros, RelationEffect, Sample, SampledRow, SessionId, ShownEffect
 from hoop_tui.clock import GatewayTime, parse_time
 from hoop_tui.happenings import ApprovalChanged, Happening, HealthSeen, SessionChanged, SessionClosed, TailSeen
 from hoop_tui.known import (
     Approval,
     Broken,
     Earlier,
-    Effect,
     Gap,
     Gateway,
     Grant,
     History,
-    Impact,
     Login,
     Past,
     Ran,
-    Sampled,
     Session,
     Tail,
+    without_rows,
 )
 from hoop_tui.sanitize import HIDDEN_KEY
 
@@ -116,7 +114,7 @@ def approval(raw: object) -> Approval | None:
         result=_ran(raw.get("result")),
         warnings=texts(raw, "warnings"),
         hidden=count(raw, HIDDEN_KEY),
-        cut=raw.get("statement_cut") is True or (effect is not None and not effect.whole),
+        cut=raw.get("statement_cut") is True or (effect is not None and without_rows(effect)),
         length=count(raw, "statement_length") or len(text(raw, "statement")),
         needed=count(raw, "approvals_needed") or 1,
         agreed=tuple(text(vote, "approver") for vote in _objects(raw.get("votes"))),
@@ -131,28 +129,33 @@ def approval(raw: object) -> Approval | None:
     )
 
 
-def _effect(raw: object) -> Effect | None:
+def _effect(raw: object) -> ShownEffect | None:
     if not isinstance(raw, Mapping):
         return None
-    relations, sample = raw.get("relations"), raw.get("sample")
-    shown = sample if isinstance(sample, Mapping) else {}
-    return Effect(
+    relations = raw.get("relations")
+    return ShownEffect(
         rows=number(raw, "rows"),
         relations=tuple(
-            (text(one, "relation"), count(one, "inserted"), count(one, "updated"), count(one, "deleted"))
-            for one in _objects(relations)
+            RelationEffect(
+                text(each, "relation"), count(each, "inserted"), count(each, "updated"), count(each, "deleted")
+            )
+            for each in _objects(relations)
         )
         if isinstance(relations, list)
         else None,
         more=count(raw, "more"),
-        columns=texts(shown, "columns"),
-        masked=frozenset(texts(shown, "masked")),
-        sample=tuple(
-            Sampled(_values(row.get("before")), _values(row.get("after"))) for row in _objects(shown.get("rows"))
-        ),
+        sample=_sample(raw.get("sample")),
         no_sample=text(raw, "no_sample"),
-        whole=isinstance(sample, Mapping) or bool(text(raw, "no_sample")),
+        lasting=texts(raw, "lasting"),
     )
+
+
+def _sample(raw: object) -> Sample | None:
+    if not isinstance(raw, Mapping):
+        return None
+    columns, masked = texts(raw, "columns"), texts(raw, "masked")
+    rows = (SampledRow(_values(row.get("before")), _values(row.get("after"))) for row in _objects(raw.get("rows")))
+    return Sample(text(raw, "relation"), columns, tuple(name in masked for name in columns), tuple(rows))
 
 
 def _values(raw: object) -> tuple[str | None, ...] | None:
@@ -162,15 +165,19 @@ def _values(raw: object) -> tuple[str | None, ...] | None:
 def _impact(raw: object) -> Impact | None:
     if not isinstance(raw, Mapping):
         return None
-    rows, changed, age = (raw.get(name) for name in ("rows", "changed", "transaction_ms"))
     return Impact(
-        rows=rows if type(rows) is int else None,
-        changed=changed if type(changed) is int else None,
-        transaction_ms=age if type(age) is int else None,
+        rows=number(raw, "rows"),
+        changed=number(raw, "changed"),
+        transaction_ms=number(raw, "transaction_ms"),
         writes=raw.get("writes") is True,
         blocks=count(raw, "blocks"),
-        locks=texts(raw, "locks"),
+        locks=tuple(_lock(each) for each in texts(raw, "locks")),
     )
+
+
+def _lock(told: str) -> tuple[str, str]:
+    relation, _, mode = told.rpartition(" ")
+    return relation, mode
 
 
 def approvals(raw: object) -> tuple[Approval, ...]:

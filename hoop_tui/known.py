@@ -1,18 +1,17 @@
 """What the gateway told the console, as frozen values: sessions, approvals, the tail, logins.
 
-Texts in these values were scrubbed at the border.
+What is the same here as within the gateway is the model's own value (`Impact`, `ShownEffect`). Texts in all of these
+were scrubbed at the border.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from gateway.model import ApprovalId, Micros, SessionId
+from gateway.model import ApprovalId, HoldState, Impact, Micros, SessionId, ShownEffect
 from hoop_tui.clock import GatewayTime
-
-PENDING: Final = "pending"
 
 
 class Phase(Enum):
@@ -120,44 +119,9 @@ class Ran:
     duration_us: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Impact:
-    """What the gateway found out about a held operation; None: not known."""
-
-    rows: int | None
-    changed: int | None
-    transaction_ms: int | None
-    writes: bool
-    blocks: int
-    locks: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """One changed row, value by value: as it was and as it is; None where it is not there."""
-
-    before: tuple[str | None, ...] | None
-    after: tuple[str | None, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What an operation did that ran already and waits to be committed or rolled back."""
-
-    rows: int | None
-    """None: its rows are fetched in parts, so that it reported none."""
-    relations: tuple[tuple[str, int, int, int], ...] | None
-    """(relation, rows inserted, updated, deleted); None: the target does not count them."""
-    more: int
-    """Relations beside those."""
-    columns: tuple[str, ...]
-    masked: frozenset[str]
-    """Columns whose values nobody is shown: whether they changed is not known."""
-    sample: tuple[Sampled, ...]
-    no_sample: str
-    """Why there is no sample."""
-    whole: bool
-    """Lists and events carry the counts without the sample."""
+def without_rows(effect: ShownEffect) -> bool:
+    """Say whether its sample is still to be asked for: lists and events carry the counts alone."""
+    return effect.sample is None and not effect.no_sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +170,7 @@ class Approval:
     sessions: tuple[str, ...] = ()
     """Rules for which the agent may be let through for a period."""
     impact: Impact | None = None
-    effect: Effect | None = None
+    effect: ShownEffect | None = None
     escalates: Micros | None = None
     """When others are asked too."""
     escalated_to: tuple[str, ...] = ()
@@ -218,7 +182,7 @@ class Approval:
     @property
     def pending(self) -> bool:
         """Whether it can still be decided."""
-        return self.state == PENDING
+        return self.state == HoldState.PENDING
 
 
 class AttemptPhase(Enum):

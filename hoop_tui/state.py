@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-from gateway.model import ApprovalId, SessionId
+from gateway.model import ApprovalId, HoldState, SessionId
 from hoop_tui.happenings import (
     ApprovalChanged,
     ApprovalsListed,
@@ -157,7 +157,7 @@ def _later(known: Approval | None, told: Approval) -> Approval:
 def _progress(approval: Approval) -> int:
     if approval.pending:
         return 0
-    return 2 if approval.result is not None or approval.state == "executed" else 1
+    return 2 if approval.result is not None or approval.state == HoldState.EXECUTED else 1
 
 
 def _bounded(approvals: dict[ApprovalId, Approval]) -> Mapping[ApprovalId, Approval]:

@@ -7,22 +7,10 @@ effects what came of that. `gateway.approval.ledger` is the state machine over t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TypeAlias
 
 from gateway.approval.people import Approver, Leave, Receipt, Vote
-from gateway.model import ApprovalId, DecisionKind, HoldRequest, Impact, Micros, OperationHash
-
-
-class HoldState(StrEnum):
-    """Where a held operation stands."""
-
-    PENDING = "pending"
-    APPROVED = "approved"
-    REFUSED = "refused"
-    EXPIRED = "expired"
-    CANCELLED = "cancelled"
-    EXECUTED = "executed"
+from gateway.model import ApprovalId, DecisionKind, HoldRequest, HoldState, Impact, Micros, OperationHash
 
 
 @dataclass(frozen=True, slots=True)

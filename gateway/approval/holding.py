@@ -11,11 +11,11 @@ from typing import Protocol
 
 import trio
 
-from gateway.approval.ledger import Abandoned, Approval, Cancelled, HoldState, Left, Opened, Rejected, Used
+from gateway.approval.ledger import Abandoned, Approval, Cancelled, Left, Opened, Rejected, Used
 from gateway.approval.receipt import digest
 from gateway.approval.settling import ENDS, Settling
 from gateway.errors import EvidenceFault
-from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest
+from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, HoldState
 
 
 class Waitable(Protocol):

@@ -24,7 +24,6 @@ from gateway.approval.events import (
     Effect,
     Event,
     Finished,
-    HoldState,
     Left,
     Opened,
     Ran,
@@ -45,7 +44,7 @@ from gateway.approval.people import (
     weakest,
     widened,
 )
-from gateway.model import ApprovalId, DecisionKind, HoldRequest, Micros, OperationHash
+from gateway.model import ApprovalId, DecisionKind, HoldRequest, HoldState, Micros, OperationHash
 
 __all__ = [
     "Abandoned",
@@ -57,7 +56,6 @@ __all__ = [
     "Effect",
     "Event",
     "Finished",
-    "HoldState",
     "Ledger",
     "Left",
     "Opened",

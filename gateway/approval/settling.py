@@ -18,7 +18,7 @@ import trio
 
 from gateway.approval.card import card
 from gateway.approval.events import Ran
-from gateway.approval.ledger import Approval, Changed, Effect, Event, HoldState, Ledger, Ticked, step
+from gateway.approval.ledger import Approval, Changed, Effect, Event, Ledger, Ticked, step
 from gateway.approval.people import Receipt, missing
 from gateway.approval.restart import LeftApproved, LeftOver
 from gateway.errors import EvidenceFault
@@ -33,6 +33,7 @@ from gateway.model import (
     DecisionKind,
     Draft,
     HoldRequest,
+    HoldState,
     Json,
     Micros,
     Outcome,

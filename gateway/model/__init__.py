@@ -8,7 +8,7 @@ stage, the console included, may depend on it.
 from __future__ import annotations
 
 from gateway.model.agents import Principal, SessionInfo
-from gateway.model.approvals import BrokenGlass, Decision, DecisionKind, Exact, HoldRequest, Impact, Quote
+from gateway.model.approvals import BrokenGlass, Decision, DecisionKind, Exact, HoldRequest, HoldState, Impact, Quote
 from gateway.model.connections import (
     Connection,
     ConnectionRule,
@@ -42,6 +42,7 @@ __all__ = [
     "Entropy",
     "Exact",
     "HoldRequest",
+    "HoldState",
     "Hours",
     "Impact",
     "Json",

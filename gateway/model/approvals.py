@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 
 from gateway.model.agents import SessionInfo
 from gateway.model.effects import ShownEffect
@@ -87,6 +87,17 @@ class HoldRequest:
     def asked(self) -> tuple[Ask, ...]:
         """Whose approvals are needed."""
         return self.asks or (Ask(self.reviewers),)
+
+
+class HoldState(StrEnum):
+    """Where a held operation stands."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    EXECUTED = "executed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gateway.model import HoldState
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway
 from hoop_tui.lines import Line, Span
 from hoop_tui.paint.tail import counts
 
-WORDS = {
-    "approved": ("APPROVED", "ok"),
-    "executed": ("APPROVED", "ok"),
-    "refused": ("DENIED", "bad"),
-    "expired": ("EXPIRED", "dim"),
-    "cancelled": ("CANCELLED", "dim"),
+WORDS: Mapping[str, tuple[str, str]] = {
+    HoldState.APPROVED: ("APPROVED", "ok"),
+    HoldState.EXECUTED: ("APPROVED", "ok"),
+    HoldState.REFUSED: ("DENIED", "bad"),
+    HoldState.EXPIRED: ("EXPIRED", "dim"),
+    HoldState.CANCELLED: ("CANCELLED", "dim"),
 }
 
 
@@ -71,7 +74,7 @@ def _decided(approval: Approval, gateway: Gateway | None, glyphs: Glyphs) -> Lin
         ran = "ran" if approval.result.outcome == "ok" else f"ended {approval.result.outcome}"
         numbers = counts(approval.result.rows, approval.result.duration_us)
         spans.append(Span(f" {glyphs.arrow} {ran}" + (f", {numbers}" if numbers else ""), "strong"))
-    elif approval.state in {"approved", "executed"}:
+    elif approval.state in {HoldState.APPROVED, HoldState.EXECUTED}:
         spans.append(Span(f" {glyphs.arrow} running, or not yet reported", "dim"))
     if approval.decision_reason:
         spans.append(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.model import Micros
+from gateway.model import Impact, Micros
 from hoop_tui.clock import SECOND, countdown, duration, time_of_day
 from hoop_tui.glyphs import Glyphs
-from hoop_tui.known import Approval, Attempt, Gateway, History, Impact
+from hoop_tui.known import Approval, Attempt, Gateway, History
 from hoop_tui.lines import BLANK, Line, Span, crop, spread, wrap
 from hoop_tui.paint.answer import paint_answer
 from hoop_tui.paint.effect import counted, paint_effect
@@ -128,7 +128,7 @@ def _facts(approval: Approval, around: Surroundings, width: int, glyphs: Glyphs)
     where = [approval.connection, approval.target, f"as {approval.role}" if approval.role else ""]
     where.append(_transaction(approval))
     if approval.impact is not None and approval.impact.locks:
-        where.append("holds " + ", ".join(approval.impact.locks))
+        where.append("holds " + ", ".join(map(" ".join, approval.impact.locks)))
     impact = [
         approval.operation,
         "on " + ", ".join(approval.relations) if approval.relations else "relations not told",

@@ -8,35 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.model import Sample, SampledRow, ShownEffect
 from hoop_tui.glyphs import Glyphs
-from hoop_tui.known import Effect, Sampled
+from hoop_tui.known import without_rows
 from hoop_tui.lines import BLANK, Line, Span, wrap
 
 NAME = 16
 """Cells of a name's column."""
 
 
-def paint_effect(effect: Effect, width: int, glyphs: Glyphs) -> list[Line]:
+def paint_effect(effect: ShownEffect, width: int, glyphs: Glyphs) -> list[Line]:
     """Paint the effect below its heading."""
     said = "fetches its rows in parts" if effect.rows is None else f"reported {_rows(effect.rows)}"
     lines = wrap(f"It has run and {said}. Nothing of it counts yet.", width - 1, "wait")
     lines += _counts(effect, width)
-    if not effect.whole:
+    sample = effect.sample
+    if without_rows(effect):
         return [*lines, (Span("its rows are asked for", "faint"),)]
-    if not effect.sample:
+    if sample is None or not sample.rows:
         why = effect.no_sample or "no row was read"
         return [*lines, *wrap(f"No sample: {why}.", width - 1, "dim")]
-    for number, row in enumerate(effect.sample, 1):
-        lines += [BLANK, (Span(f"{_done(row)} row {number} of {len(effect.sample)} shown", "strong"),)]
-        lines += _row(effect, row, width, glyphs)
+    for number, row in enumerate(sample.rows, 1):
+        lines += [BLANK, (Span(f"{_done(row)} row {number} of {len(sample.rows)} shown", "strong"),)]
+        lines += _row(sample, row, width, glyphs)
     return lines
 
 
-def counted(effect: Effect) -> str:
+def counted(effect: ShownEffect) -> str:
     """Say on one line how many rows were really changed."""
     if effect.relations is None:
         return f"{_rows(effect.rows or 0)} reported, the target does not count them"
-    changed = sum(inserted + updated + deleted for _, inserted, updated, deleted in effect.relations)
+    changed = sum(each.inserted + each.updated + each.deleted for each in effect.relations)
     more = f" and {effect.more:,} more" if effect.more else ""
     where = "relation" if len(effect.relations) == 1 else "relations"
     return f"{_rows(changed)} changed in {len(effect.relations)} {where}{more}, not committed"
@@ -46,7 +48,7 @@ def _rows(number: int) -> str:
     return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
-def _counts(effect: Effect, width: int) -> list[Line]:
+def _counts(effect: ShownEffect, width: int) -> list[Line]:
     if effect.relations is None:
         return wrap(
             "The target does not count rows (track_counts is off): how many changed is not known.", width - 1, "bad"
@@ -54,25 +56,25 @@ def _counts(effect: Effect, width: int) -> list[Line]:
     if not effect.relations:
         return [(Span("No row was changed.", "dim"),)]
     lines: list[Line] = []
-    for name, inserted, updated, deleted in effect.relations:
-        words = ((inserted, "inserted"), (updated, "updated"), (deleted, "deleted"))
+    for each in effect.relations:
+        words = ((each.inserted, "inserted"), (each.updated, "updated"), (each.deleted, "deleted"))
         told = ", ".join(f"{number:,} {word}" for number, word in words if number)
-        lines += wrap(f"  {name}: {told}", width - 1, "text")
+        lines += wrap(f"  {each.relation}: {told}", width - 1, "text")
     if effect.more:
         lines.append((Span(f"  and {effect.more:,} more relations", "bad"),))
     return lines
 
 
-def _done(row: Sampled) -> str:
+def _done(row: SampledRow) -> str:
     if row.before is None:
         return "inserted"
     return "deleted" if row.after is None else "updated"
 
 
-def _row(effect: Effect, row: Sampled, width: int, glyphs: Glyphs) -> Iterator[Line]:
+def _row(sample: Sample, row: SampledRow, width: int, glyphs: Glyphs) -> Iterator[Line]:
     same: list[str] = []
-    for place, name in enumerate(effect.columns):
-        if name in effect.masked:
+    for place, name in enumerate(sample.columns):
+        if sample.masked[place]:
             continue
         before, after = _value(row.before, place), _value(row.after, place)
         if row.before is not None and row.after is not None:
@@ -84,7 +86,7 @@ def _row(effect: Effect, row: Sampled, width: int, glyphs: Glyphs) -> Iterator[L
             yield from _field(name, after if row.before is None else before, width, "sql")
     if same:
         yield from _field("unchanged", ", ".join(same), width, "dim")
-    masked = [name for name in effect.columns if name in effect.masked]
+    masked = [name for name, hidden in zip(sample.columns, sample.masked, strict=True) if hidden]
     if masked:
         yield from _field("not shown", ", ".join(masked), width, "dim")
 

@@ -17,7 +17,7 @@ from gateway.model import ApprovalId
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import time_of_day
 from hoop_tui.glyphs import of_verdict
-from hoop_tui.known import Approval, Attempt, AttemptPhase, Tail
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Tail, without_rows
 from hoop_tui.lines import Line, Span, one_line
 from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context
 from hoop_tui.paint.inbox import GRANT, paint_inbox, sort_inbox
@@ -179,7 +179,7 @@ class ApprovalsScreen(Frame):
             return "your decision is under way"
         if not approve:
             return ""
-        if approval.effect is not None and not approval.effect.whole:
+        if approval.effect is not None and without_rows(approval.effect):
             return "what it did is not all here yet: wait for its rows"
         if approval.cut:
             known = f"{len(approval.statement):,} of {approval.length:,} characters"

@@ -11,14 +11,14 @@ import trio
 from approving import HASH, NOON, SECOND, hold, of, open_desk
 
 from gateway.approval.card import card
-from gateway.approval.events import Changed, Decided, Event, HoldState, Opened, Rejected, Shut, Used
+from gateway.approval.events import Changed, Decided, Event, Opened, Rejected, Shut, Used
 from gateway.approval.ledger import Ledger, step
 from gateway.approval.people import Approver, Leave, Terms
 from gateway.approval.restart import left_over
 from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
 from gateway.evidence.storage import DiskStorage
-from gateway.model import Ask, DecisionKind, HoldRequest, Micros
+from gateway.model import Ask, DecisionKind, HoldRequest, HoldState, Micros
 
 REASON = "the site is down, INC-7"
 TERMS = Terms(break_glass=("group:incident", "sub:sub-ruth"), break_glass_reason=20)

@@ -8,10 +8,10 @@ import pytest
 from approving import NOON, hold, of
 
 from gateway.approval.card import card
-from gateway.approval.ledger import Approval, HoldState, Ran
+from gateway.approval.ledger import Approval, Ran
 from gateway.control.messages import MAX_FRAME, Event, Response, decode_server, encode
 from gateway.evidence.shown_effect import effect_digest
-from gateway.model import HoldRequest, Impact, OperationHash, RelationEffect, Sample, SampledRow, ShownEffect
+from gateway.model import HoldRequest, HoldState, Impact, OperationHash, RelationEffect, Sample, SampledRow, ShownEffect
 from gateway.pgwire.effecting import RELATIONS
 from gateway.policy.sampling import COLUMNS, TEXT
 

@@ -10,13 +10,13 @@ import trio
 from approving import DANA, HASH, NOON, SECOND, hold, open_desk
 
 from gateway.approval.card import card
-from gateway.approval.events import Changed, Decided, HoldState, Left, Opened, Rejected, Ticked
+from gateway.approval.events import Changed, Decided, Left, Opened, Rejected, Ticked
 from gateway.approval.ledger import Ledger, step
 from gateway.approval.people import Approver, Terms, missing
 from gateway.approval.restart import left_over
 from gateway.control.messages import Refusal
 from gateway.evidence.storage import DiskStorage
-from gateway.model import Ask, DecisionKind, HoldRequest, Micros
+from gateway.model import Ask, DecisionKind, HoldRequest, HoldState, Micros
 
 LEE = Approver("lee", "sub-lee", ("leads",), "oidc")
 LEA = Approver("lea", "sub-lea", ("leads",), "oidc")

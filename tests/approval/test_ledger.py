@@ -16,7 +16,6 @@ from gateway.approval.ledger import (
     Decided,
     Event,
     Finished,
-    HoldState,
     Ledger,
     Left,
     Opened,
@@ -29,7 +28,7 @@ from gateway.approval.ledger import (
     step,
 )
 from gateway.approval.people import Leave, Vote, agreed_leave
-from gateway.model import ApprovalId, Ask, DecisionKind, Impact, Micros, OperationHash
+from gateway.model import ApprovalId, Ask, DecisionKind, HoldState, Impact, Micros, OperationHash
 
 A1 = ApprovalId("a1")
 ISSUER, SUBJECT = "https://idp.example/realms/prod", "agent-7"

@@ -17,7 +17,6 @@ from gateway.approval.ledger import (
     Decided,
     Event,
     Finished,
-    HoldState,
     Ledger,
     Left,
     Opened,
@@ -28,7 +27,7 @@ from gateway.approval.ledger import (
     step,
 )
 from gateway.approval.people import Approver, Terms, missing
-from gateway.model import ApprovalId, Ask, DecisionKind, Micros, OperationHash
+from gateway.model import ApprovalId, Ask, DecisionKind, HoldState, Micros, OperationHash
 
 OPEN = {HoldState.PENDING, HoldState.APPROVED}
 GROUPS = {

@@ -9,7 +9,7 @@ import pytest
 import trio
 from approving import DANA, HASH, NOON, SECOND, TrioClock, hold, of
 
-from gateway.approval.ledger import Approval, Decided, HoldState
+from gateway.approval.ledger import Approval, Decided
 from gateway.approval.restart import LeftOver, left_over
 from gateway.approval.waiting import Approvals
 from gateway.control.messages import Refusal
@@ -17,7 +17,7 @@ from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.journal import Journal
 from gateway.evidence.storage import DiskStorage, SystemEntropy
-from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, LogName, OperationHash, Outcome
+from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, HoldState, LogName, OperationHash, Outcome
 
 if TYPE_CHECKING:
     from conftest import OpenDesk

@@ -14,8 +14,7 @@ from commanding import hoop_gateway
 from controlling import OpenHouse
 
 from gateway.__main__ import main
-from gateway.approval.ledger import HoldState
-from gateway.model import ApprovalId
+from gateway.model import ApprovalId, HoldState
 
 A1 = ApprovalId("a1")
 

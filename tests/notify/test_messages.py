@@ -12,8 +12,8 @@ from approving import hold
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway.approval.card import card
-from gateway.approval.ledger import Approval, HoldState
-from gateway.model import Micros
+from gateway.approval.ledger import Approval
+from gateway.model import HoldState, Micros
 from gateway.notify.messages import DECIDED, ESCALATED, REQUESTED, headers, message, signing_key
 
 CANARY = "4111-1111-1111-1111"
