@@ -198,7 +198,16 @@ async def test_init_says_why_it_cannot(tmp_path: Path) -> None:
         one_line(done.stderr)
 
 
-OUTSIDE = ("issuer", "[[evidence.witness]]", "[evidence.timestamp]", "url = ", "key = ", "[[evidence.sink]]", "file = ")
+OUTSIDE = (
+    "issuer",
+    "[[evidence.witness]]",
+    "[evidence.timestamp]",
+    "url = ",
+    "key = ",
+    "certificate = ",
+    "[[evidence.sink]]",
+    "file = ",
+)
 """Lines of the sample that `check` would try at other hosts, or in places that are not here."""
 
 
