@@ -22,7 +22,17 @@ from gateway.model.drafts import Alike, Draft, Sealed
 from gateway.model.effects import RelationEffect, Sample, SampledRow, ShownEffect
 from gateway.model.names import ApprovalId, Json, LogName, Micros, OperationHash, SessionId
 from gateway.model.sources import Clock, Entropy
-from gateway.model.statements import Outcome, Parameter, Statement, WireProtocol
+from gateway.model.statements import (
+    Closed,
+    Deallocated,
+    Declared,
+    NameEffect,
+    Outcome,
+    Parameter,
+    Prepared,
+    Statement,
+    WireProtocol,
+)
 from gateway.model.times import WEEKDAYS, Hours, format_time
 from gateway.model.verdicts import Ask, Verdict, VerdictKind
 
@@ -33,11 +43,14 @@ __all__ = [
     "Ask",
     "BrokenGlass",
     "Clock",
+    "Closed",
     "Connection",
     "ConnectionRule",
     "ConnectionTest",
+    "Deallocated",
     "Decision",
     "DecisionKind",
+    "Declared",
     "Draft",
     "Entropy",
     "Exact",
@@ -50,9 +63,11 @@ __all__ = [
     "Mark",
     "MaskStyle",
     "Micros",
+    "NameEffect",
     "OperationHash",
     "Outcome",
     "Parameter",
+    "Prepared",
     "Principal",
     "Quote",
     "RelationEffect",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,38 @@ class Outcome(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """PREPARE succeeded, or is to: `name` stands for `sql`."""
+
+    name: str
+    sql: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """DECLARE succeeded, or is to: cursor `name` reads `sql`; `hold`: it outlives its transaction."""
+
+    name: str
+    sql: bytes
+    hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deallocated:
+    """DEALLOCATE of one prepared statement; None: of all."""
+
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """CLOSE of one cursor; None: of all."""
+
+    name: str | None
+
+
+NameEffect: TypeAlias = Prepared | Declared | Deallocated | Closed
+"""What a statement does to the names of its session, where it succeeds."""

@@ -9,10 +9,10 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from gateway.errors import OurBug
-from gateway.model import Statement, VerdictKind
+from gateway.model import Declared, Prepared, Statement, VerdictKind
 from gateway.pgwire.actions import Announce, Granted, Hold, Record, Refused
 from gateway.pgwire.exchange import Exchange, Held
-from gateway.pgwire.judgement import Declared, Judgement, Names, Prepared
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.pgwire.judging import Judging
 from gateway.pgwire.notes import Request
 from gateway.pgwire.refusing import Refusing

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from gateway.approval.operation_hash import Definition
 from gateway.model import (
+    NameEffect,
     Verdict,
     VerdictKind,
 )
@@ -111,40 +112,6 @@ class Scanner(Protocol):
 
 
 Scan: TypeAlias = Callable[[], Scanner]
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """PREPARE succeeded, or is to: `name` stands for `sql`."""
-
-    name: str
-    sql: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """DECLARE succeeded, or is to: cursor `name` reads `sql`; `hold`: it outlives its transaction."""
-
-    name: str
-    sql: bytes
-    hold: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deallocated:
-    """DEALLOCATE of one prepared statement; None: of all."""
-
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """CLOSE of one cursor; None: of all."""
-
-    name: str | None
-
-
-NameEffect: TypeAlias = Prepared | Declared | Deallocated | Closed
 
 
 COUNTED = "counted"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from gateway.model import Statement
+from gateway.model import Closed, Deallocated, Declared, NameEffect, Prepared, Statement
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.flight import Operation
-from gateway.pgwire.judgement import Closed, Deallocated, Declared, Judgement, NameEffect, Names, Prepared
+from gateway.pgwire.judgement import Judgement, Names
 
 _NONE: frozenset[int] = frozenset()
 _PARAMETER, _TYPE, _COLUMN = 100, 36, 200

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from gateway.model import Closed, Deallocated, Declared, Prepared
 from gateway.policy.catalog import Catalog
 from gateway.policy.lexing import Lexed
 from gateway.policy.literals import ALL, Literals, connecting, is_secret
@@ -24,12 +25,8 @@ from gateway.policy.parse import (
 from gateway.policy.reader import Reader
 from gateway.policy.statement import (
     Act,
-    Closed,
-    Deallocated,
-    Declared,
     Discarded,
     Facts,
-    Prepared,
     SessionState,
     StateEffect,
     StatementFacts,
@@ -41,12 +38,8 @@ from gateway.policy.wrappers import WantsTreeError
 
 __all__ = [
     "Act",
-    "Closed",
-    "Deallocated",
-    "Declared",
     "Discarded",
     "Facts",
-    "Prepared",
     "SessionState",
     "StateEffect",
     "StatementFacts",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.model import Closed, Deallocated
 from gateway.policy.parameters import join_search_path
-from gateway.policy.statement import Closed, Deallocated, Discarded, Transaction
+from gateway.policy.statement import Discarded, Transaction
 from gateway.policy.survey import Place
 from gateway.policy.tree import Node, child, constant_text, items, kind_of, strings
 

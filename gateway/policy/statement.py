@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeAlias
 
 from gateway.masking.carried import Carried
 from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.written import CopyInto, Written
+from gateway.model import NameEffect
 from gateway.policy.catalog import Catalog
 from gateway.policy.literals import ALL, Literals, together
 
@@ -34,42 +36,11 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A prepared statement exists from now on; `sql` is the text that made it."""
-
-    name: str
-    sql: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """A cursor exists from now on; `sql` is its DECLARE; `hold`: it outlives the transaction."""
-
-    name: str
-    sql: bytes
-    hold: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Deallocated:
-    """A prepared statement is gone; None: all are."""
-
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """A cursor is gone; None: all are."""
-
-    name: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Discarded:
     """DISCARD ALL: prepared statements, cursors, settings and temporary objects are gone."""
 
 
-StateEffect = Prepared | Declared | Deallocated | Closed | Discarded
+StateEffect: TypeAlias = NameEffect | Discarded
 """What a statement changes of the session's state if it succeeds; the wire applies it then."""
 
 

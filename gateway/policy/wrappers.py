@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from gateway.masking.copy_out import CopyOut
 from gateway.masking.flow import Output
 from gateway.masking.written import CopyInto, receivers
+from gateway.model import Declared, Prepared
 from gateway.pgwire.backend import ColumnDescription
 from gateway.policy.catalog import Catalog, Relation
 from gateway.policy.copies import inner_query, layout_of, named_query
 from gateway.policy.named import created_name, is_temporary
 from gateway.policy.parse import INLINE_LIMIT, NotUnderstoodError, parse
-from gateway.policy.statement import Declared, Prepared
 from gateway.policy.survey import QUERIES, Place
 from gateway.policy.tree import Node, child, flag, items, kind_of, strings
 

@@ -21,10 +21,10 @@ from gateway.masking import second
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.written import CopyScan, Receiver
-from gateway.model import Clock, Principal, Verdict, VerdictKind
+from gateway.model import Clock, Closed, Deallocated, NameEffect, Principal, Verdict, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import Analyse
-from gateway.pgwire.judgement import Closed, Deallocated, Declared, Guard, Judgement, NameEffect, Names, Prepared, Scan
+from gateway.pgwire.judgement import Guard, Judgement, Names, Scan
 from gateway.policy import statement as policy
 from gateway.policy.catalog import Catalog
 from gateway.policy.decide import Context, decide, limits
@@ -340,19 +340,11 @@ def _effects(found: policy.Facts) -> tuple[tuple[int, NameEffect], ...]:
         (index, effect)
         for index, statement in enumerate(found.statements)
         for given in statement.effects
-        for effect in _effect(given)
+        for effect in _of_names(given)
     )
 
 
-def _effect(effect: policy.StateEffect) -> tuple[NameEffect, ...]:
-    match effect:
-        case policy.Prepared(name, sql):
-            return (Prepared(name, sql),)
-        case policy.Declared(name, sql, hold):
-            return (Declared(name, sql, hold),)
-        case policy.Deallocated(name):
-            return (Deallocated(name),)
-        case policy.Closed(name):
-            return (Closed(name),)
-        case policy.Discarded():
-            return (Deallocated(None), Closed(None))
+def _of_names(effect: policy.StateEffect) -> tuple[NameEffect, ...]:
+    if isinstance(effect, policy.Discarded):
+        return (Deallocated(None), Closed(None))
+    return (effect,)

@@ -13,7 +13,9 @@ from gateway.demo.postgres import PostgresServer
 from gateway.evidence.storage import SystemClock
 from gateway.masking.marks import bind as bind_marks
 from gateway.model import (
+    Closed,
     Connection,
+    Declared,
     Mark,
     MaskStyle,
     Micros,
@@ -27,7 +29,7 @@ from gateway.pgwire.actions import Analyse, CatalogChanged, Token
 from gateway.pgwire.backend import ColumnDescription, error_response, ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import SYNC, Parse, execute, query
-from gateway.pgwire.judgement import Closed, Declared, Judgement, Names
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.policy.catalog import Catalog
 from gateway.policy.rules import compile_rules
 from gateway.target.catalog import CatalogReader

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from driving import Drive, allow, error_of, hold, kinds
 
+from gateway.model import Deallocated, Declared, Prepared
 from gateway.pgwire.actions import Analyse, Limits, Source
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Parse, execute, query
-from gateway.pgwire.judgement import Deallocated, Declared, Judgement, Prepared
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.renewal import recognise
 from gateway.pgwire.session import Session
 

@@ -6,12 +6,12 @@ import struct
 
 from driving import Drive, allow, by_words, deny, error_of, hold, kinds
 
-from gateway.model import VerdictKind
+from gateway.model import Deallocated, Declared, Prepared, VerdictKind
 from gateway.pgwire.actions import Analyse
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import SYNC, Parse, describe, execute, query
-from gateway.pgwire.judgement import Deallocated, Declared, Judgement, Prepared
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.notes import Alarm, Request
 
 IDLE, BLOCK = ready_for_query(b"I"), ready_for_query(b"T")

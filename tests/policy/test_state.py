@@ -6,17 +6,8 @@ from __future__ import annotations
 import pytest
 from policy_sample import flows, judge, understand
 
-from gateway.model import VerdictKind
-from gateway.policy.facts import (
-    Closed,
-    Deallocated,
-    Declared,
-    Discarded,
-    Prepared,
-    SessionState,
-    StateEffect,
-    Transaction,
-)
+from gateway.model import Closed, Deallocated, Declared, Prepared, VerdictKind
+from gateway.policy.facts import Discarded, SessionState, StateEffect, Transaction
 
 MAIL = SessionState(
     prepared={"p": b"SELECT email, id FROM users"}, cursors={"c": b"DECLARE c CURSOR FOR SELECT * FROM mails"}

@@ -6,7 +6,7 @@ import pytest
 from driving import CountingEntropy, Drive, allow, deny, error_of, hold, kinds
 from phrases import PARSED, READY, ROW, answers, complete, parse
 
-from gateway.model import Outcome
+from gateway.model import Closed, Deallocated, Declared, Outcome, Prepared
 from gateway.pgwire.actions import CancelTarget, Limits
 from gateway.pgwire.backend import (
     encode_data_row,
@@ -16,7 +16,6 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import message
 from gateway.pgwire.frontend import query
-from gateway.pgwire.judgement import Closed, Deallocated, Declared, Prepared
 from gateway.pgwire.notes import Alarm, Cancellation, Preparation, Request
 
 

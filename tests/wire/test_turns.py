@@ -10,7 +10,7 @@ from driving import Drive, allow, by_words
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from gateway.model import Outcome
+from gateway.model import Outcome, Prepared
 from gateway.pgwire import frontend
 from gateway.pgwire.actions import Analyse, Limits
 from gateway.pgwire.backend import (
@@ -24,7 +24,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.framing import cstring, message
 from gateway.pgwire.frontend import FLUSH, SYNC, Bind, Parse, _usual_bind, describe, execute, query
-from gateway.pgwire.judgement import Judgement, Prepared
+from gateway.pgwire.judgement import Judgement
 from gateway.pgwire.notes import Answer, Execution, Preparation, Request
 from gateway.pgwire.turns import LARGEST
 
