@@ -26,7 +26,6 @@ class Glyphs:
     rule: str
     bar: str
     thumb: str
-    track: str
     ellipsis: str
     newline: str
     arrow: str
@@ -53,7 +52,6 @@ RICH: Final = Glyphs(
     rule="─",
     bar="│",
     thumb="┃",
-    track="│",
     ellipsis="…",
     newline="↵",
     arrow="→",
@@ -81,7 +79,6 @@ PLAIN: Final = Glyphs(
     rule="-",
     bar="|",
     thumb="#",
-    track="|",
     ellipsis="~",
     newline="/",
     arrow=">",

@@ -6,7 +6,7 @@ painting is pure and can be read in a test. Widths are terminal cells. No span i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from rich.cells import cell_len, get_character_cell_size, set_cell_size
@@ -119,8 +119,3 @@ def _pieces(source: str, width: int) -> Iterator[str]:
         if character == " " and cells * 3 >= width * 2:
             space, space_cells = place + 1, cells
     yield source[start:]
-
-
-def indent(lines: Iterable[Line], prefix: Span) -> list[Line]:
-    """Put `prefix` before every line."""
-    return [(prefix, *content) for content in lines]

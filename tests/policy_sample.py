@@ -14,7 +14,7 @@ from gateway.policy.facts import Facts, SessionState, facts
 from gateway.policy.returned import returned
 from gateway.policy.rules import compile_rules
 
-INT, TEXT, VARCHAR, JSON = 23, 25, 1043, 114
+INT, TEXT = 23, 25
 
 
 def relation(oid: int, name: str, columns: str, kind: str = "r", **more: object) -> Relation:

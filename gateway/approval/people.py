@@ -15,7 +15,6 @@ from gateway.model import Ask, HoldRequest, Micros
 
 ASSURANCES = ("uid", "oidc", "signed")
 """How surely an approver is known, the weakest first."""
-ANYONE = "anyone who may decide"
 
 
 @dataclass(frozen=True, slots=True)

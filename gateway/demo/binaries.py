@@ -46,11 +46,6 @@ class Binaries:
     version: tuple[int, ...]
     tls: bool
 
-    @property
-    def major(self) -> int:
-        """Major version, such as 15."""
-        return self.version[0]
-
 
 def find_binaries(prefer: str | None = None) -> Binaries:
     """Return the programs to use: from `prefer` (`debian` or `embedded`) if it is there, else in the usual order.

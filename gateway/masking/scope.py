@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Level, Output, join
+from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 
 SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
@@ -169,8 +169,3 @@ def united(branches: Sequence[Columns]) -> Columns:
 def is_open(columns: Iterable[Output]) -> bool:
     """Say whether the number of columns is unknown."""
     return any(column.many for column in columns)
-
-
-def worst(columns: Iterable[Output]) -> Level:
-    """Return the highest level among columns."""
-    return max((column.flow.level for column in columns), default=Level.CLEAN)

@@ -58,12 +58,6 @@ def constant_text(node: object) -> str | None:
     return None
 
 
-def is_null(node: object) -> bool:
-    """Say whether `node` is the constant NULL."""
-    kind, fields = kind_of(node)
-    return kind == "A_Const" and bool(fields.get("isnull"))
-
-
 def flag(options: object, name: str) -> bool | None:
     """Return a boolean DefElem's value as PostgreSQL reads it (absent argument: true); None where it is not given."""
     for option in items(options):
