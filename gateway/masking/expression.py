@@ -34,6 +34,12 @@ class Tracer(Protocol):
 _QUIET = frozenset({"function", "set", "show", "sequence", "notify"})
 
 
+def flow_of(node: object, scope: Scope, tracer: Tracer) -> Flow:
+    """Return what flows into an expression as a node; into none: nobody knows."""
+    kind, fields = kind_of(node)
+    return expression(kind, fields, scope, tracer) if kind else UNKNOWN
+
+
 def expression(kind: str, fields: Node, scope: Scope, tracer: Tracer) -> Flow:
     """Return what flows into the expression (kind, fields)."""
     if kind == "ColumnRef":

@@ -14,6 +14,8 @@ from gateway.masking.flow import CLEAN, UNKNOWN, Flow, Output, join
 SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
 
 Columns = tuple[Output, ...]
+OPEN: Columns = (Output("", UNKNOWN, many=True),)
+"""Columns of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.masking.assigned import Assigned, assigned
 from gateway.masking.copy_binary import CopyBinary
 from gateway.masking.copy_csv import CopyCsv
 from gateway.masking.copy_layout import CopyFormat, Layout
 from gateway.masking.copy_text import CopyText
 from gateway.masking.copying import Copier, CopyFault, Stand
 from gateway.masking.flow import Flow
-from gateway.masking.moves import Assigned, assigned
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.styles import REDACTED, Kind, kind
 from gateway.model import MaskStyle

@@ -1,4 +1,4 @@
-"""What an agent asks to run, and how that ended."""
+"""What an agent asks to run, what that does to the names of its session, and how it ended."""
 
 from __future__ import annotations
 
