@@ -32,7 +32,7 @@ from gateway.control.messages import (
     encode,
 )
 from gateway.model import Clock
-from hoop_tui import __version__, intake
+from hoop_tui import __version__, held, intake
 from hoop_tui.clock import SECOND
 from hoop_tui.happenings import (
     ApprovalsListed,
@@ -228,8 +228,8 @@ class ControlClient:
     async def _keep_fresh(self) -> None:
         """Subscribe and list what is there; then ask for what events do not tell: counters, health."""
         await self._ask(self.request("subscribe", topics=list(TOPICS)))
-        pending = intake.approvals(await self._ask(self.listing("approvals.list", decided=False)))
-        decided = intake.approvals(await self._ask(self.request("approvals.list", decided=True)))
+        pending = held.approvals(await self._ask(self.listing("approvals.list", decided=False)))
+        decided = held.approvals(await self._ask(self.request("approvals.list", decided=True)))
         self._deliver(ApprovalsListed(tuple({one.id: one for one in (*decided, *pending)}.values())))
         self._busy = True
         for number in range(1 << 62):

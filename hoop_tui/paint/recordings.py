@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.model import Micros
-from hoop_tui import intake
 from hoop_tui.clock import SECOND, duration, parse_time
+from hoop_tui.fields import count, text
 from hoop_tui.glyphs import Glyphs
 from hoop_tui.lines import Line, Span, fit
 from hoop_tui.paint.tail import ROOMY
@@ -35,17 +35,17 @@ class Recording:
     def read(cls, raw: Mapping[str, Any]) -> Recording:
         """Read one object of the control protocol."""
         return cls(
-            id=intake.text(raw, "session_id") or intake.text(raw, "id"),
+            id=text(raw, "session_id") or text(raw, "id"),
             started=parse_time(raw.get("started")),
             ended=parse_time(raw.get("ended")),
-            subject=intake.text(raw, "subject"),
-            connection=intake.text(raw, "connection"),
-            client_address=intake.text(raw, "client_address"),
-            statements=intake.count(raw, "statements"),
-            denied=intake.count(raw, "denied"),
-            held=intake.count(raw, "held"),
-            rows=intake.count(raw, "rows"),
-            end_reason=intake.text(raw, "end_reason"),
+            subject=text(raw, "subject"),
+            connection=text(raw, "connection"),
+            client_address=text(raw, "client_address"),
+            statements=count(raw, "statements"),
+            denied=count(raw, "denied"),
+            held=count(raw, "held"),
+            rows=count(raw, "rows"),
+            end_reason=text(raw, "end_reason"),
         )
 
 

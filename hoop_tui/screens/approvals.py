@@ -22,7 +22,8 @@ from hoop_tui.lines import Line, Span, one_line
 from hoop_tui.paint.card import Card, Surroundings, paint_card, paint_context
 from hoop_tui.paint.inbox import GRANT, paint_inbox, sort_inbox
 from hoop_tui.paint.sections import section
-from hoop_tui.screens.dialogs import ApproveDialog, BreakGlassDialog, DenyDialog, WithdrawDialog
+from hoop_tui.screens.deciding import ApproveDialog, BreakGlassDialog, DenyDialog
+from hoop_tui.screens.dialogs import WithdrawDialog
 from hoop_tui.screens.frame import WIDE, Frame
 from hoop_tui.theme import role_of_verdict
 from hoop_tui.widgets.bar import Bar

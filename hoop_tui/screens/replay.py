@@ -14,9 +14,10 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.timer import Timer
 
-from hoop_tui import intake, player
+from hoop_tui import player
 from hoop_tui.actions import Where, bindings
 from hoop_tui.clock import SECOND, parse_time
+from hoop_tui.fields import count, number, text
 from hoop_tui.glyphs import RICH, Glyphs
 from hoop_tui.lines import BLANK, Line, Row, Span, text_of, wrap
 from hoop_tui.paint.recordings import Recording, paint_recording, recordings_heading
@@ -116,7 +117,7 @@ class ReplayScreen(Frame):
     def on_screen_resume(self) -> None:
         """Ask for the recordings anew."""
         if self.opened is None:
-            self.console.load_recordings()
+            self.console.load_recordings(self)
 
     def flush(self) -> None:
         """Show the list, or the transcript at its width."""
@@ -143,7 +144,7 @@ class ReplayScreen(Frame):
             self._pause()
             self.remove_class("-open")
             self.listing.focus()
-            self.console.load_recordings()
+            self.console.load_recordings(self)
 
     def offers(self, hint: str) -> bool:
         """The list opens, the transcript plays."""
@@ -171,7 +172,7 @@ class ReplayScreen(Frame):
         self.transcript.unsee()
         self.transcript.focus()
         self.flush()
-        self.console.load_transcript(session_id)
+        self.console.load_transcript(self, session_id)
 
     def take_page(self, session_id: str, raw: object) -> int | None:
         """Add a page; return where the next one begins, None where that was the last or there is no more room."""
@@ -179,7 +180,7 @@ class ReplayScreen(Frame):
             return None
         page = raw.get("items")
         self.items += [intake_item(item) for item in page if isinstance(item, dict)] if isinstance(page, list) else []
-        following = intake.number(raw, "next_after")
+        following = number(raw, "next_after")
         if following is not None and sum(len(item.text) for item in self.items) > MOST_TEXT:
             self.progress = f"the first {len(self.items):,} records; there is no room for the rest"
             following = None
@@ -300,9 +301,9 @@ class ReplayScreen(Frame):
         width = self.transcript.text_width
         rows = self._rows
         rows.lines, rows.starts = [], []
-        for number, item in enumerate(self.items):
+        for place, item in enumerate(self.items):
             rows.starts.append(len(rows.lines))
-            rows.lines += paint_item(item, self.score.cut[number], width - 2, self.glyphs)
+            rows.lines += paint_item(item, self.score.cut[place], width - 2, self.glyphs)
         self._painted_width = width
         self.transcript.show(rows)
         self._follow()
@@ -330,16 +331,16 @@ class ReplayScreen(Frame):
 def intake_item(raw: dict[str, Any]) -> Item:
     """Read one transcript item of the control protocol."""
     return Item(
-        log=intake.text(raw, "log"),
-        seq=intake.count(raw, "seq"),
-        n=intake.number(raw, "n"),
+        log=text(raw, "log"),
+        seq=count(raw, "seq"),
+        n=number(raw, "n"),
         ts=parse_time(raw.get("ts")),
-        inward=intake.text(raw, "direction") == "in",
-        kind=intake.text(raw, "kind"),
-        text=intake.text(raw, "text"),
+        inward=text(raw, "direction") == "in",
+        kind=text(raw, "kind"),
+        text=text(raw, "text"),
         truncated=raw.get("truncated") is True,
-        verdict=intake.text(raw, "verdict"),
-        outcome=intake.text(raw, "outcome"),
-        rows=intake.number(raw, "rows"),
-        duration_us=intake.number(raw, "duration_us"),
+        verdict=text(raw, "verdict"),
+        outcome=text(raw, "outcome"),
+        rows=number(raw, "rows"),
+        duration_us=number(raw, "duration_us"),
     )

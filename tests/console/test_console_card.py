@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_console_state import GATEWAY
 
 from gateway.model import Micros
-from hoop_tui import intake
+from hoop_tui import held, intake
 from hoop_tui.glyphs import PLAIN, RICH, Glyphs
 from hoop_tui.happenings import Greeted, Lost
 from hoop_tui.known import Approval, Attempt, AttemptPhase, Gap, Link, Phase
@@ -29,7 +29,7 @@ AROUND = Surroundings(Micros(EPOCH), GATEWAY, None, live=True)
 
 
 def approval(**changes: object) -> Approval:
-    read = intake.approval(scrub_message(make_approval(**changes)))
+    read = held.approval(scrub_message(make_approval(**changes)))
     assert read is not None
     return read
 

@@ -13,7 +13,7 @@ from textual import events
 
 from hoop_tui.known import AttemptPhase
 from hoop_tui.screens.approvals import ApprovalsScreen
-from hoop_tui.screens.dialogs import ApproveDialog, DenyDialog
+from hoop_tui.screens.deciding import ApproveDialog, DenyDialog
 
 LONG = "\n".join(f"-- line {number}" for number in range(60)) + "\nDELETE FROM public.orders WHERE id = 1"
 

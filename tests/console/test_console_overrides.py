@@ -10,7 +10,7 @@ from hand_clock import HandClock
 from seated import Seat, seated
 
 from gateway.control.messages import Refusal
-from hoop_tui.screens.dialogs import BreakGlassDialog
+from hoop_tui.screens.deciding import BreakGlassDialog
 
 WHY = "INC-7: the shop is down"
 BROKEN = {"id": "ap-9", "at": at(-60), "by": "ira\x1b[2J", "subject": "report-bot", "connection": "orders", "rule": "r"}

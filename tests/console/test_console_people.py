@@ -17,7 +17,8 @@ from gateway.approval.signatures import read_key, verify
 from gateway.control.messages import Refusal
 from gateway.model import format_time
 from hoop_tui.known import AttemptPhase
-from hoop_tui.screens.dialogs import ApproveDialog, WithdrawDialog
+from hoop_tui.screens.deciding import ApproveDialog
+from hoop_tui.screens.dialogs import WithdrawDialog
 from hoop_tui.screens.login import LoginDialog
 from requires import requires
 

@@ -76,7 +76,7 @@ async def test_replay_searches(recorded: FakeGateway, clock: HandClock) -> None:
 
 
 async def test_replay_loads_page_after_page(recorded: FakeGateway, clock: HandClock, monkeypatch: Any) -> None:
-    monkeypatch.setattr("hoop_tui.app.PAGE", 3)
+    monkeypatch.setattr("hoop_tui.sending.PAGE", 3)
     async with seated(recorded, clock) as seat:
         await seat.press("r")
         await seat.press("colon")

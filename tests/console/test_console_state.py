@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import ApprovalId, Micros, SessionId
-from hoop_tui import intake
+from hoop_tui import held, intake
 from hoop_tui.clock import GatewayTime, countdown, duration, parse_time, time_of_day
 from hoop_tui.happenings import (
     ApprovalChanged,
@@ -35,7 +35,7 @@ GATEWAY = Gateway(
 
 
 def approval(id_: str = "ap-1", **changes: object) -> Approval:
-    read = intake.approval(scrub_message(make_approval(id_, **changes)))
+    read = held.approval(scrub_message(make_approval(id_, **changes)))
     assert read is not None
     return read
 
@@ -186,7 +186,7 @@ def test_no_event_breaks_the_intake(name: str, data: dict[str, object]) -> None:
     if told is not None:
         reduce(State(), told)
     intake.sessions(data)
-    intake.approvals([data])
+    held.approvals([data])
     intake.health(data)
 
 
