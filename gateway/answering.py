@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import trio
@@ -16,12 +16,13 @@ import trio
 from gateway import __version__
 from gateway.approval.events import Approval
 from gateway.approval.waiting import Approvals
-from gateway.archiving import archive_once
+from gateway.archiving import Archived, archive_once
 from gateway.authority import Authority
 from gateway.control.logins import Logins
 from gateway.control.messages import Refusal
 from gateway.errors import EvidenceFault, GatewayError
 from gateway.evidence import record
+from gateway.evidence.lasting import LastingLog
 from gateway.identity.claims import Logout
 from gateway.identity.kill_list import KillListFault, Strike, Struck
 from gateway.logs import Logs
@@ -56,11 +57,11 @@ class Answering:
         """See `ControlBackend`."""
         states = [LogState(log.log, log.journal.broken, self.witnessing.head(log)) for log in self.logs.all]
         states += await self.workforce.states()
-        broken = next((state.broken for state in states if state.broken is not None), None)
+        broken = next((f"{state.log}: {state.broken}" for state in states if state.broken is not None), None)
         refused = self.witnessing.fault or self.workforce.refused
         return {
             "healthy": broken is None and refused is None,
-            "forwarding": broken is None,
+            "forwarding": self._forwards(states),
             "fault": broken or refused,
             "gateway": self.settings.gateway.name,
             "version": __version__,
@@ -76,6 +77,12 @@ class Answering:
             "evidence": {state.log: state.head for state in states},
             "witnesses": together([*self.witnessing.describe(), *self.workforce.witnesses()]),
         }
+
+    def _forwards(self, states: Iterable[LogState]) -> bool:
+        """Whether statements are: one log of a worker's must take records, and control's, for logins."""
+        broken, control = {state.log: state.broken is not None for state in states}, self.logs.control.log
+        resting = {log.log for log in self.logs.resting}
+        return not broken[control] and not all(broken[log] for log in broken if log != control and log not in resting)
 
     async def sessions(self) -> list[dict[str, Json]]:
         """See `ControlBackend`."""
@@ -116,10 +123,9 @@ class Answering:
             faults.append(fault)
         self.logins.strike(lambda person: strike.meets(person.principal()))
         meant = [info for info in self.workforce.infos() if strike.meets(info.principal)]
-        words = f"hoop: the session was cut: revoked by {strike.by}: {strike.reason}"
         async with trio.open_nursery() as cutting:
             for info in meant:
-                cutting.start_soon(self.workforce.cut, info.id, words, "revoked")
+                cutting.start_soon(self.workforce.cut, info.id, strike.refusal.words, "revoked")
             try:
                 what = f"{strike.kind}:{strike.value}"
                 await self.approvals.withdraw_from(strike.meets, strike.by, strike.reason)
@@ -155,12 +161,12 @@ class Answering:
 
     async def archived(self, log: str) -> None:
         """See `ControlBackend`."""
-        logs = (self.logs.control, *self.workforce.archived)
+        logs = archived_logs(self.logs, self.workforce)
         meant = next((each for each in logs if each.log == log), None)
         if meant is None:
             raise Refusal("not_found", "this gateway writes no such log")
-        if meant is self.logs.control:
-            await self.logs.control.now.rotate()
+        if isinstance(meant, LastingLog):
+            await meant.now.rotate()
         else:
             await self.workforce.sign(rotate=meant.log)
         await archive_once(self.settings.evidence_dir, logs)
@@ -173,7 +179,8 @@ class Answering:
         return recorded.ticket.seq
 
     async def _sign(self) -> None:
-        await trio.to_thread.run_sync(self.logs.control.journal.checkpoint)
+        for log in self.logs.all:
+            await trio.to_thread.run_sync(log.journal.checkpoint)
         await self.workforce.sign()
 
     async def in_force(self) -> None:
@@ -206,6 +213,11 @@ class Answering:
             raise Refusal("unavailable", "the evidence could not be read; `hoop-gateway evidence verify` may say why")
         answer: Json = json.loads(done.stdout)
         return answer
+
+
+def archived_logs(logs: Logs, workforce: Workforce) -> tuple[Archived, ...]:
+    """Return every log that is archived and let go, whoever writes it."""
+    return (logs.control, *logs.resting, *workforce.archived)
 
 
 def _shown_strike(strike: Strike) -> dict[str, Json]:

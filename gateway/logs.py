@@ -19,10 +19,14 @@ from gateway import __version__
 from gateway.approval.restart import LeftOver, left_over
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
+from gateway.evidence.entry import parse_line, parse_loosely
 from gateway.evidence.journal import Journal
 from gateway.evidence.lasting import LastingLog, probe
 from gateway.evidence.opening import first_records
+from gateway.evidence.segments import journal_path
+from gateway.evidence.sources import journal_lines
 from gateway.evidence.storage import DiskStorage
+from gateway.leavings import clear_log, clear_state
 from gateway.model import Clock, Draft, Entropy, LogName
 from gateway.settings import Settings
 from gateway.witnessing import write_witness_keys
@@ -50,6 +54,8 @@ def open_log(
         probe(storage, directory)
     journal = Journal.open(directory, origin, storage, clock, entropy, keys=keys, accept_loss=loss)
     try:
+        if resumed is None:
+            clear_log(directory)
         for draft in first_records(journal, settings.gateway.name, __version__, resumed):
             journal.append(draft)
         if place == "control" and resumed is None:
@@ -73,19 +79,26 @@ def close_log(journal: Journal, why: str | None = None) -> None:
 
 
 class Logs:
-    """The logs that this process writes: `control`, and where there is one worker, its own. `open_logs` makes them."""
+    """The logs that this process writes. `open_logs` makes them.
+
+    `control`; where there is one worker, its own; and those of workers that there were once, which are written to only
+    about themselves: that they were archived, say, or what retention took.
+    """
 
     def __init__(self, settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss: bool) -> None:
         self._settings, self._clock, self._entropy, self._accept_loss = settings, clock, entropy, accept_loss
         self.left = LeftOver()
         """What there was before the control log was opened last."""
-        self.control = LastingLog(lambda resumed: self._open("control", resumed))
+        self.control = self._lasting("control")
         self.worker: LastingLog | None = None
         """That of the worker in this process."""
+        self.resting: tuple[LastingLog, ...] = ()
+        """Those of workers that are no longer configured."""
         try:
             if settings.gateway.workers == 1:
-                self.worker = LastingLog(lambda resumed: self._open("w1", resumed))
-            self._settle()
+                self.worker = self._lasting("w1")
+            for place in _former_places(settings):
+                self.resting += (self._lasting(place),)
         except BaseException:
             for log in self.all:
                 close_log(log.journal)
@@ -94,34 +107,43 @@ class Logs:
     @property
     def all(self) -> tuple[LastingLog, ...]:
         """Return the logs, in the order of their names."""
-        return (self.control,) if self.worker is None else (self.control, self.worker)
+        return (self.control, *(() if self.worker is None else (self.worker,)), *self.resting)
+
+    def _lasting(self, place: str) -> LastingLog:
+        return LastingLog(lambda resumed: self._open(place, resumed))
 
     def _open(self, place: str, resumed: str | None) -> Journal:
         settings = self._settings
         if place == "control":
             self.left = left_over(settings.evidence_dir / "logs" / place, DiskStorage())
-        return open_log(settings, place, self._clock, self._entropy, resumed, accept_loss=self._accept_loss)
-
-    def _settle(self) -> None:
-        """End what is open in the logs of workers that there are no longer: there were more of them once."""
-        for directory in sorted((self._settings.evidence_dir / "logs").glob("w[0-9]*")):
-            if directory.name in worker_places(self._settings.gateway.workers):
-                continue
-            name, storage = self._settings.gateway.name, DiskStorage()
-            origin, keys = LogName(f"{name}/{directory.name}"), self._settings.gateway.state_dir / "keys"
-            journal = Journal.open(
-                directory, origin, storage, self._clock, self._entropy, keys=keys, accept_loss=self._accept_loss
-            )
-            lost = bool(journal.open_sessions or journal.torn) or journal.lost is not None
-            if lost:
-                for draft in first_records(journal, name, __version__):
-                    journal.append(draft)
-            close_log(journal, "this worker is no longer configured" if lost else None)
+        journal = open_log(settings, place, self._clock, self._entropy, resumed, accept_loss=self._accept_loss)
+        try:
+            if place in _former_places(settings) and _holds_sessions(journal):
+                journal.rotate()  # nothing else would close the file: it would be kept whatever retention says
+        except BaseException:
+            close_log(journal)
+            raise
+        return journal
 
     def close(self) -> None:
         """Record the orderly stop where that is possible, and let go of the logs."""
         for log in self.all:
             close_log(log.journal, "stopped")
+
+
+def _former_places(settings: Settings) -> tuple[str, ...]:
+    """Return the own names of the logs of workers that are no longer configured: there were more of them once."""
+    there = (path.name for path in (settings.evidence_dir / "logs").glob("w[0-9]*") if (path / "journal").is_dir())
+    return tuple(sorted(set(there) - set(worker_places(settings.gateway.workers)), key=lambda name: (len(name), name)))
+
+
+def _holds_sessions(journal: Journal) -> bool:
+    """Say whether the file that is written to has records of sessions. Raises `EvidenceFault`."""
+    try:
+        lines = journal_lines(journal_path(journal.directory, journal.number))
+        return any("sid" in parse_loosely(parse_line(raw).entry) for raw, whole in lines if whole)
+    except OSError as fault:
+        raise EvidenceFault(f"the evidence in {journal.directory} cannot be read: {fault.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -132,6 +154,8 @@ def open_logs(settings: Settings, clock: Clock, entropy: Entropy, *, accept_loss
     """
     logs = Logs(settings, clock, entropy, accept_loss=accept_loss)
     try:
+        for left in clear_state(settings.gateway.state_dir, clock.now()):
+            logger.info("%s: removed; a process that was killed left it", left)
         write_witness_keys(settings, DiskStorage())
         if logs.worker is not None:
             write_views(settings.evidence_dir)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import trio
 
 from gateway import __version__
-from gateway.answering import Answering
+from gateway.answering import Answering, archived_logs
 from gateway.approval.ledger import Ledger
 from gateway.approval.waiting import Approvals
 from gateway.archiving import keep_archiving
@@ -104,6 +104,8 @@ class Supervisor:
         events = self._events = Events(self._clock)
         approvals = self._approvals = self._make_approvals(logs, nursery)
         nursery.start_soon(logs.control.run, self._control_resumed)
+        for resting in logs.resting:
+            nursery.start_soon(resting.run, lambda: None)
         nursery.start_soon(self._run_approvals)
         await approvals.end_left_over(logs.left)
         logins = self._people.logins(logs.control.record)
@@ -115,8 +117,7 @@ class Supervisor:
         )  # fmt: skip
         await nursery.start(self._authority.serve, answering.is_ours, answering.logged_out)
         await nursery.start(workforce.run)
-        archived = (logs.control, *workforce.archived)
-        terms = settings.evidence.retention.terms()
+        archived, terms = archived_logs(logs, workforce), settings.evidence.retention.terms()
         nursery.start_soon(keep_archiving, settings.evidence_dir, archived, terms, self._reached)
         rules = {each.name: compile_rules(each).hash for each in settings.connections()}
         deciding = self._people.deciding(approvals, logins, rules.__getitem__)

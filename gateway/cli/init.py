@@ -1,7 +1,8 @@
 """`hoop-gateway init DIR`: a commented configuration, and the keys a first start needs.
 
-Promises never to overwrite anything: where one of its files exists, nothing is written. What it writes passes `check`
-as it is. Keys are 0600 in directories of 0700; the configuration itself holds no secret.
+Promises never to overwrite anything: where one of its files exists, nothing is written; and that a run which was cut is
+taken up by the next. What it writes passes `check` as it is. Keys are 0600 in directories of 0700; the configuration
+itself holds no secret.
 """
 
 from __future__ import annotations
@@ -26,6 +27,34 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Write everything, and say what to do next."""
+    from gateway.cli.half_made import NAME, half_made
+
+    directory = args.dir.absolute()
+    config, state = directory / "gateway.toml", directory / "state"
+    cut = os.path.lexists(directory / NAME)
+    for path in () if cut else (config, state):
+        if os.path.lexists(path):
+            raise ConfigurationFault(f"{path} exists already; nothing was written")
+    _make(directory, 0o750)
+    with half_made(directory) as beside:
+        if cut and not beside.state.exists() and os.path.lexists(state) and beside.config.exists():
+            print(f"going on where an earlier run was cut: {state} is there")
+        else:
+            beside.clear()
+            for path in (config, state):
+                if os.path.lexists(path):
+                    raise ConfigurationFault(f"{path} exists already; nothing was written")
+            if cut:
+                print(f"beginning anew: {beside.place} was left by a run that was cut")
+            _fill(beside.config, beside.state)
+        beside.move(config, state)
+    print(f"wrote {config}")
+    print(f"next: name your database in it, then `hoop-gateway check -c {config}` and `hoop-gateway serve -c {config}`")
+    return 0
+
+
+def _fill(config: Path, state: Path) -> None:
+    """Make everything."""
     import socket
 
     from gateway.evidence.storage import SystemClock, SystemEntropy
@@ -33,12 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from gateway.listener.certificate import make_self_signed
     from gateway.settings import load
 
-    directory = args.dir.absolute()
-    config, state, tls = directory / "gateway.toml", directory / "state", directory / "state" / "tls"
-    for path in (config, state):
-        if os.path.lexists(path):
-            raise ConfigurationFault(f"{path} exists already; nothing was written")
-    _make(directory, 0o750)
+    tls = state / "tls"
     _make(state, 0o750)
     _make(tls, 0o700)
     _make(state / "evidence", 0o700)
@@ -54,9 +78,6 @@ def run(args: argparse.Namespace) -> int:
         clock=SystemClock(),
         entropy=SystemEntropy(),
     )
-    print(f"wrote {config}")
-    print(f"next: name your database in it, then `hoop-gateway check -c {config}` and `hoop-gateway serve -c {config}`")
-    return 0
 
 
 def _plain(hostname: str) -> list[str]:

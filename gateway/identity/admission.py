@@ -67,13 +67,13 @@ class Admission:
         principal = credential.principal
         struck = self._kill_list.struck(principal)
         if struck is not None:
-            raise refused(f"the {struck.kind} was revoked by {struck.by}", tell=True)
+            raise struck.refusal
         if self._introspection is None:
             return
         if not await self._introspection.active(credential.token, principal, max_age):
             raise refused("the issuer says that it is no longer active (revoked)", tell=True)
-        if self._kill_list.struck(principal) is not None:  # while the issuer was asked
-            raise refused("it was revoked", tell=True)
+        if (struck := self._kill_list.struck(principal)) is not None:  # while the issuer was asked
+            raise struck.refusal
 
     async def renew(self, old: Credential, token: str, client_address: str) -> Credential:
         """Return the credential that takes `old`'s place in the same session.

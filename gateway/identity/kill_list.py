@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from gateway.errors import ConfigurationFault, GatewayError
+from gateway.errors import ConfigurationFault, GatewayError, LoginRefused
+from gateway.identity.claims import refused
 from gateway.identity.private_file import write_private
 from gateway.model import Clock, Micros, Principal
 
@@ -24,6 +25,20 @@ _MAX_FILE_BYTES = 16 << 20
 
 class KillListFault(GatewayError):
     """The list is full, or cannot be written; the words say whether the entry holds for now."""
+
+
+class Revoked(LoginRefused):
+    """An entry is met. `words` is what a live session is told: by whom, and why."""
+
+    def __init__(self, kind: str, by: str, why: str) -> None:
+        said = refused(f"the {kind} was revoked by {by}", tell=True)
+        super().__init__(str(said), said.sqlstate, said.reason)
+        self.kind, self.by, self.why = kind, by, why
+
+    @property
+    def words(self) -> str:
+        """Return the words with which a session is cut, the same from whomever it hears of the entry first."""
+        return f"hoop: the session was cut: revoked by {self.by}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +54,11 @@ class Strike:
     """When the entry may be forgotten; None: only when it is removed."""
     issued_before: Micros | None = None
     """Only tokens issued before or at this time; None: all."""
+
+    @property
+    def refusal(self) -> Revoked:
+        """Return what whoever meets it is told."""
+        return Revoked(self.kind, self.by, self.reason)
 
     def meets(self, principal: Principal) -> bool:
         """Say whether `principal` is meant."""

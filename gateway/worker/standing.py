@@ -15,6 +15,7 @@ import trio
 
 from gateway.errors import IssuerFault, LoginRefused
 from gateway.identity.admission import Credential
+from gateway.identity.kill_list import Revoked
 
 REVOKED_WORDS = "hoop: the session was cut: the token was revoked"
 AWAY_WORDS = "hoop: the session was cut: the identity issuer could not be asked for too long"
@@ -70,6 +71,8 @@ class Standing:
                 await self._admission.stands(asked, self._every / 2)
             except LoginRefused as refusal:
                 if asked is self.credential:  # else it was renewed meanwhile, and the new token counts
+                    if isinstance(refusal, Revoked):  # whoever entered it has the session cut too; we were first
+                        return Cut(refusal.words, "revoked", refusal.reason)
                     return Cut(REVOKED_WORDS, "token revoked", refusal.reason)
             except IssuerFault as fault:
                 self._outage.noticed(fault)

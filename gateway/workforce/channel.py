@@ -20,6 +20,7 @@ import trio
 
 from gateway.control.messages import Refusal
 from gateway.errors import ConfigurationFault, EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
+from gateway.identity.kill_list import Revoked
 from gateway.workforce.codec import Malformed, plain, read
 
 logger = logging.getLogger(__name__)
@@ -249,6 +250,8 @@ class _Said:
 def _said(fault: GatewayError) -> _Said:
     if isinstance(fault, Refusal):
         return _Said("refusal", str(fault), fault.code, "")
+    if isinstance(fault, Revoked):
+        return _Said("revoked", fault.by, fault.kind, fault.why)
     if isinstance(fault, LoginRefused):
         return _Said("login", str(fault), fault.sqlstate, fault.reason)
     kind = next((name for name, each in _FAULTS.items() if isinstance(fault, each)), "evidence")
@@ -259,6 +262,8 @@ def _raised(said: _Said) -> Exception:
     match said.kind:
         case "login":
             return LoginRefused(said.words, said.code, said.reason)
+        case "revoked":
+            return Revoked(said.code, said.words, said.reason)
         case "refusal":
             return Refusal(said.code, said.words)
         case _:

@@ -19,6 +19,7 @@ import trio
 from gateway.archiving import Archived
 from gateway.doors import open_shared_doors
 from gateway.errors import EvidenceFault, GatewayError, OurBug
+from gateway.evidence.lasting import FIRST, LONGEST
 from gateway.listener.arrival import ListenerOptions
 from gateway.logs import worker_places, write_views
 from gateway.masking.carried import Carried
@@ -80,6 +81,7 @@ class Crew:
             Member(place, LogName(f"{name}/{place}")) for place in worker_places(settings.gateway.workers)
         )
         self._stop = trio.Event()
+        self._lost: WorkerLost | None = None
         self._marking = trio.Lock()
         self._records = False
 
@@ -93,7 +95,7 @@ class Crew:
     # --- their lives ---------------------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """See `Workforce`. Raises `WorkerLost`, too."""
+        """See `Workforce`. Raises `WorkerLost`, too, where one does not start."""
         async with trio.open_nursery() as nursery:
             for member in self._members:
                 await nursery.start(self._keep, member)
@@ -103,37 +105,49 @@ class Crew:
     async def _keep(self, member: Member, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have the member's place filled, until the gateway stops."""
         ends: deque[float] = deque(maxlen=_LIVES)
-        first = True
+        tries = 0
+        begun = False
 
-        def begun() -> None:
-            nonlocal first
+        def begins() -> None:
+            nonlocal begun, tries
             member.tell(self._terms.outstanding())
             member.tell(Watched(self._records))
-            if first:
-                first = False
+            tries = 0
+            if not begun:
+                begun = True
                 task_status.started()
 
         while not self._stop.is_set():
-            answers = Answers(self._bureau, self)
-            try:
-                await member.live(self._begin(member), answers, begun)
-            except EvidenceFault as fault:
-                if first:
-                    raise
-                logger.error("%s: %s", member.log, fault)  # noqa: TRY400  no traceback for a full disk
-            finally:
-                answers.gone("the worker ended")
-            if first:
-                raise WorkerLost(f"{member.log}: the worker did not start; what it said stands above")
+            fault = await self._live(member, begins)
+            if not begun:
+                raise fault or WorkerLost(f"{member.log}: the worker did not start; what it said stands above")
+            if fault is not None:
+                logger.error("%s: %s", member.log, fault)
             if self._stop.is_set():
                 return
+            if isinstance(fault, EvidenceFault):  # as after a fault of a running one's log: until it can be opened
+                tries += 1
+                await trio.sleep(min(FIRST * 2 ** (tries - 1), LONGEST))
+                continue
             ends.append(trio.current_time())
             self._bureau.alarm("worker-ended", f"{member.log}: the worker's process ended, and its sessions with it")
             if len(ends) == _LIVES and ends[-1] - ends[0] < _WITHIN:
-                raise WorkerLost(
-                    f"{member.log}: the worker ended {_LIVES} times within {_WITHIN:g} s; the gateway stops"
-                )
+                words = f"{member.log}: the worker ended {_LIVES} times within {_WITHIN:g} s; the gateway stops"
+                self._lost = WorkerLost(words)
+                self._stop.set()
+                return
             await trio.sleep(min(2.0 ** (len(ends) - 2), 8.0) if len(ends) > 1 else 0.0)
+
+    async def _live(self, member: Member, begins: Callable[[], None]) -> GatewayError | None:
+        """Have one process in the member's place, from its start to its end; return why it could not begin, if so."""
+        answers = Answers(self._bureau, self)
+        try:
+            await member.live(self._begin(member), answers, begins)
+        except GatewayError as fault:
+            return fault
+        finally:
+            answers.gone("the worker ended")
+        return None
 
     def _begin(self, member: Member) -> Begin:
         settings, terms = self._settings, self._terms
@@ -142,7 +156,7 @@ class Crew:
         return Begin(str(path), text, member.place, workers, terms.salt, terms.issuer, loss)
 
     async def serve(self, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED) -> None:
-        """See `Workforce`."""
+        """See `Workforce`. Raises `WorkerLost`, after all was drained, where a worker does not stay up."""
         listening = trio.CancelScope()
         async with trio.open_nursery() as doors:
             task_status.started(await doors.start(open_shared_doors, self._doors, self._give, listening))
@@ -154,14 +168,19 @@ class Crew:
         async with trio.open_nursery() as draining:
             for member in self._members:
                 draining.start_soon(member.drain, DRAIN_SECONDS)
+        if self._lost is not None:
+            raise self._lost
 
     def stop(self) -> None:
         """See `Workforce`."""
         self._stop.set()
 
     def _give(self, door: int, client: socket.socket, address: tuple[str, int]) -> None:
-        """Hand a client to the worker that has fewest; where none takes it, it is gone."""
-        for member in sorted(self._members, key=lambda each: each.answers.handed if each.answers else 0):
+        """Hand a client to the worker that has fewest, of those whose log takes records if there are any.
+
+        Else all would come to the one whose log is broken: it has fewest. Where none takes it, the client is gone.
+        """
+        for member in sorted(self._members, key=lambda each: (each.broken, each.clients)):
             if member.give(door, client, address):
                 return
         client.close()

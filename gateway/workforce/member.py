@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import trio
 
-from gateway.errors import EvidenceFault
+from gateway.errors import EvidenceFault, GatewayError
 from gateway.model import Draft, LogName
 from gateway.workforce.answers import Answers
 from gateway.workforce.channel import Channel, Severed
@@ -49,6 +49,16 @@ class Member:
     def ready(self) -> bool:
         """Whether clients may be handed over."""
         return self.described is not None and not self._drained
+
+    @property
+    def broken(self) -> bool:
+        """Whether its log takes nothing, as far as is known."""
+        return self.described is not None and self.described.broken is not None
+
+    @property
+    def clients(self) -> int:
+        """Return how many clients it has."""
+        return 0 if self.answers is None else self.answers.handed
 
     @property
     def number(self) -> int:
@@ -98,6 +108,8 @@ class Member:
     async def drain(self, seconds: float) -> None:
         """Have it end its sessions and itself, in order; by force where that takes too long."""
         self._drained = True
+        if self._channel is None:
+            return
         with trio.move_on_after(3 * seconds):
             try:
                 await self.ask(Drain(seconds), Done)
@@ -137,7 +149,7 @@ class Member:
                     await self._gone(self._process)
 
     async def _serve(self, channel: Channel, begin: Begin, begun: Callable[[], None]) -> None:
-        fault: EvidenceFault | None = None
+        fault: GatewayError | None = None
 
         async def speak(scope: trio.CancelScope) -> None:
             try:
@@ -153,7 +165,7 @@ class Member:
                 self.described = await channel.ask(Describe(sessions=False), Described)
                 begun()
                 await self._look(channel)
-            except EvidenceFault as broken:
+            except GatewayError as broken:
                 fault = broken
             nursery.cancel_scope.cancel()
         if fault is not None and not isinstance(fault, Severed):

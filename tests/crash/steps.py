@@ -329,6 +329,14 @@ def end(home: Path, tell: Tell) -> None:
     _verified(_evidence(home), tell, quick=True, witness=kept if kept.exists() else None)
 
 
+def init(home: Path, tell: Tell) -> None:
+    """Make a first configuration, by the command; tell what it said."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = main(["init", str(home)])
+    tell("init", [code, said.getvalue()])
+
+
 def _verified(evidence: Path, tell: Tell, *, quick: bool = False, witness: Path | None = None) -> None:
     for finding in verify(evidence, quick, witness=witness).findings:
         if finding.grade != "note":
@@ -338,6 +346,6 @@ def _verified(evidence: Path, tell: Tell, *, quick: bool = False, witness: Path 
 STEPS: dict[str, Callable[..., None]] = {
     one.__name__: one
     for one in (
-        start, write, resume, archive_all, prune, erase, export, witness, sink, torn, aftermath, end,
+        start, write, resume, archive_all, prune, erase, export, witness, sink, torn, aftermath, end, init,
     )
 }  # fmt: skip

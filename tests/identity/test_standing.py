@@ -405,6 +405,21 @@ def test_a_revoked_token_ends_its_session_within_the_interval() -> None:
     on_a_jumping_clock(main)
 
 
+def test_whom_an_operator_struck_hears_the_operators_words_whoever_is_first() -> None:
+    strike = Strike("subject", "agent-1", "dana", "lost", Micros(0))
+
+    async def main(keeper: Doorkeeper, standing: Standing, alarms: list[tuple[str, str]]) -> None:
+        def struck() -> None:
+            raise strike.refusal
+
+        keeper.say = struck
+        why = await standing.watch()
+        assert (why.words, why.reason) == ("hoop: the session was cut: revoked by dana: lost", "revoked")
+        assert (why.detail, alarms) == ("the subject was revoked by dana", [])
+
+    on_a_jumping_clock(main)
+
+
 def test_while_the_issuer_is_away_a_session_goes_on_for_the_grace_with_one_alarm() -> None:
     async def main(keeper: Doorkeeper, standing: Standing, alarms: list[tuple[str, str]]) -> None:
         start = trio.current_time()

@@ -14,6 +14,7 @@ import trio
 
 from gateway.control.messages import Refusal
 from gateway.errors import ConfigurationFault, EvidenceFault, IssuerFault, LoginRefused, OurBug, TargetFault
+from gateway.identity.kill_list import Revoked
 from gateway.workforce.channel import Channel, Severed
 from gateway.workforce.codec import Malformed
 from gateway.workforce.handing import hand_over, pair, receive_clients
@@ -79,7 +80,7 @@ async def test_questions_have_their_answers_whatever_the_order() -> None:
 
 FAULTS = [
     LoginRefused("no", "28P01", "for the record"), IssuerFault("away"), TargetFault("down"), EvidenceFault("full"),
-    ConfigurationFault("gone"), Refusal("not_found", "no such thing"),
+    ConfigurationFault("gone"), Refusal("not_found", "no such thing"), Revoked("subject", "dana", "lost"),
 ]  # fmt: skip
 
 
@@ -91,7 +92,7 @@ async def test_a_fault_is_raised_where_it_was_asked(fault: Exception) -> None:
     async with line(fails) as (asks, _, _):
         with pytest.raises(type(fault), match=str(fault)) as raised:
             await asks.ask(Number(1), Number)
-    for name in ("sqlstate", "reason", "code"):
+    for name in ("sqlstate", "reason", "code", "words"):
         assert getattr(raised.value, name, None) == getattr(fault, name, None)
 
 
