@@ -23,8 +23,8 @@ from gateway.evidence.entry import parse_line, parse_loosely
 from gateway.evidence.journal import Journal
 from gateway.evidence.lasting import LastingLog, probe
 from gateway.evidence.opening import first_records
+from gateway.evidence.replay import lines
 from gateway.evidence.segments import journal_path
-from gateway.evidence.sources import journal_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.leavings import clear_log, clear_state
 from gateway.model import Clock, Draft, Entropy, LogName
@@ -140,8 +140,8 @@ def _former_places(settings: Settings) -> tuple[str, ...]:
 def _holds_sessions(journal: Journal) -> bool:
     """Say whether the file that is written to has records of sessions. Raises `EvidenceFault`."""
     try:
-        lines = journal_lines(journal_path(journal.directory, journal.number))
-        return any("sid" in parse_loosely(parse_line(raw).entry) for raw, whole in lines if whole)
+        path = journal_path(journal.directory, journal.number)
+        return any("sid" in parse_loosely(parse_line(raw).entry) for _, raw in lines(DiskStorage(), path))
     except OSError as fault:
         raise EvidenceFault(f"the evidence in {journal.directory} cannot be read: {fault.strerror}") from None
 

@@ -29,7 +29,6 @@ from gateway.evidence.checkpoints import sizes
 from gateway.evidence.entry import Malformed
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.originals import originals_path
-from gateway.evidence.pruned_keys import useless
 from gateway.evidence.segments import entries_path, frontier_path, journal_path, numbers_in, payload_path
 from gateway.evidence.storage import DiskStorage, Storage, SystemClock
 from gateway.model import Micros
@@ -108,6 +107,7 @@ def _keys(evidence: Path, segments: Sequence[_Segment], going: Collection[str]) 
 
     They go first: a run that is cut in between leaves envelopes that nobody opens, for the next to remove.
     """
+    from gateway.evidence.pruned_keys import useless  # it loads DuckDB, and the supervisor loads this module
 
     def emptied(one: _Segment) -> bool:
         path = originals_path(one.directory, one.number)

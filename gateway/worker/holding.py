@@ -210,6 +210,8 @@ class Holding:
         asked = before if milder else now
         if before.effect and not (milder or now.effect):
             return self._spent(decision, "it must be held before it runs now", "hoop: changed while waiting")
+        if action.effect is not None and not set(again.marks_in_reach) <= set(action.judgement.marks_in_reach):
+            return self._spent(decision, "columns in its reach were marked meanwhile", "hoop: changed while waiting")
         if now_hash != decision.operation_hash or not (milder or _is_same(now, before)):
             return self._spent(decision, "what would run is no longer what was shown", "hoop: changed while waiting")
         if set(asked.asks) != set(before.asks) or set(asked.reviewers) != set(before.reviewers):

@@ -27,6 +27,7 @@ from gateway.model import Json, LogName, SessionId, SessionInfo
 from gateway.settings import Settings
 from gateway.worker.desk import moved
 from gateway.workforce.answers import Answers, Bureau
+from gateway.workforce.channel import Channel
 from gateway.workforce.force import DRAIN_SECONDS, LogState
 from gateway.workforce.member import Member
 from gateway.workforce.messages import (
@@ -83,6 +84,8 @@ class Crew:
         self._stop = trio.Event()
         self._lost: WorkerLost | None = None
         self._marking = trio.Lock()
+        self._carried: dict[str, dict[object, Carried]] = {}
+        """By connection, columns that were marked while a worker was starting, by their places."""
         self._records = False
 
     def __len__(self) -> int:
@@ -108,8 +111,13 @@ class Crew:
         tries = 0
         begun = False
 
-        def begins() -> None:
+        async def settle(channel: Channel, has_begun: Callable[[], None]) -> None:
             nonlocal begun, tries
+            async with self._marking:  # what it read of marks at its start may be older than what others have by now
+                for connection, carried in self._carried.items():
+                    await channel.ask(Adopt(connection, tuple(carried.values())), Adopted)
+                has_begun()
+                self._forget_carried()
             member.tell(self._terms.outstanding())
             member.tell(Watched(self._records))
             tries = 0
@@ -118,7 +126,7 @@ class Crew:
                 task_status.started()
 
         while not self._stop.is_set():
-            fault = await self._live(member, begins)
+            fault = await self._live(member, settle)
             if not begun:
                 raise fault or WorkerLost(f"{member.log}: the worker did not start; what it said stands above")
             if fault is not None:
@@ -136,13 +144,15 @@ class Crew:
                 self._lost = WorkerLost(words)
                 self._stop.set()
                 return
-            await trio.sleep(min(2.0 ** (len(ends) - 2), 8.0) if len(ends) > 1 else 0.0)
+            await trio.sleep(min(2.0 ** (len(ends) - 3), 8.0) if len(ends) > 1 else 0.0)
 
-    async def _live(self, member: Member, begins: Callable[[], None]) -> GatewayError | None:
+    async def _live(
+        self, member: Member, settle: Callable[[Channel, Callable[[], None]], Awaitable[None]]
+    ) -> GatewayError | None:
         """Have one process in the member's place, from its start to its end; return why it could not begin, if so."""
         answers = Answers(self._bureau, self)
         try:
-            await member.live(self._begin(member), answers, begins)
+            await member.live(self._begin(member), answers, settle)
         except GatewayError as fault:
             return fault
         finally:
@@ -196,11 +206,20 @@ class Crew:
             new.update({each.place: each for each in (adopted.new if adopted is not None else ())})
 
         async with self._marking:
+            known = self._carried.setdefault(asked.connection, {})
+            for each in asked.carried:
+                known.setdefault(each.place, each)
             await self._all(adopt)
+            self._forget_carried()
         for each in new.values():
             self._bureau.alarm("marks-carried", moved(asked.connection, each, asked.who))
         if new:
             self._terms.marks_moved()
+
+    def _forget_carried(self) -> None:
+        """Who starts from now on reads them from the disk."""
+        if all(member.begun for member in self._members):
+            self._carried.clear()
 
     async def cancel(self, asked: CancelKey, but: object) -> None:
         """See `gateway.workforce.answers.Others`."""

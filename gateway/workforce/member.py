@@ -10,7 +10,7 @@ import logging
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
@@ -43,12 +43,14 @@ class Member:
         self._channel: Channel | None = None
         self._handed: socket.socket | None = None
         self._process: trio.Process | None = None
+        self.begun = False
+        """It is up to date, and may have clients."""
         self._drained = False
 
     @property
     def ready(self) -> bool:
         """Whether clients may be handed over."""
-        return self.described is not None and not self._drained
+        return self.begun and not self._drained
 
     @property
     def broken(self) -> bool:
@@ -70,14 +72,14 @@ class Member:
         await self.ask(Append(draft.kind, dict(draft.fields)), Done)
 
     async def ask(self, message: object, kind: type[_T]) -> _T:
-        """Return its answer. Raises its fault, and `Severed`."""
-        if self._channel is None:
-            raise Severed(f"{self.log}: this worker is not there")
+        """Return its answer. Raises its fault, and `Severed`, also until it has begun: it has nothing to lose yet."""
+        if self._channel is None or not self.begun:
+            raise Severed(f"{self.log}: this worker is not there; it is being started")
         return await self._channel.ask(message, kind)
 
     def tell(self, message: object) -> None:
-        """Tell it, if it is there."""
-        if self._channel is not None:
+        """Tell it, if it is there and has begun."""
+        if self._channel is not None and self.begun:
             self._channel.tell(message)
 
     async def obey(self, message: object, kind: type[_T]) -> _T | None:
@@ -120,10 +122,13 @@ class Member:
             return
         self.end("it did not end its sessions in time")
 
-    async def live(self, begin: Begin, answers: Answers, begun: Callable[[], None]) -> None:
-        """Be one process, from its start to its end; `begun` is called once its log is open.
+    async def live(
+        self, begin: Begin, answers: Answers, settle: Callable[[Channel, Callable[[], None]], Awaitable[None]]
+    ) -> None:
+        """Be one process, from its start to its end.
 
-        Raises the fault with which it could not begin.
+        Once its log is open, `settle` brings it up to date, and calls what it is given: from then on it is asked and
+        told what all are, and has clients. Raises the fault with which it could not begin.
         """
         line, their_line = socket.socketpair()
         handed, their_handed = pair()
@@ -142,13 +147,16 @@ class Member:
             their_line.close()
             their_handed.close()
             try:
-                await self._serve(self._channel, begin, begun)
+                await self._serve(self._channel, begin, settle)
             finally:
                 self.described = self._channel = self._handed = None
+                self.begun = False
                 with trio.CancelScope(shield=True):
                     await self._gone(self._process)
 
-    async def _serve(self, channel: Channel, begin: Begin, begun: Callable[[], None]) -> None:
+    async def _serve(
+        self, channel: Channel, begin: Begin, settle: Callable[[Channel, Callable[[], None]], Awaitable[None]]
+    ) -> None:
         fault: GatewayError | None = None
 
         async def speak(scope: trio.CancelScope) -> None:
@@ -163,13 +171,16 @@ class Member:
             try:
                 await channel.ask(begin, Done)
                 self.described = await channel.ask(Describe(sessions=False), Described)
-                begun()
+                await settle(channel, self._has_begun)
                 await self._look(channel)
             except GatewayError as broken:
                 fault = broken
             nursery.cancel_scope.cancel()
         if fault is not None and not isinstance(fault, Severed):
             raise fault
+
+    def _has_begun(self) -> None:
+        self.begun = True
 
     async def _look(self, channel: Channel) -> None:
         """See how it is, again and again; one that says nothing at all is ended."""

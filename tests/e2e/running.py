@@ -194,9 +194,14 @@ def serving(home: Path, environment: Mapping[str, str] | None = None) -> Iterato
 
 @contextmanager
 def running(
-    home: Path, server: PostgresServer, connections: Sequence[str], tables: str = "", **keys: str
+    home: Path,
+    server: PostgresServer,
+    connections: Sequence[str],
+    tables: str = "",
+    environment: Mapping[str, str] | None = None,
+    **keys: str,
 ) -> Iterator[RunningGateway]:
     """As `serving`, with a configuration that is written first."""
     write_home(home, server.password, connections, tables, **keys)
-    with serving(home) as gateway:
+    with serving(home, environment) as gateway:
         yield gateway

@@ -317,24 +317,3 @@ def test_a_stop_drains_every_worker_and_a_crash_of_the_supervisor_ends_them(
     assert [each["log"] for each in ends] == ["gw-1/w1", "gw-1/w1", "gw-1/w2", "gw-1/w2"]
     assert {each["why"] for each in ends} <= {"draining", "evidence"}
     assert gateway.command("evidence", "verify", str(gateway.evidence), check=False).returncode == 0
-
-
-def test_what_a_worker_that_is_no_longer_configured_left_open_is_ended(
-    postgres: PostgresServer, moving: str, tmp_path: Path
-) -> None:
-    write_home(tmp_path, postgres.password, [connection_table("plain", postgres, moving)])
-    gateway = start(tmp_path, WORKERS)
-    with Both(gateway, "plain") as two:
-        logs = [log_of(gateway, wire) for wire in two]
-        for pid in (*workers(gateway).values(), gateway.process.pid):
-            os.kill(pid, signal.SIGKILL)
-        gateway.process.wait()
-    gateway.process.stdout.close()
-    gateway = start(tmp_path)
-    ends = gateway.query(
-        "SELECT log FROM records WHERE kind = 'session_end' AND entry->>'reason' = 'lost' ORDER BY log"
-    )
-    assert [each["log"] for each in ends] == sorted(logs)
-    assert gateway.stop() == 0
-    gateway.process.stdout.close()
-    assert gateway.command("evidence", "verify", str(gateway.evidence), check=False).returncode == 0
