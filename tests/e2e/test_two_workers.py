@@ -86,9 +86,11 @@ class Both:
     """Two sessions of one agent; who comes second goes to the worker that has fewer."""
 
     def __init__(self, gateway: RunningGateway, connection: str = "moving", **more: str) -> None:
+        self._gateway = gateway
         self._open = lambda: through(gateway, connection, gateway.token("agent-two"), **more)
 
     def __enter__(self) -> tuple[Wire, Wire]:
+        eventually(lambda: ask(self._gateway, "status")["sessions"] == 0)  # who is about to leave still counts
         self._found = self._open(), self._open()
         return self._found
 
@@ -104,6 +106,8 @@ def workers(gateway: RunningGateway) -> dict[str, int]:
     children = " ".join(each.read_text() for each in Path(f"/proc/{gateway.process.pid}/task").glob("*/children"))
     for pid in children.split():
         with suppress(OSError):  # it ended, or closed the file, meanwhile
+            if b"gateway.workforce.process" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                continue  # an archiver has the files of logs open, too
             for file in Path(f"/proc/{pid}/fd").iterdir():
                 place = str(file.readlink())
                 if "/logs/w" in place:

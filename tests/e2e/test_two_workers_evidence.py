@@ -92,6 +92,7 @@ def token(gateway: RunningGateway) -> str:
 @contextmanager
 def in_each(gateway: RunningGateway, token: str) -> Iterator[dict[str, Wire]]:
     """A session in each worker, by its log."""
+    eventually(lambda: ask(gateway, "status")["sessions"] == 0)  # who is about to leave still counts
     with through(gateway, "two", token) as one, through(gateway, "two", token) as other:
         found = {log_of(gateway, wire): wire for wire in (one, other)}
         assert set(found) == {"gw-1/w1", "gw-1/w2"}
