@@ -39,6 +39,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 _numbers = itertools.count()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: much of a test is waiting for a server, a sync, or a process that starts."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """Async tests run on Trio."""

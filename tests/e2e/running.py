@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gateway.__main__ import parser
 from gateway.demo.postgres import PostgresServer
 from gateway.listener.certificate import make_self_signed
 
@@ -53,8 +55,13 @@ class RunningGateway:
         )
 
     def token(self, subject: str = "agent-1", groups: str = "", ttl: str = "60m", owner: str = "") -> str:
+        """A token of the development issuer, as `hoop-gateway token` prints it (without the cost of a process)."""
         more = [*(["--groups", groups] if groups else []), *(["--owner", owner] if owner else [])]
-        return self.command("token", "-c", str(self.config), "--subject", subject, "--ttl", ttl, *more).stdout.strip()
+        arguments = ["token", "-c", str(self.config), "--subject", subject, "--ttl", ttl, *more]
+        args = parser().parse_args(arguments)
+        with redirect_stdout(io.StringIO()) as said:
+            assert args.run(args) == 0
+        return said.getvalue().strip()
 
     def query(self, sql: str) -> list[dict[str, Any]]:
         """Ask the evidence, as an auditor does."""

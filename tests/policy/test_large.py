@@ -95,7 +95,7 @@ async def test_chains_beyond_it_cost_a_process_at_most(form: str) -> None:
 
 
 async def test_chains_of_a_megabyte_cost_a_process_at_most() -> None:
-    parser = DisposableParser(seconds=2)
+    parser = DisposableParser(seconds=1)
 
     async def check(form: str) -> None:
         facts = await parser.understand(_of_size(form, 1 << 20).encode(), STATE, BOUND)
