@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,11 +125,23 @@ ATTACKS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of a session in which nothing is wrong, for tests to copy."""
+    home = tmp_path_factory.mktemp("intact")
+    made(write(home / "gw"), home / "out.duckdb", Wanted(session="s-2"))
+    assert check_export(home / "out.duckdb").intact
+    return home / "out.duckdb"
+
+
+@pytest.fixture
+def out(intact: Path, tmp_path: Path) -> Path:
+    """A copy of that export, to be changed."""
+    return Path(shutil.copy(intact, tmp_path / "out.duckdb"))
+
+
 @pytest.mark.parametrize("sql", ATTACKS)
-def test_each_change_is_found(tmp_path: Path, sql: str) -> None:
-    out = tmp_path / "out.duckdb"
-    made(write(tmp_path / "gw"), out, Wanted(session="s-2"))
-    assert check_export(out).intact
+def test_each_change_is_found(out: Path, sql: str) -> None:
     change(sql.replace("ONE", "(SELECT min(seq) + 1 FROM entries)"))(out)
     found = check_export(out)
     assert not found.intact, found
@@ -144,9 +157,7 @@ def test_each_change_is_found(tmp_path: Path, sql: str) -> None:
         "DELETE FROM manifest",
     ],
 )
-def test_what_is_no_export_is_refused(tmp_path: Path, sql: str) -> None:
-    out = tmp_path / "out.duckdb"
-    made(write(tmp_path / "gw"), out, Wanted(session="s-2"))
+def test_what_is_no_export_is_refused(out: Path, sql: str) -> None:
     change(sql)(out)
     with pytest.raises(EvidenceFault):
         check_export(out)
