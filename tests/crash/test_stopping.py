@@ -47,7 +47,8 @@ def wait_until_closed(port: int) -> None:
     deadline = time.monotonic() + 15
     with suppress(ConnectionRefusedError):
         while True:
-            socket.create_connection(("127.0.0.1", port)).close()
+            with suppress(ConnectionResetError):  # it was in the queue of the listener that closed
+                socket.create_connection(("127.0.0.1", port)).close()
             assert time.monotonic() < deadline
 
 
