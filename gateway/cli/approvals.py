@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.control import add_place, converse
+from gateway.cli.control import add_place, converse, list_all
 from gateway.errors import ConfigurationFault
 
 if TYPE_CHECKING:
@@ -263,14 +263,7 @@ def run_wait(args: argparse.Namespace) -> int:
 
 def run_grants(args: argparse.Namespace) -> int:
     """Print what is granted now."""
-    from gateway.cli.output import print_rows
-
-    async def talk(client: ControlClient) -> int:
-        found = await client.call_all("grants.list")
-        print_rows(GRANT_COLUMNS, [each for each in found if isinstance(each, dict)], args.json)
-        return 0
-
-    return converse(args, talk)
+    return list_all(args, "grants.list", GRANT_COLUMNS)
 
 
 def run_withdraw(args: argparse.Namespace) -> int:

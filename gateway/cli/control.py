@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,19 @@ def converse(args: argparse.Namespace, conversation: Callable[[ControlClient], A
             raise
         print(f"hoop-gateway: {visible(str(refusal))}", file=sys.stderr)
         return 1
+
+
+def list_all(args: argparse.Namespace, method: str, columns: Sequence[str]) -> int:
+    """Print all that a list of the gateway holds: `columns` for people, everything as JSON."""
+
+    async def talk(client: ControlClient) -> int:
+        from gateway.cli.output import print_rows
+
+        found = await client.call_all(method)
+        print_rows(columns, [each for each in found if isinstance(each, dict)], args.json)
+        return 0
+
+    return converse(args, talk)
 
 
 def _socket(args: argparse.Namespace) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from gateway.cli.control import add_place, converse
+from gateway.cli.control import add_place, converse, list_all
 
 COLUMNS = (
     "id",
@@ -57,15 +57,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_list(args: argparse.Namespace) -> int:
     """Print the live sessions."""
-    from gateway.cli.output import print_rows
-    from gateway.control.client import ControlClient
-
-    async def talk(client: ControlClient) -> int:
-        found = await client.call_all("sessions.list")
-        print_rows(COLUMNS, [each for each in found if isinstance(each, dict)], args.json)
-        return 0
-
-    return converse(args, talk)
+    return list_all(args, "sessions.list", COLUMNS)
 
 
 def run_kill(args: argparse.Namespace) -> int:
@@ -83,16 +75,7 @@ def run_kill(args: argparse.Namespace) -> int:
 
 def run_blocked(args: argparse.Namespace) -> int:
     """Print the kill list."""
-    from gateway.cli.output import print_rows
-    from gateway.control.client import ControlClient
-
-    async def talk(client: ControlClient) -> int:
-        found = await client.call_all("kill_list.list")
-        columns = ("kind", "value", "by", "reason", "at", "until")
-        print_rows(columns, [each for each in found if isinstance(each, dict)], args.json)
-        return 0
-
-    return converse(args, talk)
+    return list_all(args, "kill_list.list", ("kind", "value", "by", "reason", "at", "until"))
 
 
 def run_block(args: argparse.Namespace) -> int:

@@ -100,6 +100,13 @@ def scratch(admin: Wire) -> Wire:
 
 
 @pytest.fixture
+def three(scratch: Wire) -> Wire:
+    """`scratch` with rows 1 to 3."""
+    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 3)")
+    return scratch
+
+
+@pytest.fixture
 def agent(gateway: RunningGateway, token: str) -> Iterator[Callable[..., Wire]]:
     """Open raw sessions through the gateway: `agent("plain", protocol=…, application_name=…)`."""
     opened: list[Wire] = []

@@ -74,13 +74,6 @@ def house(postgres: PostgresServer, orders: str, tmp_path_factory: pytest.TempPa
             assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def three(scratch: Wire) -> Wire:
-    """`scratch` with rows 1 to 3."""
-    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 3)")
-    return scratch
-
-
 def test_after_the_set_time_the_second_group_decides(house: House, three: Wire) -> None:
     gateway = house.gateway
     with through(gateway, "plain", gateway.token(owner=OLGA)) as wire, Seat(gateway) as seat:

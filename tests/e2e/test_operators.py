@@ -66,13 +66,6 @@ def house(postgres: PostgresServer, orders: str, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def three(scratch: Wire) -> Wire:
-    """`scratch` with rows 1 to 3."""
-    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 3)")
-    return scratch
-
-
-@pytest.fixture
 def desk(house: RunningGateway) -> Iterator[Callable[..., Wire]]:
     """Open agents' sessions; the agent's owner is olga unless said otherwise."""
     opened: list[Wire] = []

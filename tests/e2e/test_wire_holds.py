@@ -40,13 +40,6 @@ DELETE = "DELETE FROM scratch WHERE id = {}"
 NOTICE = re.compile(r"hoop: held for approval: (ap-[0-9a-f]+) until (\S+Z)$")
 
 
-@pytest.fixture
-def three(scratch: Wire) -> Wire:
-    """`scratch` with rows 1 to 3."""
-    scratch.rows("INSERT INTO scratch SELECT generate_series(1, 3)")
-    return scratch
-
-
 def ids(admin: Wire) -> list[int]:
     return [int(row[0] or 0) for row in admin.rows("SELECT id FROM scratch ORDER BY id")]
 
