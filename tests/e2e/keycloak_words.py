@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,13 @@ def free_port() -> int:
 
 @contextmanager
 def believing(
-    home: Path, keycloak: Keycloak, server: PostgresServer, connections: Sequence[str], identity: str, tables: str
+    home: Path,
+    keycloak: Keycloak,
+    server: PostgresServer,
+    connections: Sequence[str],
+    identity: str,
+    tables: str,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RunningGateway]:
     """A gateway that believes Keycloak alone, for the time of a block; `identity` is the rest of that table.
 
@@ -71,7 +77,7 @@ def believing(
     (home / "secret").write_text(keycloak.secret("hoop-gateway"))
     config = home / "gateway.toml"
     config.write_text(config.read_text().replace("development = true\n", f'issuer = "{keycloak.issuer()}"\n'))
-    with serving(home) as gateway:
+    with serving(home, environment) as gateway:
         yield gateway
 
 

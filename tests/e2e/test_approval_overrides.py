@@ -17,8 +17,9 @@ from running import RunningGateway, connection_table, running, start, write_home
 from seats import Seat
 from test_notifications import SECRET, receiver
 from test_operators import PEOPLE, ask_for, rule, table
+from test_two_workers import WORKERS
 from test_wire_holds import ids
-from wire_client import Wire, error, eventually, through
+from wire_client import Wire, error, eventually, kinds, through
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query
@@ -56,18 +57,20 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(postgres: PostgresServer, orders: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A gateway with a second group and a third that may break the glass."""
+    """A gateway of two workers, with a second group and a third that may break the glass."""
     home = tmp_path_factory.mktemp("overrides")
     (home / "hook").write_text(SECRET)
     connections = [
         connection_table("plain", postgres, orders),
         connection_table("pairs", postgres, orders)
         + rule(name="two", action="approve", operation=["delete"], replaces="standard/delete", approvals=2),
+        connection_table("shown", postgres, orders)
+        + rule(name="seen", action="approve-effect", replaces="standard/delete", approvals=2),
     ]
     with receiver() as (url, told):
         hook = f'[[approvals.webhook]]\nurl = "{url}"\nsecret = "file:{home}/hook"\n'
         settings = APPROVALS + ESCALATION + hook + PEOPLE + MORE
-        with running(home / "home", postgres, connections, settings) as found:
+        with running(home / "home", postgres, connections, settings, WORKERS) as found:
             yield House(found, told)
             assert "Traceback" not in found.log, found.log
             done = found.command("evidence", "verify", str(found.evidence), check=False)
@@ -146,6 +149,31 @@ def test_one_person_breaks_the_glass_for_two_and_everybody_hears_of_it(
     gateway.command("approvals", "receipt", asked["id"], str(tmp_path / "out"), "-c", str(gateway.config))
     receipt = json.loads((tmp_path / "out" / "receipt-1.json").read_text())
     assert (receipt["break_glass"], receipt["approver"]["name"]) == (True, "ira")
+
+
+def test_the_glass_is_broken_for_what_was_shown_in_whichever_worker(house: House, three: Wire) -> None:
+    gateway, token = house.gateway, house.gateway.token(owner=OLGA)
+    eventually(lambda: ask(gateway, "status")["sessions"] == 0)
+    with through(gateway, "shown", token) as one, through(gateway, "shown", token) as other, Seat(gateway) as seat:
+        seat.who(IRA)
+        for row, wire in ((1, one), (2, other)):
+            asked = ask_for(gateway, wire, row)
+            shown = seat.run("approvals", "show", asked["id"]).stdout
+            assert "public.scratch" in shown.partition("effect:")[2].partition("sample")[0], shown
+            done = seat.approve(asked, "--break-glass", "--reason", WHY)
+            assert done.stdout == f"approved {asked['id']} by ira (BREAK-GLASS): {WHY}\n", done.stderr
+            assert kinds(wire.until()) == "CZ"
+            assert ids(three) == list(range(row + 1, 4))
+            named = f"approval_id = '{asked['id']}'"
+            (alarm,) = gateway.query(f"SELECT detail FROM alarms WHERE starts_with(detail, '{asked['id']}')")
+            assert alarm["detail"].endswith(f": {WHY}")
+            (found,) = gateway.query(f"SELECT * FROM approvals WHERE {named}")
+            assert (found["decision"], found["approver"]) == ("approved", "ira")
+            assert found["executed_hash"] == found["operation_hash"]
+        where = gateway.query(
+            "SELECT log FROM statements WHERE connection = 'shown' AND verdict = 'approve' ORDER BY log"
+        )
+        assert [each["log"] for each in where] == ["gw-1/w1", "gw-1/w2"]
 
 
 NEVER = [

@@ -19,6 +19,7 @@ import pytest
 from authority import Authority, private_pem
 from cryptography.hazmat.primitives.asymmetric import ec
 from running import RunningGateway, connection_table, running
+from test_two_workers import WORKERS
 from wire_client import Wire, error, secure
 
 from gateway.demo.postgres import PostgresServer
@@ -61,9 +62,10 @@ def strict(
 
 @contextmanager
 def _two_ports(home: Path, postgres: PostgresServer, keys: str) -> Iterator[tuple[RunningGateway, RunningGateway]]:
-    """A gateway, and it again as found by its second port."""
+    """A gateway of two workers, and it again as found by its second port: the logins go on in the workers."""
     table = connection_table("orders", postgres, "postgres")
-    with running(home, postgres, [table], postgres_keys=f'oauth_listen = "127.0.0.1:0"\n{keys}\n') as gateway:
+    keys = f'oauth_listen = "127.0.0.1:0"\n{keys}\n'
+    with running(home, postgres, [table], environment=WORKERS, postgres_keys=keys) as gateway:
         found = re.search(r"OAUTHBEARER at 127\.0\.0\.1:(\d+)", gateway.log)
         assert found
         yield gateway, RunningGateway(gateway.home, int(found[1]), gateway.process, gateway.environment)
