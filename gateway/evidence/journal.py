@@ -20,11 +20,11 @@ from gateway.evidence.record import Torn
 from gateway.evidence.replay import Replay, replay
 from gateway.evidence.segments import journal_name
 from gateway.evidence.storage import File, Storage
-from gateway.evidence.tail import Batch, Tail, Ticket
+from gateway.evidence.tail import Batch, Cut, Tail, Ticket
 from gateway.evidence.tree import TreeState
 from gateway.model import Clock, Draft, Entropy, LogName, Quote
 
-__all__ = ["Batch", "Journal", "Recorded", "Ticket"]
+__all__ = ["Batch", "Cut", "Journal", "Recorded", "Ticket"]
 
 ROOM = 1 << 20
 """Journal files grow by so many zeros at a time: a sync that need not move the file's end is a third cheaper."""
@@ -161,17 +161,27 @@ class Journal:
         """Give `draft` its place in the log, in memory. Raises `EvidenceFault` once the journal is broken."""
         if self.broken is not None:
             raise EvidenceFault(self.broken)
-        try:
-            return self._tail.append(draft)
-        except BaseException:
-            self.broken = self._tail.broken
-            raise
+        return self._tail.append(draft)
+
+    def salt(self) -> bytes:
+        """Return a salt that no other record has."""
+        return self._tail.salt()
 
     def take(self) -> Batch | None:
         """Take everything appended and not yet taken, to be given to `commit` in the same order. None: nothing."""
+        taken = self.cut()
+        return None if taken is None else self.link(taken)
+
+    def cut(self) -> Cut | None:
+        """Take everything appended and not yet taken, to be given to `link` in the same order. None: nothing."""
+        self._must_work()
+        return self._tail.cut()
+
+    def link(self, taken: Cut) -> Batch:
+        """Make the lines of what was taken, perhaps in a thread."""
         self._must_work()
         try:
-            return self._tail.take()
+            return self._tail.link(taken)
         except BaseException:
             self.broken = self._tail.broken
             raise
@@ -232,13 +242,13 @@ class Journal:
         if (batch := self.take()) is not None:
             self.commit(batch)
 
-    def rotate(self, batch: Batch | None = None) -> None:
-        """Commit `batch` and close the file, so that it can be archived; nothing is done with an empty one.
+    def rotate(self, taken: Cut | None = None) -> None:
+        """Commit what was taken and close the file, so that it can be archived; nothing is done with an empty one.
 
         It may run in a thread, as `commit`. Raises `EvidenceFault`.
         """
-        if batch is not None:
-            self.commit(batch)
+        if taken is not None:
+            self.commit(self.link(taken))
         self._must_work()
         try:
             if self._records:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import lru_cache
 
 from gateway.errors import OurBug
@@ -18,6 +19,7 @@ from gateway.model import (
     MaskStyle,
     OperationHash,
     Outcome,
+    Parameter,
     SessionInfo,
     Statement,
     Verdict,
@@ -56,8 +58,14 @@ def _judged_form(
 def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> bytes:
     """Return the canonical payload of a judged statement: its text, the reason, and what it binds."""
     bound = statement.parameters
-    if not (bound or statement.name or predicate_touch) and len(statement.sql) <= _OFTEN:
-        return f'{{{_reason(verdict.reason)},"sql":{_wired(statement.sql)}}}'.encode()
+    if len(statement.sql) <= _OFTEN and not predicate_touch:
+        if not (bound or statement.name):
+            return f'{{{_reason(verdict.reason)},"sql":{_wired(statement.sql)}}}'.encode()
+        values = _short(bound)
+        if values is not None and len(statement.name) <= _OFTEN:
+            types = tuple([each.type_oid for each in bound])
+            before, after = _around(statement.name, len(bound), verdict.reason, statement.sql, types)
+            return f"{before}{values}{after}".encode()
     parts = ["{"]  # flat: a value may be large, and every text around it would copy it once more
     if bound:
         parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}],')
@@ -86,11 +94,40 @@ def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tup
     return "".join(parts).encode()
 
 
+def _short(bound: tuple[Parameter, ...]) -> str | None:
+    """Encode parameters that are all short and in text format; None: they are not, or too many."""
+    if len(bound) > _FEW:
+        return None
+    shown = []
+    for each in bound:
+        if each.format or len(each.value or b"") > _OFTEN:
+            return None
+        shown.append(_wired(each.value))
+    return ",".join(shown)
+
+
+@lru_cache(maxsize=_KEPT)
+def _around(statement: str, count: int, reason: str, sql: bytes, types: tuple[int, ...]) -> tuple[str, str]:
+    """Return what stands in a payload before and after `count` parameters in text format."""
+    before, after = "{", f'{_reason(reason)},"sql":{_wired(sql)}'
+    if count:
+        before += f'"formats":[{",".join(["0"] * count)}],'
+    if statement:
+        before += f'"name":{quoted(text(statement))},'
+    if count:
+        before += '"parameters":['
+        after = f'],{after},"types":[{",".join(map(str, types))}]'
+    return before, after + "}"
+
+
 @lru_cache(maxsize=_KEPT)
 def _reason(reason: str) -> str:
     return f'"reason":{quoted(text(reason))}'
 
 
+_NONE: Mapping[str, Json] = {}
+_FEW = 50
+"""Parameters of a statement that is encoded by what stands around them, at most."""
 _OFTEN = 2000
 """Bytes of a prepared statement's text that is kept encoded, at most, and of what is encoded in one piece."""
 
@@ -138,7 +175,7 @@ def prepare(
     form = _form_of(statement, verdict, policy_hash, touches_marks)
     payload = _judged_payload(statement, verdict)
     if not withheld:
-        return Draft("prepare", session, n, {}, payload, form=form)
+        return Draft("prepare", session, n, _NONE, payload, None, form)
     return Draft("prepare", session, n, {**form.fields, "withheld": withheld}, payload)
 
 
@@ -163,7 +200,7 @@ def request(
     form = _form_of(statement, verdict, policy_hash, touches_marks)
     payload = _judged_payload(statement, verdict, predicate_touch)
     if operation_hash is approval is None and not (withheld or predicate_touch):
-        return Draft("request", session, n, {}, payload, form=form)
+        return Draft("request", session, n, _NONE, payload, None, form)
     fields = dict(form.fields)
     if predicate_touch:
         fields["touched"] = [name(mark) for mark in predicate_touch[:TOUCHED]]
@@ -192,7 +229,7 @@ def own(session: SessionInfo, n: int, of: int, sql: bytes) -> Draft:
 
 def execute(session: SessionInfo, n: int, of: int, max_rows: int) -> Draft:
     """Return one Execute of the portal that request `of` bound; `max_rows` 0 is all."""
-    return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, form=_EXECUTED)
+    return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, None, None, _EXECUTED)
 
 
 _EXECUTED = Form({}, ("of", "max_rows"))
@@ -282,12 +319,15 @@ def result(
     """
     fields: dict[str, Json] = {"of": of, "rows": rows, "bytes": bytes_, "us": duration_us, "digest": digest}
     form = _result_form(outcome._value_, sqlstate, touches_marks)
+    told = f'"text":{quoted(fit(text))},"truncated":{"true" if truncated else "false"}'
+    if not masked_columns and message is None:
+        return Draft("result", session, n, fields, f"{{{told}}}".encode(), salt, form)
     parts = []
     if masked_columns:
         parts.append(f'"masked_columns":[{",".join([quoted(name(column)) for column in masked_columns])}]')
     if message is not None:
         parts.append(f'"message":{quoted(cut(message, _MESSAGE)[0])}')
-    parts.append(f'"text":{quoted(fit(text))},"truncated":{"true" if truncated else "false"}')
+    parts.append(told)
     return Draft("result", session, n, fields, ("{" + ",".join(parts) + "}").encode(), salt, form)
 
 
