@@ -61,6 +61,6 @@ class Chain:
         return found
 
 
-def commitment(salt: bytes, data: bytes | memoryview) -> str:
+def commitment(salt: bytes, data: bytes | bytearray | memoryview) -> str:
     """Return the lower-case hex BLAKE3 of `data` keyed with the record's salt (32 bytes): without it, no guessing."""
     return blake3(data, key=salt).digest().hex()  # quicker than `hexdigest`

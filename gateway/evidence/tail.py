@@ -53,11 +53,17 @@ class Ticket:
         return self.link.hex()
 
 
+Payload: TypeAlias = bytes | bytearray | memoryview
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Lines that go to disk together, and the place of the last of them."""
 
-    data: bytes
+    parts: list[Payload]
+    """What the lines consist of, in order."""
+    size: int
+    """Bytes of it all."""
     count: int
     first_ts: Micros
     last: Quote
@@ -77,7 +83,7 @@ class _Known:
     templates: dict[tuple[Alike, str, bool], Template] = field(default_factory=dict)
 
 
-_Waiting: TypeAlias = tuple[Ticket, Template | bytes, int | None, int, Mapping[str, Json], bytes, bytes | memoryview]
+_Waiting: TypeAlias = tuple[Ticket, Template | bytes, int | None, int, Mapping[str, Json], bytes, Payload]
 """A record whose line is not made yet: its place, its entry or a form of it and what fills that, salt and payload.
 
 Without a number of its session it is a line of `_append_one`, and what fills its form is all about the payload."""
@@ -138,7 +144,7 @@ class Tail:
     def append(self, draft: Draft) -> Ticket:
         """Give `draft` its place."""
         kind, session, n, fields, given, salt, form, seal, wrapped = draft
-        payload = given if given.__class__ is bytes else _encoded(given)
+        payload = given if isinstance(given, (bytes, bytearray)) else _encoded(given)
         if not salt:
             salt = b"" if given is None and salt is None else self.salt()
         now = self._now()
@@ -189,7 +195,7 @@ class Tail:
                 self._tree.extend(leaves)
                 if self._leaves is not None:
                     self._leaves.extend(leaves)
-                parts: list[bytes | memoryview] = []
+                parts: list[Payload] = []
                 for (ticket, _, _, _, _, salt, payload), entry, link in zip(waiting, entries, links, strict=True):
                     ticket.link = link
                     parts += (hexlify(link), b"\t", hexlify(salt), b"\t", entry, b"\t", payload, b"\n")
@@ -198,9 +204,9 @@ class Tail:
                 raise
             first, last = waiting[0][0], waiting[-1][0]
             quote, state = Quote(self.log, last.seq, last.chain), self._tree.state()
-        return Batch(b"".join(parts), len(waiting), first.ts, quote, state, taken.keys, taken.sealed)
+        return Batch(parts, sum(map(len, parts)), len(waiting), first.ts, quote, state, taken.keys, taken.sealed)
 
-    def _append_one(self, draft: Draft, salt: bytes, payload: bytes, now: Micros) -> Ticket:
+    def _append_one(self, draft: Draft, salt: bytes, payload: bytes | bytearray, now: Micros) -> Ticket:
         """Append a record that is encoded field by field, in as many parts as it takes."""
         if draft.kind not in KINDS:
             raise OurBug(f"no kind of record: {draft.kind}")
@@ -244,7 +250,7 @@ class Tail:
             fields.update(oc=sealed.content, sc=sealed.digest, kid=sealed.key)
             self._sealed.append(sealed.envelope)
 
-    def _line(self, fields: dict[str, Json], salt: bytes, payload: bytes | memoryview, now: Micros) -> Ticket:
+    def _line(self, fields: dict[str, Json], salt: bytes, payload: Payload, now: Micros) -> Ticket:
         fields["seq"] = self._seq
         entry = canonical(fields)
         ready: Template | bytes = template(fields, _ABOUT_PAYLOAD) if payload else entry
@@ -279,10 +285,8 @@ class Tail:
         return known
 
 
-def _encoded(payload: Mapping[str, Json] | bytes | None) -> bytes:
-    if payload is None:
-        return b""
-    return payload if isinstance(payload, bytes) else canonical(payload)
+def _encoded(payload: Mapping[str, Json] | None) -> bytes:
+    return b"" if payload is None else canonical(payload)
 
 
 def _entries(waiting: list[_Waiting]) -> list[bytes]:
@@ -302,7 +306,7 @@ def _entries(waiting: list[_Waiting]) -> list[bytes]:
     return entries
 
 
-def split(payload: bytes, size: int) -> list[memoryview]:
+def split(payload: bytes | bytearray, size: int) -> list[memoryview]:
     """Cut UTF-8 `payload` into pieces of at most `size` bytes, each whole UTF-8."""
     pieces, begin, view = [], 0, memoryview(payload)
     while len(payload) - begin > size:

@@ -49,7 +49,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.judgement import Judgement, Names
-from gateway.pgwire.notes import Answer, Execution, Note, Request
+from gateway.pgwire.notes import Answer, Execution, Note, Preparation, Request
 from gateway.pgwire.session import Session
 from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
@@ -59,7 +59,7 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import SHOWN, LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.reactor import Leg, Line, Reactor
-from gateway.worker.records import drafts, event, simple
+from gateway.worker.records import asked, drafts, event, simple
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
 from gateway.worker.withholding import Told, ToldNote, Withholding
@@ -425,6 +425,22 @@ class AgentSession:
         else:
             told = self._withholding.note(note)
             note, ticket = told.note, self._record_all(told)
+        return self._told(note, ticket)
+
+    async def record_large(self, note: Note) -> Ticket:
+        """See `gateway.pipeline.Stages`."""
+        if not isinstance(note, Request | Preparation) or not self._withholding.spares(note):
+            return self.record(note)
+        payload = bytearray()
+        judgement = note.judgement
+        for piece in record.judged_pieces(note.statement, judgement.verdict, judgement.predicate_touch):
+            payload += piece
+            await trio.lowlevel.checkpoint()
+        return self._told(note, self._around.log.append(asked(self.info, note, payload)))
+
+    def _told(self, note: Note, ticket: Ticket) -> Ticket:
+        """Do what goes with a note that has its place now."""
+        around, info = self._around, self.info
         if isinstance(note, Request):
             self.live.current = note.statement.sql[:SHOWN]
             if note.judgement.carries:

@@ -78,13 +78,20 @@ def simple(session: SessionInfo, note: Note) -> Draft | None:
     return _prepared(session, note) if isinstance(note, Preparation) else None
 
 
-def _prepared(session: SessionInfo, note: Preparation, withheld: int = 0) -> Draft:
+def asked(session: SessionInfo, note: Request | Preparation, payload: bytearray) -> Draft:
+    """Return the record of a statement whose payload was made already."""
+    if isinstance(note, Request):
+        return requested(session, note, payload=payload)
+    return _prepared(session, note, payload=payload)
+
+
+def _prepared(session: SessionInfo, note: Preparation, withheld: int = 0, payload: bytearray | None = None) -> Draft:
     judgement = note.judgement
     verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
-    return record.prepare(session, note.n, note.statement, verdict, policy_hash, touches, withheld)
+    return record.prepare(session, note.n, note.statement, verdict, policy_hash, touches, withheld, payload=payload)
 
 
-def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
+def requested(session: SessionInfo, note: Request, withheld: int = 0, payload: bytearray | None = None) -> Draft:
     """Return the record of a request, `withheld` of whose literals are not in it."""
     judgement = note.judgement
     return record.request(
@@ -98,6 +105,7 @@ def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
         touches_marks=judgement.touches_marks,
         predicate_touch=judgement.predicate_touch,
         withheld=withheld,
+        payload=payload,
     )
 
 
@@ -148,9 +156,7 @@ _SMALL = 600
 """Bytes of an event without its text, roughly."""
 
 
-def _noted(
-    session: SessionInfo, n: int, ticket: Ticket, kind: str, text: str, **more: Json
-) -> dict[str, Json]:
+def _noted(session: SessionInfo, n: int, ticket: Ticket, kind: str, text: str, **more: Json) -> dict[str, Json]:
     return {
         "log": ticket.log,
         "seq": ticket.seq,
