@@ -13,26 +13,29 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import trio
 
 from bench.synthetic import SyntheticClock, write
-from gateway.evidence import record
+from gateway.evidence import columns, record
 from gateway.evidence.archiver import Archived, archive
 from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.commit import GroupCommit
-from gateway.evidence.following import Following
+from gateway.evidence.following import Following, Stretch, committed
 from gateway.evidence.journal import Journal
-from gateway.evidence.live_rows import AT_ONCE, follow_lines
+from gateway.evidence.live_tail import follow_journals
 from gateway.evidence.reader import select
 from gateway.evidence.saved import saved
 from gateway.evidence.segment_rows import connect, follow_segment
 from gateway.evidence.segment_tasks import read_frontier, worked
-from gateway.evidence.segments import journal_path, numbers_in
+from gateway.evidence.segments import entries_path, journal_path, numbers_in, payload_path
 from gateway.evidence.sources import journal_lines
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.evidence.verify import verify
+from gateway.evidence.views import located
 from gateway.model import LogName
 
 QUESTIONS = {
@@ -139,36 +142,56 @@ def _verifying(evidence: Path) -> list[tuple[str, str]]:
     wall = best(lambda: [*worked(tasks, None)])[1]
     read = best(lambda: [path.read_bytes() for task in tasks for path in task.files])[1]
     found.append(("quick verify, of segments", f"{archived / wall / 1e6:,.0f} MB/s, {read / wall:.2f} of reading"))
-    found += [(f"full verify, {name}", f"{cpu:.1f} µs a record of CPU") for name, cpu in _parts(evidence)]
+    found += [(name, f"{cpu:.1f} µs a record of CPU") for name, cpu in _parts(evidence)]
     found.append(("reading those segments from memory", f"{archived / read / 1e6:,.0f} MB/s"))
     return found
 
 
 def _live(evidence: Path) -> int:
-    return sum(1 for log in (evidence / "logs").iterdir() for number in numbers_in(log)[1] for _ in _lines(log, number))
-
-
-def _lines(log: Path, number: int) -> list[bytes]:
-    return [raw for raw, whole in journal_lines(journal_path(log, number)) if whole]
+    logs = [(log, number) for log in (evidence / "logs").iterdir() for number in numbers_in(log)[1]]
+    return sum(whole for log, number in logs for _, whole in journal_lines(journal_path(log, number)))
 
 
 def _parts(evidence: Path) -> list[tuple[str, float]]:
-    """Return microseconds of CPU a record for one segment, the best of three, and for the live tail."""
+    """Return microseconds of CPU a record, the best of three, for a segment and for the live tail."""
     log = evidence / "logs" / "w1"
     segments, journals = numbers_in(log)
-    spent: dict[str, list[float]] = {"of a segment": [], "of the live tail": []}
-    for _ in range(3):
-        state = Following(log, after=read_frontier(log, segments[-1] - 1))
-        before, began = state.records, time.process_time()
-        with connect() as database:
-            follow_segment(state, log, segments[-1], database)
-        spent["of a segment"].append((time.process_time() - began) / (state.records - before))
-        lines = [raw for number in journals for raw in _lines(log, number)]
+    spent: dict[str, list[float]] = {}
+
+    def measured(name: str, work: Callable[[Following], object], after: int, quick: bool = False) -> None:
+        state = Following(log, after=read_frontier(log, after), quick=quick)
         began = time.process_time()
-        for begin in range(0, len(lines), AT_ONCE):
-            follow_lines(state, lines[begin : begin + AT_ONCE])
-        spent["of the live tail"].append((time.process_time() - began) / max(len(lines), 1))
+        work(state)
+        spent.setdefault(name, []).append((time.process_time() - began) / max(state.records, 1))
+
+    signed = max(int(one.stem) for one in (log / "checkpoints").glob("*.note"))
+    with connect() as database:
+        for _ in range(3):
+            measured(
+                "full verify, of a segment", lambda to: follow_segment(to, log, segments[-1], database), segments[-2]
+            )
+            measured("full verify, of the live tail", lambda to: follow_journals(to, log, journals), segments[-1])
+            measured(
+                "full verify, no columns and form", lambda to: _bare(to, log, segments[-1], database), segments[-2]
+            )
+            quick = partial(follow_journals, directory=log, numbers=journals, signed=signed)
+            measured("quick verify, of the live tail", quick, segments[-1], quick=True)
     return [(name, min(times) * 1e6) for name, times in spent.items()]
+
+
+def _bare(log: Following, directory: Path, number: int, database: duckdb.DuckDBPyConnection) -> None:
+    """Chain, tree and payloads of a segment alone: what no check can leave out."""
+    entries, payload = located(entries_path(directory, number)), located(payload_path(directory, number))
+    groups = database.execute(columns.commitments(payload, entries)).fetchall()
+    assert all(committed(salts, payloads.encode().split(b"\n"), pcs) for _, _, _, salts, payloads, pcs in groups)
+    query = f"SELECT chain, encode(entry), seq FROM read_parquet({entries})"  # noqa: S608  ours
+    cursor = database.execute(query)
+    while rows := cursor.fetchmany(columns.GROUP):
+        chains, encoded, seqs = zip(*rows, strict=True)
+        nothing = [None] * len(rows)
+        assert log.stretch(
+            Stretch(seqs[0], chains, encoded, [log.last_ts] * len(rows), [""] * len(rows), *[nothing] * 3)
+        )
 
 
 def _timed(work: Callable[[], object]) -> tuple[float, float]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following
-from gateway.evidence.segment_rows import connect, follow_segment
-from gateway.evidence.segment_tasks import Task, Worked, read_frontier
+from gateway.evidence.segment_tasks import Task, Worked, follow_task, read_frontier
 from gateway.evidence.segments import numbers_in
 from gateway.evidence.signatures import Signatures
 
@@ -51,32 +50,35 @@ class CheckedLog:
         return self.first if frontier is None else frontier.size
 
     def tasks(self) -> list[Task]:
-        """Return its segments, to be followed each by itself."""
+        """Return its segments and its live tail, to be followed each by itself."""
         due, signed, before = self.signatures.sizes, self.signatures.signed, [self.pruned, *self.segments]
-        return [
+        found = [
             Task(self.directory, number, claim, due, signed, self.quick)
             for claim, number in zip(before, self.segments, strict=False)
         ]
+        if self.journals:
+            found.append(Task(self.directory, 0, before[-1], due, signed, self.quick, tuple(self.journals)))
+        return found
 
     def take(self, task: Task, result: Worked) -> None:
-        """Go on behind a segment that was followed by itself."""
+        """Go on behind a segment or a tail that was followed by itself."""
         self.digests |= result.digests
-        if result.state is not None and (self.quick or self._begun(task)):
+        believed = self.quick and not task.journals  # a quick check is where the frontier says
+        if result.state is not None and (believed or self._begun(task)):
             self.state.join(result.state)
         else:
             self._again(task)
         self.reached()
 
     def _begun(self, task: Task) -> bool:
-        """Say whether a segment began where this log stands now."""
+        """Say whether it began where this log stands now."""
         begun = Following(self.directory, after=read_frontier(self.directory, task.claim))
         whole = not self.state.broken  # where the tree is known to be wrong, that is no news
         return begun.place(tree=whole) == self.state.place(tree=whole)
 
     def _again(self, task: Task) -> None:
         try:
-            with connect() as database:
-                follow_segment(self.state, self.directory, task.number, database)
+            follow_task(self.state, task)
         except Malformed as fault:
             self.state.unreadable(str(fault))
 

@@ -30,7 +30,13 @@ PLAIN = (
     "masked", "cancel", "kill", "alarm", "access",
 )  # fmt: skip
 """Kinds whose entries hold names and values alone; the others are few and looked at one by one."""
-_BULK = ("prepare", "request", "result", "data")
+BULK = frozenset({"data", "prepare", "request", "result"})
+"""Kinds whose payloads are many and large."""
+GROUP = 2048
+"""Records that are fetched together, by their place in the file."""
+NONE = "\x01"
+"""Stands in fetched texts for a session where there is none: no text of a canonical entry holds it."""
+_BULK = tuple(sorted(BULK))
 _SAFE = 9007199254740991
 _TEXTS = tuple(f'"{name}"' for name in NAMES if name not in _INTEGERS)
 _TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
@@ -77,14 +83,61 @@ def named(prefix: str) -> str:
     return ", ".join(f'"{name}" AS "{prefix}{name}"' for name in ["ts", *NAMES])
 
 
-def rows(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
-    """Return the query for a segment's records in order, each with what its typed columns prove of its entry.
+def rows(quoted_path: str, segment: str, *, guarded: bool, group: int | None = None) -> str:
+    """Return the query for a segment's records in order: number, chain value, entry, and `proved` as in `grouped`.
 
-    `proved` is 2 where the columns, written out as an entry, give exactly the entry: then it is canonical and the
-    columns are all that it says, since none of them holds a quotation mark or a backslash. Elsewhere 1 says that the
-    columns agree with the entry, 0 that they do not. `guarded` bears entries that are no JSON, `quotes` columns with
-    quotation marks, each at a price.
+    `guarded` bears entries that are no JSON, at a price; `group` asks for those of one group alone.
     """
+    these = "" if group is None else f"WHERE place // {GROUP} = {group}"
+    proved = _proved(quoted_path, segment, guarded=guarded, quotes=True)
+    return f"SELECT seq, chain, encode(entry), proved FROM ({proved}) {these} ORDER BY place"  # noqa: S608  ours
+
+
+def grouped(quoted_path: str, segment: str, *, quotes: bool) -> str:
+    """Return the query for a segment's records by groups, each column as one text with separators.
+
+    A group's number, how many records and how many commitments it has, the first record's number, whether numbers
+    follow each other; for each record what its typed columns prove of its entry, session, chain value, time, kind, `n`
+    and `of`. `proved` is 2 where the columns, written out as an entry, give exactly the entry: then it is
+    canonical and the columns are all that it says, since none of them holds a quotation mark or a backslash. Elsewhere
+    1 says that the columns agree with the entry, 0 that they do not. `quotes` bears columns with quotation marks.
+    """
+    texts = ("coalesce(chain, '')", f"coalesce({_TIME}, '')", "coalesce(kind, '')")
+    numbers = ("""coalesce(CAST(n AS VARCHAR), '')""", """coalesce(CAST("of" AS VARCHAR), '')""")
+    listed = ", ".join(f"string_agg({one}, ',')" for one in (*texts, *numbers))
+    return f"""
+        SELECT place // {GROUP} AS number, count(*), count(pc), min(seq - place) + min(place),
+            count(seq) = count(*) AND min(seq - place) = max(seq - place), string_agg(CAST(proved AS VARCHAR), ''),
+            string_agg(coalesce(sid, '{NONE}'), chr(10)), {listed}
+        FROM ({_proved(quoted_path, segment, guarded=False, quotes=quotes)})
+        GROUP BY number ORDER BY number
+    """  # noqa: S608  our own paths and names, quoted
+
+
+def entries(quoted_path: str) -> str:
+    """Return the query for a segment's entries, in the order of the file as groups are."""
+    return f"SELECT encode(entry) FROM read_parquet({quoted_path})"  # noqa: S608  our own paths, quoted
+
+
+def commitments(payload: str, entries: str) -> str:
+    """Return the query for a segment's payloads by groups of their records, each column as one text with separators.
+
+    A group's number, how many payloads it has, whether each has the length that its record's column says; salts,
+    payloads and the commitments in the records' columns.
+    """
+    return f"""
+        SELECT place // {GROUP} AS number, count(*),
+            coalesce(bool_and(payload <> '' AND strlen(payload) = plen AND salt IS NOT NULL AND pc IS NOT NULL), false),
+            string_agg(salt, ','), string_agg(payload, chr(10)), string_agg(pc, ',')
+        FROM read_parquet({payload}) AS kept
+        JOIN (SELECT seq, plen, pc, file_row_number AS place FROM read_parquet({entries}, file_row_number = true))
+            AS told USING (seq)
+        GROUP BY number
+    """  # noqa: S608  our own paths and names, quoted
+
+
+def _proved(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
+    """Return the query for a segment's columns, with `place` in the file and `proved`, as `grouped` has it."""
     entry = "CASE WHEN json_valid(entry) THEN entry END" if guarded else "entry"
     kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in NAMES}
     value = {name: f'"{name}"' for name in NAMES}
@@ -104,8 +157,7 @@ def rows(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
     beside = ", ".join(f"'$.{name}'" for name in _BESIDE)
     harmless = f"AND NOT contains(concat({', '.join(_TEXTS)}), '\"')" if quotes else ""
     return f"""
-        SELECT seq, chain, encode(entry), CASE WHEN plain THEN 2 WHEN {_agrees(segment, entry)} THEN 1 ELSE 0 END,
-            {_TIME}, kind, sid, n, "of", plen, pc
+        SELECT *, CASE WHEN plain THEN 2 WHEN {_agrees(segment, entry)} THEN 1 ELSE 0 END AS proved
         FROM (
             SELECT *,
                 coalesce(
@@ -114,7 +166,10 @@ def rows(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
                     AND greatest(length(x[6]), length(x[7]), length(x[8])) < 16,
                     false
                 ) AS plain
-            FROM (SELECT *, json_extract_string({entry}, [{beside}]) AS x FROM read_parquet({quoted_path}))
+            FROM (
+                SELECT *, file_row_number AS place, json_extract_string({entry}, [{beside}]) AS x
+                FROM read_parquet({quoted_path}, file_row_number = true)
+            )
         )
     """  # noqa: S608  our own paths and names, quoted
 
@@ -174,9 +229,12 @@ def kept(source: str, segment: str) -> str:
     return f"{rows(f'NOT {bulk}')} UNION ALL {rows(bulk)}"
 
 
-def paid(quoted_path: str, what: str, since: int | None = None) -> tuple[str, str]:
-    """Return the queries for `what` of a segment's payloads: of the few kinds, and of the many; each in order."""
-    first = "" if since is None else f" AND seq >= {since}"
+def paid(quoted_path: str, what: str, since: int | None = None, last: int | None = None) -> tuple[str, str]:
+    """Return the queries for `what` of a segment's payloads: of the few kinds, and of the many; each in order.
+
+    Only those from record `since` on, and up to record `last`.
+    """
+    first = ("" if since is None else f" AND seq >= {since}") + ("" if last is None else f" AND seq <= {last}")
     bulk = f"coalesce(kind IN {_BULK}, false)"  # a tuple of words reads as SQL does
     few, many = (f"SELECT {what} FROM read_parquet({quoted_path}) WHERE {one}{first}" for one in (f"NOT {bulk}", bulk))  # noqa: S608
     return few, many

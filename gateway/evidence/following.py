@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from itertools import count
 from operator import le
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -32,22 +33,20 @@ _HEX = re.compile(rb"[0-9a-f]{64}")
 
 
 class Stretch(NamedTuple):
-    """Records that follow each other, by column; each was proved to be canonical and to quote and seal nothing."""
+    """Records that follow each other, by column; each was proved to be canonical and to quote and seal nothing.
 
-    seqs: tuple[int, ...]
-    chains: tuple[str, ...]
-    entries: tuple[bytes, ...]
-    times: tuple[str, ...]
-    kinds: tuple[str, ...]
-    sids: tuple[str | None, ...]
-    ns: tuple[int | None, ...]
-    ofs: tuple[int | None, ...]
-    plens: tuple[int | None, ...]
-    pcs: tuple[str | None, ...]
+    Their payloads, too, are known to be those that they commit to.
+    """
 
-
-Paid: TypeAlias = tuple[int, str | None, bytes | None]
-"""A record's sequence number, salt and payload."""
+    first: int
+    """Sequence number of the first."""
+    chains: Sequence[str]
+    entries: Sequence[bytes]
+    times: Sequence[str]
+    kinds: Sequence[str]
+    sids: Sequence[str | None]
+    ns: Sequence[int | None]
+    ofs: Sequence[int | None]
 
 
 def _refuse(number: str) -> float:
@@ -73,7 +72,7 @@ class Following:
         findings: Sequence[Finding] = (),
     ) -> None:
         self.name = self._directory = directory.name
-        self._due, self._signed, self._quick = due, signed, quick
+        self._due, self._signed, self.quick = due, signed, quick
         self.findings = list(findings)
         self.records = 0
         self.chain, self.tree, self.sessions = Chain(), Tree(), Sessions()
@@ -84,6 +83,8 @@ class Following:
         self.sealed = SealedCheck(directory, self.find)
         self.emptied: list[int] = []
         """Records whose payload is gone: an erasure, perhaps of another log, must say so."""
+        self.receipts: list[tuple[int, dict[str, Json], bytes]] = []
+        """Decisions with a receipt: sequence number, entry and payload."""
         self.unpaid: list[int] = []
         """Segments whose payloads are gone altogether; likewise."""
         self.payloads = True
@@ -131,6 +132,7 @@ class Following:
         for kind, said in later.said.items():
             self.said.setdefault(kind, []).extend(said)
         self.emptied += later.emptied
+        self.receipts += later.receipts
         self.unpaid += later.unpaid
         self.sealed.missing += later.sealed.missing
         self.name, self.expected, self.chain, self.tree = later.name, later.expected, later.chain, later.tree
@@ -151,8 +153,11 @@ class Following:
         else:
             self.unreadable(f"a line that cannot be read: {len(fields)} fields instead of 4")
 
-    def record(self, chain: bytes, salt: bytes, encoded: bytes, payload: bytes) -> None:
-        """Check one record by its exact bytes, as a journal line holds them."""
+    def record(self, chain: bytes, salt: bytes, encoded: bytes, payload: bytes | None) -> None:
+        """Check one record by its exact bytes, as a journal line holds them.
+
+        `payload` None: it is known already to be what the record commits to, or that it has none.
+        """
         try:
             if salt and not _HEX.fullmatch(salt):
                 raise Malformed("a salt that is not 32 bytes in lower-case hexadecimal")  # noqa: TRY301
@@ -169,7 +174,7 @@ class Following:
         self.records += 1
         if not self._order(chain, linked, encoded, entry):
             return
-        seq, length = self.expected - 1, len(chain) + len(salt) + len(encoded) + len(payload) + 3
+        seq, length = self.expected - 1, len(chain) + len(salt) + len(encoded) + len(payload or b"") + 3
         if length >= MAX_LINE:
             self.find("tampered", seq, f"a line of {length} bytes, longer than any of ours")
         try:
@@ -182,48 +187,40 @@ class Following:
         except (Malformed, TypeError, ValueError) as fault:
             self.find("tampered", seq, f"an entry that is not of the format: {fault}")
 
-    def stretch(self, these: Stretch, paid: Sequence[Paid]) -> bool:
-        """Check records that follow each other, all at once; `paid`: their salts and payloads.
+    def stretch(self, these: Stretch) -> bool:
+        """Check records that follow each other, all at once.
 
         False: something is not as it should be; nothing was taken then, and each record is to be looked at by `record`.
         Where half the time is hashing, lists save half of the rest.
         """
-        seqs, times, size = these.seqs, these.times, self.expected + len(these.seqs)
+        first, times, size = these.first, these.times, self.expected + len(these.entries)
         in_order = times[0] >= self.last_ts and all(map(le, times, times[1:]))
-        if self._parts is not None or not in_order or seqs != tuple(range(self.expected, size)):
+        if self._parts is not None or not in_order or first != self.expected:
             return False
-        value = self._linked(these.entries, "".join(these.chains))
-        if value is None or {*map(len, these.chains)} != {64} or not self._all_paid(these, paid):
+        value = self._linked(these.entries, ",".join(these.chains))
+        if value is None:
             return False
         self._grow([sha256(b"\0" + entry).digest() for entry in these.entries])
         self.chain.value, self.expected, self.known, self.closed = value, size, True, False
-        if self._signed is not None and seqs[0] <= self._signed < size:
-            self.first_unsigned = times[self._signed - seqs[0]]
+        if self._signed is not None and first <= self._signed < size:
+            self.first_unsigned = times[self._signed - first]
         self.last_ts = times[-1]
-        self.records += len(seqs)
-        take = self.sessions.take
-        for seq, kind, sid, n, of in zip(seqs, these.kinds, these.sids, these.ns, these.ofs, strict=True):
-            if sid is not None and (complaint := take(kind, sid, n, of, seq)) is not None:
-                self.find(*complaint)
+        self.records += len(these.entries)
+        self._complain(self.sessions.run(first, these.kinds, these.sids, these.ns, these.ofs))
         return True
 
     def skim(self, lines: Sequence[Sequence[bytes]]) -> bool:
         """Take the fields of lines that a checkpoint covers and nothing depends on by their bytes alone.
 
-        False: something is not as it should be; nothing was taken then.
+        Their payloads are known to be as long as they say. False: something is not as it should be; nothing was taken
+        then.
         """
-        chains, _, entries, payloads = zip(*lines, strict=True)
-        paid = all(
-            b'"plen":%d,' % len(payload) in entry if payload else b'"pc":"' not in entry
-            for entry, payload in zip(entries, payloads, strict=True)
-        )
-        if self._parts is not None or not paid or {*map(len, chains)} != {64}:
+        if self._parts is not None:
             return False
+        chains, _, entries, _ = zip(*lines, strict=True)
         try:
-            value, last = (
-                self._linked(entries, b"".join(chains).decode("ascii")),
-                decoded(entries[-1].decode())[0]["ts"],
-            )
+            value = self._linked(entries, b",".join(chains).decode("ascii"))
+            last = decoded(entries[-1].decode())[0]["ts"]
             parse_time(last)
         except (ValueError, LookupError, TypeError, RecursionError, Malformed):
             return False
@@ -237,29 +234,15 @@ class Following:
         return True
 
     def _linked(self, entries: Sequence[bytes], chains: str) -> bytes | None:
-        """Return the chain value after `entries`, if theirs are `chains`, one after the other."""
+        """Return the chain value after `entries`, if theirs are `chains`, with commas between."""
         value, links, hasher = self.chain.value, list[bytes](), blake3(key=KEY)
         reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
         for entry in entries:
             reset()
-            update(value)
-            update(entry)
+            update(value + entry)
             value = digest()
             append(value)
-        return value if b"".join(links).hex() == chains else None
-
-    def _all_paid(self, these: Stretch, paid: Sequence[Paid]) -> bool:
-        """Say whether each record that commits to a payload has it, and no other one has any."""
-        due = [one for one in zip(these.seqs, these.plens, these.pcs, strict=True) if one[2] is not None]
-        try:
-            if self._quick:
-                return [(seq, len(payload or b"")) for seq, _, payload in paid] == [(seq, plen) for seq, plen, _ in due]
-            return due == [
-                (seq, len(payload), blake3(payload, key=bytes.fromhex(salt)).hexdigest())  # type: ignore[arg-type]
-                for seq, salt, payload in paid
-            ] and _written_alike([salt for _, salt, _ in paid])
-        except (TypeError, ValueError):  # one is empty, or a salt is none
-            return False
+        return value if b"".join(links).hex(",", 32) == chains else None
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         """Add leaves to the tree, and keep its roots where they are due."""
@@ -300,14 +283,14 @@ class Following:
         self.expected = seq + 1
         return True
 
-    def _entry(self, entry: dict[str, Json], chain: bytes, salt: bytes, payload: bytes) -> None:
+    def _entry(self, entry: dict[str, Json], chain: bytes, salt: bytes, payload: bytes | None) -> None:
         kind, sid, seq = entry.get("kind"), entry.get("sid"), entry.get("seq")
         if entry.get("v") != 1 or kind not in KINDS or entry.get("log") != self.name:
             raise Malformed(f"version {entry.get('v')}, kind {kind}, log {entry.get('log')}")
         if type(seq) is not int:
             raise Malformed("seq is not a number")
         self._time(entry, seq)
-        if payload or "pc" in entry:
+        if payload is not None and (payload or "pc" in entry):
             self._payload(entry.get("plen"), entry.get("pc"), seq, salt, payload)
         first = self._part(entry, seq) if "part" in entry or self._parts is not None else True
         self.closed = kind == "shutdown"
@@ -321,6 +304,8 @@ class Following:
             self.said.setdefault(str(kind), []).append(Said(seq, chain.decode(), entry))
             if kind == "start":
                 self.sessions.process_began()
+            elif kind == "decision" and payload and b'"receipt":' in payload:
+                self.receipts.append((seq, entry, payload))
         if isinstance(sid, str) and first:
             complaint = self.sessions.take(str(kind), sid, entry.get("n"), entry.get("of"), seq)
             self._complain(() if complaint is None else (complaint,))
@@ -350,7 +335,7 @@ class Following:
                 self.emptied.append(seq)
         elif len(payload) != length or not salt:
             self.find("tampered", seq, f"its payload has {len(payload)} bytes; the entry says {length}")
-        elif not self._quick and blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() != committed:
+        elif not self.quick and blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest() != committed:
             self.find("tampered", seq, "its payload is not the one that the entry commits to")
 
     def _part(self, entry: dict[str, Json], seq: int) -> bool:
@@ -371,10 +356,19 @@ class Following:
         self._complain(self.sessions.left(closed=self.closed))
 
 
-def _written_alike(salts: Sequence[str | None]) -> bool:
-    """Say whether salts of 32 bytes each are written in the one way that there is: lower case, nothing between."""
-    text = "".join(filter(None, salts))
-    return len(text) == 64 * len(salts) and text == text.lower()
+def committed(salts: str, payloads: Sequence[bytes], pcs: str) -> bool:
+    """Say whether these are the payloads to which records commit, in order; `salts` and `pcs` with commas between.
+
+    Salts of 32 bytes are written in the one way that there is: lower case, nothing between.
+    """
+    try:
+        keys = bytes.fromhex(salts.replace(",", ""))
+    except ValueError:
+        return False
+    if keys.hex(",", 32) != salts or len(keys) != 32 * len(payloads):
+        return False
+    made = [blake3(each, key=keys[at : at + 32]).digest() for at, each in zip(count(step=32), payloads)]
+    return b"".join(made).hex(",", 32) == pcs
 
 
 def _small(value: Json) -> bool:

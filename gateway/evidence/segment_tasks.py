@@ -1,13 +1,14 @@
-"""Segments shared out to processes, each followed by itself from what its frontier claims.
+"""Segments and live tails shared out to processes, each followed by itself from what the frontier before it claims.
 
 Promises results in order, whoever finishes first, and that closing leaves no process behind. Proves nothing about where
-a segment begins: whoever joins the results compares that.
+a segment or a tail begins: whoever joins the results compares that.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,19 +21,25 @@ from blake3 import blake3
 from gateway.evidence.entry import Malformed, parse_loosely
 from gateway.evidence.following import Following
 from gateway.evidence.frontier import LIMIT, Frontier
+from gateway.evidence.live_tail import follow_journals
 from gateway.evidence.originals import originals_path
 from gateway.evidence.said import AGAIN, Said
 from gateway.evidence.segment_rows import connect, follow_segment
-from gateway.evidence.segments import entries_path, frontier_path, payload_path
+from gateway.evidence.segments import entries_path, frontier_path, journal_path, payload_path
 from gateway.evidence.views import located
 
+_SWITCH = 0.0002
+"""Seconds after which one thread lets another one on."""
 _ALONE = 32 << 20
 """Bytes of segments below which one process is faster than starting others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Segment `number` of the log in `directory`, which goes on from segment `claim` (0: it is the log's beginning)."""
+    """Segment `number` of the log in `directory`, which goes on from segment `claim` (0: it is the log's beginning).
+
+    Where it has `journals`, those journal files instead: the log's live tail.
+    """
 
     directory: Path
     number: int
@@ -40,10 +47,13 @@ class Task:
     due: frozenset[int]
     signed: int | None
     quick: bool
+    journals: tuple[int, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Return the segment's files that are there."""
+        """Return its files that are there."""
+        if self.journals:
+            return tuple(journal_path(self.directory, number) for number in self.journals)
         find = (entries_path, payload_path, frontier_path, originals_path)
         return tuple(path for path in (one(self.directory, self.number) for one in find) if path.is_file())
 
@@ -55,7 +65,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """A segment that was followed by itself; `state` None: what it goes on from is not there."""
+    """A task that was followed by itself; `state` None: what it goes on from is not there."""
 
     state: Following | None
     digests: dict[Path, str] = field(default_factory=dict)
@@ -74,18 +84,26 @@ def read_frontier(directory: Path, number: int) -> Frontier | None:
 
 
 def work(task: Task) -> Worked:
-    """Follow one segment by itself."""
-    digests = {path: blake3().update_mmap(path).hexdigest() for path in task.files}
-    if task.quick:
+    """Follow one segment, or one live tail, by itself."""
+    digests = {} if task.journals else {path: blake3().update_mmap(path).hexdigest() for path in task.files}
+    if task.quick and not task.journals:
         return Worked(_skipped(task), digests)
     claim = read_frontier(task.directory, task.claim)
     if task.claim and claim is None:
         return Worked(None, digests)
-    state = Following(task.directory, task.due, after=claim, signed=task.signed)
+    state = Following(task.directory, task.due, after=claim, signed=task.signed, quick=task.quick)
     state.roots.clear()  # that at its beginning belongs to what came before
+    follow_task(state, task)
+    return Worked(state, digests)
+
+
+def follow_task(state: Following, task: Task) -> None:
+    """Follow a segment, or a live tail, from where `state` stands. May raise OSError."""
+    if task.journals:
+        follow_journals(state, task.directory, task.journals, (task.signed or 0) if task.quick else 0)
+        return
     with connect() as database:
         follow_segment(state, task.directory, task.number, database)
-    return Worked(state, digests)
 
 
 def _skipped(task: Task) -> Following:
@@ -122,15 +140,22 @@ def worked(tasks: Sequence[Task], jobs: int | None) -> Generator[Worked]:
     Quick tasks get threads: they hash files, which needs no interpreter.
     """
     count = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
-    if count < 2 or (jobs is None and not tasks[0].quick and sum(task.size for task in tasks) < _ALONE):
+    quick = bool(tasks) and tasks[0].quick
+    if count < 2 or (jobs is None and not quick and sum(task.size for task in tasks) < _ALONE):
         yield from map(work, tasks)
         return
     pool: Executor = ThreadPoolExecutor(count)
-    if not tasks[0].quick:
+    if not quick:
         pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin)
+    interval = sys.getswitchinterval()
     try:
-        yield from pool.map(work, tasks)
+        if quick:  # else whoever has hashed a file waits 5 ms for whoever follows a tail
+            sys.setswitchinterval(_SWITCH)
+        started = [(task, pool.submit(work, task)) for task in sorted(tasks, key=lambda task: not task.journals)]
+        for task in tasks:  # tails begin first: they take longest
+            yield next(one for other, one in started if other is task).result()
     finally:
+        sys.setswitchinterval(interval)
         pool.shutdown(cancel_futures=True)
 
 

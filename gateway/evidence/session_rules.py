@@ -6,8 +6,9 @@ on: what such a stretch could not know is owed, and settled when it is joined to
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TypeAlias
 
 from gateway.evidence.findings import Grade
@@ -15,6 +16,7 @@ from gateway.model import Json
 
 ASKING = frozenset({"request", "prepare", "execute"})
 """Kinds that later records may belong to."""
+_ENDS = frozenset({"session_start", "session_end"})
 Complaint: TypeAlias = tuple[Grade, int, str]
 
 
@@ -64,6 +66,29 @@ class Sessions:
             self.owed.append((seq, sid, of))
         return None
 
+    def run(
+        self,
+        first: int,
+        kinds: Sequence[str],
+        sids: Sequence[str | None],
+        ns: Sequence[int | None],
+        ofs: Sequence[int | None],
+    ) -> Iterator[Complaint]:
+        """Take records that follow each other from `first` on, each as `take` does; yield what is wrong with any."""
+        going = self.open
+        for seq, kind, sid, n, of in zip(count(first), kinds, sids, ns, ofs):
+            if sid is None:
+                continue
+            session = going.get(sid)
+            odd = session is None or n is None or kind in _ENDS or n <= session.n
+            if odd or (of is not None and of not in session.asked):  # type: ignore[union-attr]
+                if (complaint := self.take(kind, sid, n, of, seq)) is not None:
+                    yield complaint
+                continue
+            session.n = n  # type: ignore[union-attr]
+            if kind in ASKING:
+                session.asked.add(n)  # type: ignore[union-attr, arg-type]
+
     def _outside(self, kind: str, sid: str, n: Json, seq: int) -> Complaint | None:
         if kind == "session_start":
             self.open[sid] = Open(seq, n if type(n) is int else -1)
@@ -95,6 +120,8 @@ class Sessions:
                 yield ("tampered", seq, f"session {sid} begins twice")
         for seq, sid, of in later.owed:
             session = self.open.get(sid)
+            if sid in later.begun:
+                continue  # it began there, and records of it were passed over
             if session is None or (session.seen and of not in session.asked):
                 yield ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
         for sid, session in later.open.items():

@@ -6,6 +6,7 @@ follows the tree that it is told of and keeps no records.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,9 @@ class Signatures:
         self._load()
 
     def _load(self) -> None:
-        public, notes = self._directory / "log.pub", sorted((self._directory / "checkpoints").glob("*.note"))
-        notes = [path for path in notes if path.name != "0.note"]
+        public, place = self._directory / "log.pub", self._directory / "checkpoints"
+        names = os.listdir(place) if place.is_dir() else []  # noqa: PTH208  ten thousand names, and paths of a few
+        notes = sorted(name for name in names if name.endswith(".note") and name != "0.note")
         if not public.exists():
             if notes:
                 self.find("incomplete", 0, "log.pub is missing: nothing shows who signed its checkpoints")
@@ -53,10 +55,10 @@ class Signatures:
         except Malformed as fault:
             self.find("tampered", 0, f"log.pub: {fault}")
             return
-        for path in sorted(notes, key=_size, reverse=True):
+        for name in sorted(notes, key=_size, reverse=True):
             if self._quick and self.signed:
-                self._unread[_size(path)] = path
-            elif (checkpoint := self._opened(path, self.verifier)) is not None:
+                self._unread[_size(name)] = place / name
+            elif (checkpoint := self._opened(place / name, self.verifier)) is not None:
                 self._due[checkpoint.size] = checkpoint
                 self.signed = max(self.signed, checkpoint.size)
 
@@ -66,7 +68,7 @@ class Signatures:
             if path.name != f"{checkpoint.size}.note":
                 raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
         except Malformed as fault:
-            self.find("tampered", _size(path), f"checkpoints/{path.name}: {fault}")
+            self.find("tampered", _size(path.name), f"checkpoints/{path.name}: {fault}")
             return None
         return checkpoint
 
@@ -124,6 +126,7 @@ class Signatures:
         self.find("incomplete" if late else "note", self.signed, what)
 
 
-def _size(path: Path) -> int:
-    """Return the size that a note's name says; 0 where it says none."""
-    return int(path.stem) if path.stem.isdecimal() and len(path.stem) < 16 else 0
+def _size(name: str) -> int:
+    """Return the size that the name of a note says; 0 where it says none."""
+    stem = name.removesuffix(".note")
+    return int(stem) if stem.isdecimal() and len(stem) < 16 else 0

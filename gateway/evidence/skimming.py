@@ -14,9 +14,11 @@ from gateway.evidence.following import Following
 from gateway.evidence.live_rows import follow_lines
 from gateway.evidence.said import AGAIN
 
-_READ = frozenset(kind.encode() for kind in AGAIN | {"session_start", "session_end", "shutdown", "release"})
-_NESTED = (b'"part":', b'"sc":', b'"quote":')
-"""Fields of a record that others depend on, whatever its kind."""
+_KIND, _COMMITTED, _PART, _SEALED, _NUMBER = b'"kind":"', b'"pc":"', b'"part":', b'"sc":', b'"seq":'
+_READ = tuple(
+    f'{kind}"'.encode() for kind in sorted(AGAIN | {"session_start", "session_end", "shutdown", "release", "grant"})
+)
+"""Kinds that others depend on, or that quote others."""
 
 
 def skim_lines(log: Following, lines: Sequence[bytes], signed: int) -> None:
@@ -33,16 +35,28 @@ def _skim(log: Following, lines: Sequence[bytes]) -> None:
     if not log.expected or {*map(len, fields)} != {4}:
         follow_lines(log, lines)
         return
-    together = b"".join(lines)
-    fields_to_find = [name for name in _NESTED if name in together]
-    for closely, group in groupby(fields, key=lambda line: _depended_on(line[2], fields_to_find)):
-        these = list(group)
-        if closely or not log.skim(these):
+    closely = [_depended_on(entry, payload) for _, _, entry, payload in fields]
+    end = 0
+    for depended_on, group in groupby(closely):
+        begin, end = end, end + len(list(group))
+        these = fields[begin:end]
+        if depended_on or not log.skim(these):
             for chain, salt, entry, payload in these:
                 log.record(chain, salt, entry, payload)
 
 
-def _depended_on(entry: bytes, names: Sequence[bytes]) -> bool:
-    """Say whether other records, files or logs depend on this entry; a text cannot hold a quotation mark unescaped."""
-    at = entry.find(b'"kind":"') + 8
-    return entry[at : entry.find(b'"', at)] in _READ or any(name in entry for name in names)
+def _depended_on(entry: bytes, payload: bytes) -> bool:
+    """Say whether other records, files or logs depend on this record, or its payload is not as long as it says.
+
+    Looks where its fields stand in an entry that was rightly formed, as everything that was signed: sorted, and in
+    texts every quotation mark escaped. So `part` and `parts` come before `pc`, and `sc` and `sealed` before `seq`.
+    """
+    if entry.startswith(_READ, entry.find(_KIND) + 8):
+        return True
+    at, end = entry.find(_COMMITTED), entry.rfind(_NUMBER)
+    if entry.find(_SEALED, max(end - 120, 0), end) >= 0:
+        return True
+    if at < 0:
+        return payload != b""
+    whole = entry.startswith(b'"plen":%d,' % len(payload), at + 72)
+    return not payload or not whole or entry.find(_PART, max(at - 40, 0), at) >= 0

@@ -18,6 +18,8 @@ from gateway.evidence.segments import entries_path, journal_path, numbers_in, pa
 from gateway.evidence.views import located
 
 READ = 4 << 20
+_BLOCK = 512 << 10
+"""Bytes of a journal that are read at once: what is done with them finds them in the processor's cache."""
 _ROWS = 2048
 
 
@@ -67,27 +69,34 @@ def _rows(database: duckdb.DuckDBPyConnection, sql: str) -> Iterator[tuple[Any, 
 
 
 def journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Yield each line without its line feed, and whether it is whole; the content ends at the first NUL.
+    """Yield each line as `journal_blocks` has them."""
+    for lines, whole in journal_blocks(path):
+        for raw in lines:
+            yield raw, whole
 
-    Anything but zeros after that comes last, as one line that is not whole.
+
+def journal_blocks(path: Path) -> Iterator[tuple[list[bytes], bool]]:
+    """Yield lines without their line feeds, as many as are read at once, and whether they are whole.
+
+    The content ends at the first NUL. Anything but zeros after that comes last, as one line that is not whole.
     """
     pending, ended = b"", False
     with path.open("rb") as file:
-        while chunk := file.read(READ):
+        while chunk := file.read(_BLOCK):
             pending += chunk
             if not ended:
                 content, nul, rest = pending.partition(b"\0")
                 *lines, tail = content.split(b"\n")
-                for raw in lines:
-                    yield raw, True
+                if lines:
+                    yield lines, True
                 ended, pending = bool(nul), tail + nul + rest
                 if len(pending) > READ and not ended:  # no line of ours; do not gather it in memory
-                    yield pending, True
+                    yield [pending], True
                     pending = b""
             if ended:
                 pending = pending.rstrip(b"\0") if pending.strip(b"\0") else b""
     if pending:
-        yield pending, False
+        yield [pending], False
 
 
 def log_lines(database: duckdb.DuckDBPyConnection, directory: Path) -> Iterator[bytes]:

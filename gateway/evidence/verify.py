@@ -18,16 +18,10 @@ from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.cosigned_check import check_cosignatures
 from gateway.evidence.files_check import check_gaps, check_originals, check_segments, check_torn
 from gateway.evidence.findings import Progress, Report
-from gateway.evidence.live_rows import AT_ONCE
+from gateway.evidence.receipts_check import check_receipts
 from gateway.evidence.segment_tasks import worked
-from gateway.evidence.segments import journal_path
-from gateway.evidence.skimming import skim_lines
-from gateway.evidence.sources import journal_lines
 from gateway.evidence.stamped_check import check_stamps
 from gateway.evidence.witness_check import read_material
-
-_STEP = 4 << 20
-"""Bytes of lines followed together, at most."""
 
 
 def verify(
@@ -60,7 +54,6 @@ class _Check:
         self._directory, self._quick, self._progress, self._jobs = directory, quick, progress, jobs
         self._material = None if witness is None else read_material(witness)
         self._logs = [CheckedLog(path, quick=quick) for path in paths]
-        self._done = self._total = 0
 
     def run(self) -> Report:
         for log in self._logs:
@@ -68,48 +61,15 @@ class _Check:
                 for size, root in self._material.of(log.directory.name, log.signatures.verifier).roots.items():
                     log.signatures.witnessed(size, root)
             log.begin()
-        tasks = [task for log in self._logs for task in log.tasks()]
-        journals = [journal_path(log.directory, number) for log in self._logs for number in log.journals]
-        self._total = sum(task.size for task in tasks) + sum(path.stat().st_size for path in journals)
-        with closing(worked(tasks, self._jobs)) as results:
-            for log in self._logs:
-                for task in log.tasks():
-                    log.take(task, next(results))
-                    self._advance(task.size)
-                for number in log.journals:
-                    self._journal(log, journal_path(log.directory, number), last=number == log.journals[-1])
-                    log.reached()
+        tasks = [(log, task) for log in self._logs for task in log.tasks()]
+        total, done = sum(task.size for _, task in tasks), 0
+        with closing(worked([task for _, task in tasks], self._jobs)) as results:
+            for log, task in tasks:
+                log.take(task, next(results))
+                done += task.size
+                if self._progress is not None:
+                    self._progress(min(done, total), total)
         return self._report()
-
-    def _advance(self, count: int) -> None:
-        self._done += count
-        if self._progress is not None:
-            self._progress(self._done, self._total)
-
-    def _journal(self, checked: CheckedLog, path: Path, *, last: bool) -> None:
-        before, log = self._done, checked.state
-        signed = (checked.signatures.signed or 0) if self._quick else 0
-        lines, gathered = list[bytes](), 0
-        for raw, whole in journal_lines(path):
-            if whole:
-                lines.append(raw)
-                gathered += len(raw)
-                if len(lines) == AT_ONCE or gathered > _STEP:
-                    skim_lines(log, lines, signed)
-                    self._advance(gathered)
-                    lines, gathered = [], 0
-                continue
-            skim_lines(log, lines, signed)
-            lines = []
-            if last and b"\n" not in raw:
-                what = f"{path.name} ends in a line that is not whole ({len(raw)} bytes): being written, or torn"
-                log.find("note", log.expected, what)
-            else:
-                log.find("tampered", log.expected, f"{path.name} goes on after a broken line")
-        skim_lines(log, lines, signed)
-        log.sealed.close(int(path.stem), log.expected - 1)
-        self._done = before
-        self._advance(path.stat().st_size)
 
     def _report(self) -> Report:
         """Check what lies beside the records, and what one log says of another."""
@@ -123,6 +83,7 @@ class _Check:
             check_torn(log.directory, log.state)
             log.finish()
             check_quotes(log.state, decisions, pruned)
+            check_receipts(log.state, log.signatures.verifier)
         roots = {log.state.name: log.signatures.held for log in self._logs}
         sizes = {log.state.name: log.state.expected for log in self._logs}
         check_cosignatures([log.state for log in self._logs], self._directory, roots, sizes)
