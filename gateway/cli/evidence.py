@@ -69,6 +69,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     views.add_argument("directory", type=Path, metavar="DIR")
     views.set_defaults(run=_views)
 
+    scripts = commands.add_parser("scripts", help="write verify.py and verify_export.py, which need nothing of this")
+    scripts.add_argument("directory", type=Path, metavar="DIR", help="where to; made if it is not there")
+    scripts.add_argument("--json", action="store_true", help="print one JSON object")
+    scripts.set_defaults(run=_scripts)
+
 
 def _verify(args: argparse.Namespace) -> int:
     from gateway.evidence.verify import verify
@@ -172,6 +177,28 @@ def _views(args: argparse.Namespace) -> int:
     from gateway.evidence.views import write_views
 
     print(write_views(args.directory))
+    return 0
+
+
+def _scripts(args: argparse.Namespace) -> int:
+    from hashlib import sha256
+
+    from gateway.cli.output import print_json
+    from gateway.evidence.verifiers import scripts
+
+    found = {name: text.encode() for name, text in scripts().items()}
+    try:
+        args.directory.mkdir(parents=True, exist_ok=True)
+        for name, content in found.items():
+            (args.directory / name).write_bytes(content)
+    except OSError as fault:
+        raise ConfigurationFault(f"{args.directory} cannot be written: {fault.strerror}; name another folder") from None
+    digests = {name: sha256(content).hexdigest() for name, content in found.items()}
+    if args.json:
+        print_json({**digests})
+        return 0
+    for name, digest in digests.items():
+        print(f"{digest}  {visible(str(args.directory / name))}")
     return 0
 
 

@@ -31,15 +31,11 @@ from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import TreeState
-from gateway.evidence.views import NO_JOURNALS, NO_SEGMENTS, Sources, empty, located, quoted, sql_over
+from gateway.evidence.verifiers import VIEWS, derivation, programs
+from gateway.evidence.views import located, quoted
 from gateway.model import Json
 
 FORMAT = 1
-VIEWS = (
-    "records", "sessions", "statements", "transcript", "approvals", "masked", "logins", "alarms", "policies", "access",
-    "checkpoints", "gaps",
-)  # fmt: skip
-"""The views that become tables, with all their columns."""
 Progress: TypeAlias = Callable[[int, int], None]
 _STEP = 1000
 
@@ -219,11 +215,13 @@ def _write(logs: list[Taken], beside: Path, wanted: Wanted, made: Made, told: _T
         for log in logs:
             _fill(database, log, beside)
             told.step(log.size // 20)
-        derive(database, "made", wanted)
+        derive(database, wanted)
         counts = {name: _count(database, name) for name in ("entries", "notes", "tree", "logs", *VIEWS)}
         taken = sum(len(log.seqs) for log in logs)
         if counts["entries"] != taken or counts["records"] != taken:
             raise EvidenceFault(f"{taken} records were taken and {counts['records']} written; nothing is exported")
+        for name, text in programs().items():
+            database.execute("INSERT INTO made.programs VALUES ($1, $2)", [name, text])
         for name, rows in counts.items():
             database.execute("INSERT INTO made.counts VALUES ($1, $2)", [name, rows])
         database.execute(
@@ -243,6 +241,7 @@ def _tables(database: duckdb.DuckDBPyConnection) -> None:
         'logs(log VARCHAR, place VARCHAR, "key" VARCHAR, size BIGINT, records BIGINT, pruned BIGINT)',
         "notes(log VARCHAR, size BIGINT, note VARCHAR)",
         "tree(log VARCHAR, low BIGINT, high BIGINT, hash VARCHAR)",
+        "programs(name VARCHAR, content VARCHAR)",
         "entries(log VARCHAR, place VARCHAR, seq BIGINT, chain VARCHAR, salt VARCHAR, entry VARCHAR, payload VARCHAR)",
     ):
         database.execute(f"CREATE TABLE made.{sql}")
@@ -280,19 +279,16 @@ def _fill(database: duckdb.DuckDBPyConnection, log: Taken, beside: Path) -> None
         open_note((log.directory / "checkpoints" / f"{log.size}.note").read_bytes(), Verifier.parse(verifier))
 
 
-def derive(database: duckdb.DuckDBPyConnection, made: str, wanted: Wanted, into: str | None = None) -> None:
-    """Make the views' tables in database `into` (default: `made`) from the entries and notes in database `made`.
+def derive(database: duckdb.DuckDBPyConnection, wanted: Wanted, into: str = "made") -> None:
+    """Make the views' tables in database `into` from the entries and notes in database `made`.
 
     Numbers that are missing are no gaps where only some records were wanted.
     """
-    lines = f"(SELECT chain, salt, entry, payload, '/logs/' || place || '/journal/00000001.tsv' AS filename FROM {made}.entries)"  # noqa: E501, S608
-    notes = f"(SELECT note AS content FROM {made}.notes)"  # noqa: S608  a name of ours
     database.execute("CREATE SCHEMA memory.derived; USE memory.derived")
-    entries, payload = f"({empty('entries')})", f"({empty('payload')})"
-    database.execute(sql_over(Sources(NO_SEGMENTS, NO_JOURNALS, entries, payload, lines, notes)))
+    database.execute(derivation())
     for name in VIEWS:
         kept = " WHERE why <> 'missing'" if name == "gaps" and not wanted.everything else ""
-        database.execute(f"CREATE TABLE {into or made}.{name} AS SELECT * FROM memory.derived.{name}{kept}")  # noqa: S608
+        database.execute(f"CREATE TABLE {into}.{name} AS SELECT * FROM memory.derived.{name}{kept}")  # noqa: S608
     database.execute("USE memory.main; DROP SCHEMA memory.derived CASCADE")
 
 

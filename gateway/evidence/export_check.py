@@ -17,15 +17,17 @@ import duckdb
 from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain, commitment
 from gateway.evidence.entry import Malformed, parse
-from gateway.evidence.export import FORMAT, VIEWS, Wanted, derive
+from gateway.evidence.export import FORMAT, Wanted, derive
 from gateway.evidence.export_tree import root_over
 from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.tree import leaf
+from gateway.evidence.verifiers import VIEWS, programs
 from gateway.evidence.views import quoted
 
-_OWN = ("manifest", "counts", "logs", "notes", "tree", "entries")
+_OWN = ("manifest", "counts", "logs", "notes", "tree", "entries", "programs")
+_BOTH = ("made", "memory.again")
 _SHOWN = 20
 _ROWS = 2048
 _NOTHING: tuple[Any, ...] = (None, None, None, None, "", "")
@@ -167,10 +169,18 @@ def _entry(found: Checked, log: str, row: tuple[Any, ...], before: tuple[Any, ..
 
 def _tables(database: duckdb.DuckDBPyConnection, found: Checked) -> None:
     """Make the views' tables again from the entries, and compare."""
+    told, ours = sorted(database.execute("FROM made.programs").fetchall()), sorted(programs().items())
+    if told != ours:
+        what = "it holds other programs than this version writes: check it with the version that its manifest names"
+        found.find("incomplete", "export", None, what)
     database.execute("CREATE SCHEMA memory.again")
-    derive(database, "made", found.wanted, into="memory.again")
+    derive(database, found.wanted, into="memory.again")
     for name in VIEWS:
-        for one, other in (("made", "memory.again"), ("memory.again", "made")):
+        shapes = [[row[:2] for row in database.execute(f"DESCRIBE {at}.{name}").fetchall()] for at in _BOTH]
+        if shapes[0] != shapes[1]:
+            found.find("tampered", "export", None, f"the columns of {name} are not those of the view")
+            continue
+        for one, other in (_BOTH, _BOTH[::-1]):
             sql = f"SELECT count(*) FROM (FROM {one}.{name} EXCEPT ALL FROM {other}.{name})"  # noqa: S608  names of ours
             try:
                 row = database.execute(sql).fetchone()

@@ -5,11 +5,11 @@
 it prints with those that you were given on another way.
 """
 
-import base64
 import glob
 import json
 import re
 import sys
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from datetime import datetime
 from hashlib import sha256
@@ -23,12 +23,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 CHAIN_KEY = blake3(b"", derive_key_context="hoop-tui 2026-11 evidence chain v1").digest()
 KINDS = """start shutdown config login login_refused session_start session_end prepare request execute data decision
     release result masked cancel kill grant alarm archive key erasure witness access gap""".split()
-KEPT = {"start", "decision", "archive", "key", "erasure", "gap", "witness", "sc", "quote"}  # what matters at the end
-FILES = {"blake3": "entries/{}.parquet", "payload": "payload/{}.parquet", "frontier": "entries/{}.json"}
-FILES["originals"] = "originals/{}.sealed"  # of a segment, by the field of its `archive` record that holds the digest
-NOTE = re.compile(rb"[^\n]+\n[0-9]+\n[^\n]+\n\n(?:\xe2\x80\x94 [^\n]+\n)+")  # a signed note
+AGAIN = {"archive", "decision", "erasure", "gap", "key", "quote", "sc", "witness"}  # kinds, fields: looked at again
+NOTE = re.compile(r"(([^\n]+)\n([0-9]+)\n([^\n]+)\n)\n((?:\u2014 [^\n]+\n)+)")  # text of origin, size, root; signatures
 KEY = re.compile(r"^([^+\n]+)\+([0-9a-f]{8})\+(\S+)$", re.MULTILINE)  # name, id, algorithm and key in base64
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+TOLD = [  # which kind of record tells of which file beside the log, and by which field of its digest
+    ("archive", "entries/{segment}.parquet", "blake3"), ("archive", "payload/{segment}.parquet", "payload"),
+    ("archive", "entries/{segment}.json", "frontier"), ("archive", "originals/{segment}.sealed", "originals"),
+    ("key", "keyring/{sid}.age", "blake3"), ("torn", "torn/{file}", "blake3"),
+]  # fmt: skip
+ROWS = """SELECT chain, salt, entry, payload, told.* EXCLUDE (chain, entry, file_row_number)
+    REPLACE (strftime(ts, '%Y-%m-%dT%H:%M:%S.%fZ') AS ts)
+    FROM read_parquet($1, file_row_number = true) AS told FULL JOIN {} AS kept USING (seq, segment, kind)
+    ORDER BY told.file_row_number NULLS LAST"""  # records with their payloads, at last payloads of no record
+NO_PAYLOADS = "(SELECT 0 AS seq, '' AS segment, '' AS kind, '' AS salt, '' AS payload LIMIT 0)"
+ENDED = 1 << 53  # no record's `n` is larger
 
 
 def must(holds: object, what: str) -> None:
@@ -37,18 +45,23 @@ def must(holds: object, what: str) -> None:
         raise ValueError(what)
 
 
-def digest(path: Path) -> str:
-    """Return the BLAKE3 of a file; empty where there is none."""
-    return blake3(path.read_bytes()).hexdigest() if path.is_file() else ""
+def read(path: Path) -> bytes:
+    """Return what a file holds; nothing where there is none."""
+    return path.read_bytes() if path.is_file() else b""
 
 
 def keys(file: Path) -> dict[str, tuple[bytes, Ed25519PublicKey]]:
     """Return the keys in a file by their names, each with its id."""
-    found = {}
-    for name, key_id, encoded in KEY.findall(file.read_text()) if file.is_file() else ():
-        key = base64.b64decode(encoded, validate=True)
-        if sha256(name.encode() + b"\n" + key).hexdigest().startswith(key_id):
-            found[name] = bytes.fromhex(key_id), Ed25519PublicKey.from_public_bytes(key[1:])
+    told = [(name, bytes.fromhex(key_id), b64decode(key)) for name, key_id, key in KEY.findall(read(file).decode())]
+    own = [one for one in told if sha256(one[0].encode() + b"\n" + one[2]).digest().startswith(one[1])]
+    return {name: (key_id, Ed25519PublicKey.from_public_bytes(key[1:])) for name, key_id, key in own}
+
+
+def root(peaks: list[bytes]) -> bytes:
+    """Return the root of a tree from those of its whole subtrees, the largest first (RFC 6962)."""
+    found = peaks[-1]
+    for left in peaks[-2::-1]:
+        found = sha256(b"\1" + left + found).digest()
     return found
 
 
@@ -56,227 +69,186 @@ class Log:
     """One log, followed from its first record to its last."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.name, self.again = path, path.name, defaultdict[str, list[Any]](list)
-        self.chain, self.size, self.first, self.time, self.unsigned = bytes(32), 0, 0, "", ""
-        self.peaks, self.signed = list[bytes](), dict[int, bytes]()  # roots: of whole subtrees, largest first; by size
-        self.sessions, self.part, self.closed = dict[str, Any](), (1, 1), False
+        self.path, self.name, self.size, self.first, self.part = path, path.name, 0, 0, (1, 1)
+        self.chain, self.time, self.unsigned, self.closed = bytes(32), "", "", False
+        self.peaks, self.signed = list[bytes](), dict[int, bytes]()  # roots: of whole subtrees; of checkpoints, by size
+        self.sessions, self.stale = dict[str, tuple[int, Any]](), set[str]()  # by id: the last `n`, and what was asked
+        self.said, self.gone = defaultdict[str, list[Any]](list), list[tuple[int, str]]()  # to be looked at again
 
-    def read(self, kept: bytes) -> str:
-        """Follow everything: segments, then the journal files that are not archived."""
-        self.checkpoints(kept)
-        self.segments = sorted(one.stem[4:] for one in self.path.glob("entries/seg-*[1-9]*.parquet"))
-        before = self.path / f"entries/seg-{int(min(self.segments, default='1')) - 1:08}.json"
-        if before.is_file():  # what came before was pruned: begin with the tree that was signed there
-            told = json.loads(before.read_bytes())
-            self.name, self.size, self.first = told["log"], told["size"], told["size"]
-            self.peaks, self.chain = [bytes.fromhex(one) for one in told["peaks"]], bytes.fromhex(told["chain"])
-            self.sessions = {one["sid"]: {"n": one["counts"]["n"], "asked": None} for one in told["open"]}
-            self.again["pruned"] = [before.with_suffix(".parquet").name]
-            must(self.root() == self.signed.get(self.size), "what was pruned is not what was signed")
-        for number in self.segments:
-            self.segment(number)
-        files = sorted(one for one in self.path.glob("journal/*[1-9]*.tsv") if one.stem not in self.segments)
-        for file in files:
-            content, nul, rest = file.read_bytes().partition(b"\0")
-            *lines, tail = content.split(b"\n")
-            for line in lines:
-                chain, salt, entry, payload = line.split(b"\t")
-                self.record(chain, salt, entry, payload)
-            rest = (tail + nul + rest).strip(b"\0")  # the last line may be half written
-            must(not rest or (file == files[-1] and b"\n" not in rest), f"{file.name} goes on after a broken line")
-            self.originals(file.stem)
-        return f"{self.size} records, the last with {self.chain.hex()}"
-
-    def checkpoints(self, kept: bytes) -> None:
+    def checkpoints(self, kept: str) -> None:
         """Take the roots that the log's key signed, here and in the notes `kept` elsewhere."""
-        notes = [(one.name, one.read_bytes()) for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
+        notes = [(one.name, one.read_text()) for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
         for name, (key_id, key) in keys(self.path / "log.pub").items():
-            print(f"{name}: signed by the key in {(self.path / 'log.pub').read_text().strip()}")
+            print(f"{name}: signed by the key in {read(self.path / 'log.pub').decode().strip()}")
             self.signed[0] = b""
-            notes += [("", one) for one in NOTE.findall(kept) if one.startswith(name.encode() + b"\n")]
-            for file, note in notes:
-                text, signatures = note.decode().split("\n\n")
-                origin, size, root = text.split("\n")
-                must(origin == name and file in {f"{size}.note", ""}, f"{file} is of another log or size")
-                lines = [one.split(" ") for one in signatures.splitlines()]
-                blobs = [base64.b64decode(blob, validate=True) for _, signer, blob in lines if signer == name]
-                key.verify(next((one[4:] for one in blobs if one[:4] == key_id), b""), f"{text}\n".encode())
-                signed = base64.b64decode(root, validate=True)
-                must(self.signed.setdefault(int(size), signed) == signed, f"a fork: two logs of {size} were signed")
+            for file, note in notes + [(f"{one[3]}.note", one[0]) for one in NOTE.finditer(kept) if one[2] == name]:
+                text, origin, size, signed, signatures = NOTE.fullmatch(note or "").groups()  # type: ignore[union-attr]
+                must((origin, f"{size}.note") == (name, file), f"{file} is of another log or size")
+                blobs = [b64decode(blob) for blob in re.findall(f"\u2014 {re.escape(name)} (.+)", signatures)]
+                key.verify(next((blob[4:] for blob in blobs if blob[:4] == key_id), b""), text.encode())
+                must(self.signed.setdefault(int(size), b64decode(signed)) == b64decode(signed), f"a fork at {size}")
         must(self.signed or not (notes or (self.path / "log.pub").exists()), "log.pub holds no key")
 
-    def segment(self, number: str) -> None:
-        """Follow an archived journal file; the columns beside each entry must say what the entry says."""
-        entries, payloads = (self.path / kind / f"seg-{number}.parquet" for kind in ("entries", "payload"))
-        db, place, paid = duckdb.connect(), f"{self.path.name}/{number}", dict[int, Any]()
-        db.execute("SET enable_progress_bar = false")  # it would show on standard output
-        if payloads.is_file():
-            sql = "SELECT seq, segment, kind, salt, payload FROM read_parquet(?)"
-            paid = {seq: fields for seq, *fields in db.execute(sql, [glob.escape(str(payloads))]).fetchall()}
-        sql = "SELECT * REPLACE (strftime(ts, '%Y-%m-%dT%H:%M:%S.%fZ') AS ts) FROM read_parquet(?)"
-        rows = db.execute(sql, [glob.escape(str(entries))])
-        names = [name for name, *_ in rows.description]
-        for row in iter(rows.fetchone, None):
-            columns = dict(zip(names, row, strict=True))
-            segment, chain, entry = (columns.pop(name) for name in ("segment", "chain", "entry"))
-            of, kind, salt, payload = paid.pop(columns["seq"], (place, columns["kind"], None, None))
-            salt, payload = (salt or "").encode(), (payload or "").encode()
-            self.record(chain.encode(), salt, entry.encode(), payload, columns, payloads.name)
-            must((segment, of, kind) == (place, place, columns["kind"]), "it is said to be of another segment or kind")
-        must(not paid, f"payload/{payloads.name} holds payloads of no record")
-        self.originals(number)
+    def follow(self, kept: str) -> str:
+        """Follow everything: segments, then the journal files that are not archived."""
+        self.checkpoints(kept)
+        segments = sorted(one.stem for one in self.path.glob("entries/seg-*[1-9]*.parquet"))
+        journals = sorted(f"seg-{one.stem}" for one in self.path.glob("journal/*[1-9]*.tsv"))
+        self.before = f"seg-{int(min(segments, default='seg-1')[4:]) - 1:08}"
+        if told := json.loads(read(self.path / f"entries/{self.before}.json") or "0"):  # what came before was pruned
+            self.name, self.size, self.first = told["log"], told["size"], told["size"]
+            self.chain, self.peaks = bytes.fromhex(told["chain"]), [bytes.fromhex(one) for one in told["peaks"]]
+            self.sessions = {one["sid"]: (one["counts"]["n"], None) for one in told["open"]}
+            self.gone.append((-1, f"entries/{self.before}.parquet"))
+            must(root(self.peaks) == self.signed.get(self.size), "what was pruned is not what was signed")
+        for name in [*segments, *(one for one in journals if one not in segments)]:
+            rows = self.archived(name) if name in segments else self.live(name, last=name == journals[-1])
+            for row in rows:
+                self.record(name, *row)
+            self.originals(name)
+        return f"{self.size} records, the last with {self.chain.hex()}"
 
-    def record(
-        self, chain: bytes, salt: bytes, entry: bytes, payload: bytes, columns: Any = (), file: str = ""
-    ) -> None:
-        """Check one record: form, place, columns, chain, tree, time, payload, parts, and its session."""
+    def archived(self, name: str) -> Any:
+        """Yield chain value, salt, entry, payload, and the columns beside them, of each record of a segment."""
+        files = [self.path / kind / f"{name}.parquet" for kind in ("entries", "payload")]
+        there = [glob.escape(str(one)) for one in files if one.is_file()]
+        db = duckdb.connect()
+        db.execute("SET enable_progress_bar = false")  # it would show on standard output
+        rows = db.execute(ROWS.format("read_parquet($2)" if there[1:] else NO_PAYLOADS), there)
+        names = [one for one, *_ in rows.description]
+        for row in iter(rows.fetchone, None):
+            columns = dict(zip(names[4:], row[4:], strict=True))
+            place = columns.pop("segment")
+            must(place == f"{self.path.name}/{name[4:]}", "a row of another segment, or a payload of no record")
+            yield *((one or "").encode() for one in row[:4]), columns
+
+    def live(self, name: str, *, last: bool) -> Any:
+        """Yield the same of each line of a journal file, without columns; the last line may be half written."""
+        content, nul, rest = (self.path / f"journal/{name[4:]}.tsv").read_bytes().partition(b"\0")
+        *lines, tail = content.split(b"\n")
+        yield from ((*line.split(b"\t"), {}) for line in lines)
+        rest = (tail + nul + rest).strip(b"\0")
+        must(not rest or (last and b"\n" not in rest), f"{name[4:]}.tsv goes on after a broken line")
+
+    def record(self, file: str, chain: bytes, salt: bytes, entry: bytes, payload: bytes, columns: Any) -> None:
+        """Check one record: form, place, columns, chain, time, payload, parts, session, tree."""
         e = json.loads(entry, parse_float=lambda text: must(False, f"a float: {text}"))
         kind, seq, (part, parts) = e["kind"], self.size, (e.get("part", 1), e.get("parts", 1))
         self.name = e["log"] if seq == 0 and e["log"].split("/")[-1] == self.path.name else self.name
         canonical = json.dumps(e, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         must(canonical.encode() == entry and e["v"] == 1 and kind in KINDS, "it is not of the format")
         must((e["log"], e["seq"]) == (self.name, seq), f"record {e['seq']} of {e['log']} stands here")
-        must(all(e.get(name) == columns[name] for name in columns), "a column is not what its entry says")
+        must(all(e.get(name) == value for name, value in columns.items()), "a column is not what its entry says")
         self.chain = blake3(self.chain + entry, key=CHAIN_KEY).digest()
         must(self.chain.hex().encode() == chain, "it does not follow from the record before and its own bytes")
-        must(TIME.fullmatch(e["ts"]) and datetime.fromisoformat(e["ts"]), "its time is none")
+        must(datetime.fromisoformat(e["ts"]) and re.fullmatch("[-0-9]{10}T[:0-9]{8}[.][0-9]{6}Z", e["ts"]), "no time")
         must((e["ts"] < self.time) == (e.get("clk") == "back"), "its time and what it says of the clock do not agree")
         if "pc" in e and not payload:
-            self.again["gone"].append((seq, f"payload/{file}"))
+            self.gone.append((seq, f"payload/{file}.parquet"))
         elif "pc" in e or payload:
             made = blake3(payload, key=bytes.fromhex(salt.decode())).hexdigest()
             must((made, len(payload)) == (e["pc"], e["plen"]), "its payload is another")
         must((part, parts) == (self.part if self.part[0] > 1 else (1, parts)), "parts are out of order")
         self.part, self.time, self.closed = (part % parts + 1, parts), e["ts"], kind == "shutdown"
-        for name in {kind, *({"sc", "quote"} & e.keys())} & KEPT:
-            self.again[name].append({**e, "chain": chain.decode()})
-        for session in self.sessions.values() if kind == "start" else ():
-            session["stale"] = True  # nothing of an earlier process goes on
-        if "sid" in e and part == 1 and ("n" in e or kind == "session_end"):
-            self.session(kind, e["sid"], e.get("n"), e.get("of"))
+        if "sid" in e and "n" in e and part == 1:
+            self.session(kind, e["sid"], e["n"], e.get("of"))
+        for name in {kind, *e} & AGAIN:
+            self.said[name].append({**e, "chain": chain.decode()})
+        self.said["torn"] += e.get("torn", [])
+        self.stale = set(self.sessions) if kind == "start" else self.stale  # nothing of an earlier process goes on
         leaf, self.size = sha256(b"\0" + entry).digest(), seq + 1
         while seq & 1:  # the tree of RFC 6962
             leaf, seq = sha256(b"\1" + self.peaks.pop() + leaf).digest(), seq >> 1
         self.peaks.append(leaf)
-        must(self.root() == self.signed.get(self.size, self.root()), "the records up to here are not those signed")
+        if self.size in self.signed:
+            must(root(self.peaks) == self.signed[self.size], "the records up to here are not those signed")
         self.unsigned = self.time if self.size == max(self.signed, default=-1) + 1 else self.unsigned
 
-    def root(self) -> bytes:
-        """Return the root of the tree as it stands."""
-        root = self.peaks[-1]
-        for left in self.peaks[-2::-1]:
-            root = sha256(b"\1" + left + root).digest()
-        return root
-
-    def session(self, kind: str, sid: str, n: int | None, of: int | None) -> None:
+    def session(self, kind: str, sid: str, n: int, of: int | None) -> None:
         """Check that a session begins, counts up, refers to what it holds, and ends."""
-        if kind == "session_start":
-            must(sid not in self.sessions, "its session began before")
-            self.sessions[sid] = {"n": -1, "asked": set()}
-        session = self.sessions.get(sid, {"end": True})
-        must("end" not in session, "it is of a session outside its start and end")
-        must(n is None or n > session["n"], "its n does not rise")
-        must(of is None or session["asked"] is None or of in session["asked"], "what it belongs to is not there")
-        session["n"] = session["n"] if n is None else n
-        if kind in {"request", "prepare", "execute"} and session["asked"] is not None:
-            session["asked"].add(n)
-        if kind == "session_end":
-            self.sessions[sid] = {"end": True}
+        must((sid in self.sessions) != (kind == "session_start"), "its session did not begin, or began before")
+        last, asked = self.sessions.get(sid, (-1, {None}))  # None: nobody knows what was asked in pruned records
+        must(n > last and (asked is None or of in asked), "its n does not rise, or what it belongs to is not there")
+        if asked and kind in {"request", "prepare", "execute"}:
+            asked.add(n)
+        self.sessions[sid] = (ENDED if kind == "session_end" else n, asked)
 
-    def originals(self, number: str) -> None:
+    def originals(self, name: str) -> None:
         """Check that each sealed original that was named is there: four bytes of length, an envelope, and so on."""
-        file, there, at = self.path / f"originals/seg-{number}.sealed", set(), 0
-        content = file.read_bytes() if file.is_file() else b""
+        content, there, at = read(self.path / f"originals/{name}.sealed"), set(), 0
         while length := int.from_bytes(content[at : at + 4], "big"):
             there.add(blake3(content[at + 4 : at + 4 + length]).hexdigest())
             at += 4 + length
-        for e in self.again.pop("sc", ()):
+        for e in self.said.pop("sc", ()):
             must(not content or e["sc"] in there, f"the sealed original of record {e['seq']} was changed or is missing")
-            self.again["gone"] += [] if content else [(e["seq"], f"originals/{file.name}")]
+            self.gone += [] if content else [(e["seq"], f"originals/{name}.sealed")]
 
-    def due(self) -> dict[str, str]:
-        """Return the digest of each file beside the records, as they tell it."""
-        made, there = {e["segment"]: e for e in self.again["archive"]}, [f"seg-{one}" for one in self.segments]
-        for name in {*there, *(one for one in made if one >= min(there, default=one))}:
-            live = (self.path / f"journal/{name[4:]}.tsv").is_file()
-            must(live or (name in there and name in made), f"segment {name} is missing, or no record says what made it")
-        found = {FILES[one].format(name): made[name].get(one, "") for name in there if name in made for one in FILES}
-        for e in self.again["key"]:
-            must(re.fullmatch("[0-9A-Za-z-]+", e["sid"]), "a key of no session")
-            found[f"keyring/{e['sid']}.age"] = e["blake3"]
-        for one in [one for e in self.again["start"] for one in e["torn"]]:
-            found[f"torn/{Path(one['file']).name}"] = one["blake3"]
-            first, whole, _ = (self.path / "torn" / Path(one["file"]).name).read_bytes().partition(b"\n")
-            must(not whole or b"\0" in first, f"torn/{one['file']} holds a whole line: a crash leaves part of one")
-        return {f"logs/{self.path.name}/{name}": value for name, value in found.items()}
-
-    def finish(self, erased: set[str], changed: list[Any], logs: list[Any], evidence: Path) -> str:
-        """Check the end, what lies beside the records, and what this log says of others."""
-        must(self.part[0] == 1 and not self.again["gap"], "parts are missing at its end, or records were given up")
-        left = [sid for sid, one in self.sessions.items() if "end" not in one and (self.closed or "stale" in one)]
+    def finish(self, logs: list[Any], evidence: Path) -> str:
+        """Check the log's end, then the files beside it, the decisions that it quotes, and what witnesses signed."""
+        must(self.part[0] == 1 and not self.said["gap"], "parts are missing at its end, or records were given up")
+        left = [sid for sid, (n, _) in self.sessions.items() if n < ENDED and (self.closed or sid in self.stale)]
         must(not left, f"no end of {', '.join(left)}")
         newest = max(self.signed, default=self.size)
         must(newest <= self.size, f"{newest} records were signed and {self.size} are there")
         if newest < self.size:
             since = datetime.fromisoformat(self.time) - datetime.fromisoformat(self.unsigned)
             must(not self.closed and since.total_seconds() <= 60, f"only {newest} records are signed")
-        due, place = self.due(), f"logs/{self.path.name}"
-        for file, old, new in changed:
-            due |= {file: new} if due.get(file) == old else {}
-        for name in self.again["pruned"]:
-            told = any(file == f"{place}/entries/{name}" and not new for file, _, new in changed)
-            must(told, f"{name} is gone and nothing says so")
-        for seq, file in self.again["gone"]:
-            told = f"{self.name}:{seq}" in erased or due.get(f"{place}/{file}") == ""
-            must(told, f"what record {seq} has in {file} is gone and nothing says so")
-        for file, value in due.items():
-            still = not value and f"session:{Path(file).stem}" not in erased  # an old segment may be there a while yet
-            left = [old for one, old, _ in changed if one == file and still]
-            must(digest(evidence / file) in {value, *left}, f"{file} is not what was recorded, or erased since")
-        decisions = (
-            {(log.name, e["seq"]): e for log in logs for e in log.again["decision"]} if self.again["quote"] else {}
-        )
-        for e in self.again["quote"]:
-            quote, begin = e["quote"], next((log.first for log in logs if log.name == e["quote"]["log"]), 0)
-            said = decisions.get((quote["log"], quote["seq"]), {})
-            same = said and all(e[name] == said[name] for name in ("approval", "oh") if name in e)
-            approved = same and (said["chain"], said["decision"]) == (quote["chain"], "approved")
-            pruned = not said and 0 <= quote["seq"] < begin
-            must(approved or pruned, f"record {e['seq']} is not of what was approved")
-        for e in self.again["witness"]:
-            self.cosigned(e, keys(evidence / "witness.pub"), logs)
+        self.files(sorted((e for log in logs for e in log.said["erasure"]), key=lambda e: e["ts"]))
+        decisions = {(log.name, e["seq"]): e for log in logs for e in log.said["decision"]}
+        for e in self.said["quote"]:
+            log, seq, chain = (e["quote"][name] for name in ("log", "seq", "chain"))
+            due = {"chain": chain, "decision": "approved"} | {name: e[name] for name in ("approval", "oh") if name in e}
+            pruned = 0 <= seq < max((one.first for one in logs if one.name == log), default=0)
+            must(pruned or due.items() <= decisions.get((log, seq), {}).items(), f"{e['seq']} was not approved")
+        for e in self.said["witness"]:
+            blob, seen = b64decode(e["cosignature"]), bytes.fromhex(e["root"])
+            for log in [one for one in logs if one.name == e["origin"]]:
+                same = e["size"] <= log.size and log.signed.get(e["size"], seen) == seen
+                must(same, f"{e['seq']} tells of another log than {log.name} is")
+                stamp = blake3(read(log.path / f"checkpoints/{e['size']}.tsr")).hexdigest()
+                must(
+                    e.get("stamp", stamp) == stamp or e["size"] < log.first, f"the time stamp at {e['size']} is another"
+                )
+            for key_id, key in [one for name, one in keys(evidence / "witness.pub").items() if name == e["witness"]]:
+                text = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{e['origin']}\n{e['size']}\n"
+                must(blob[:4] == key_id, f"{e['seq']} is signed by another key than that of {e['witness']}")
+                key.verify(blob[12:], f"{text}{b64encode(seen).decode()}\n".encode())
         return "nothing is missing"
 
-    def cosigned(self, e: dict[str, Any], witnesses: dict[str, Any], logs: list[Any]) -> None:
-        """Check that what a witness signed is what is here."""
-        blob, root = base64.b64decode(e["cosignature"], validate=True), bytes.fromhex(e["root"])
-        for other in [one for one in logs if one.name == e["origin"]]:
-            same = e["size"] <= other.size and other.signed.get(e["size"], root) == root
-            must(same, f"{e['seq']} tells of another log than {other.name} is")
-        if e["witness"] in witnesses:
-            key_id, key = witnesses[e["witness"]]
-            text = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{e['origin']}\n{e['size']}\n"
-            must(blob[:4] == key_id, f"{e['seq']} is signed by another key than that of {e['witness']}")
-            key.verify(blob[12:], f"{text}{base64.b64encode(root).decode()}\n".encode())
+    def files(self, erasures: list[Any]) -> None:
+        """Check that each file is the one that was recorded, or since erased, and that what is gone was erased."""
+        place, erased = f"logs/{self.path.name}/", {one for e in erasures for one in e["records"]}
+        changes = [(one["file"].removeprefix(place), one["old"], one["new"]) for e in erasures for one in e["files"]]
+        for seq, file in self.gone:
+            known = f"{self.name}:{seq}" in erased or any(one == file and not new for one, _, new in changes)
+            must(known, f"what record {seq} has in {file} is gone and nothing says so")
+        told = [(path.format(**e), e.get(field, "")) for kind, path, field in TOLD for e in self.said[kind]]
+        due = {file: value for file, value in told if not (file.endswith(".json") and Path(file).stem <= self.before)}
+        for file, old, new in changes:
+            due |= {file: new} if due.get(file) == old else {}
+        for file, digest in due.items():
+            still = not digest and f"session:{Path(file).stem}" not in erased  # it may be there a while yet
+            content = read(self.path / file)
+            found = blake3(content).hexdigest() if content else ""
+            same = found == digest or (still and found in {old for one, old, _ in changes if one == file})
+            must(same, f"{file} is not what was recorded, or erased since")
+            first, whole, _ = content.partition(b"\n") if file.startswith("torn/") else (b"", b"", b"")
+            must(not whole or b"\0" in first, f"{file} holds a whole line: a crash leaves a part of one")
 
 
-def main(evidence: Path, kept: bytes = b"") -> int:
+def main(evidence: Path, kept: str = "") -> int:
     """Check all logs, then what one says of another; `kept`: signed notes that were kept elsewhere."""
     logs, wrong = [Log(path) for path in sorted((evidence / "logs").glob("*")) if path.is_dir()], list[str]()
-    beside: tuple[Any, ...] = ()
-    for step in (Log.read, Log.finish):
+    for step, beside in ((Log.follow, (kept,)), (Log.finish, (logs, evidence))):
         for log in logs if not wrong else ():
             try:
-                print(f"{log.name}: {step(log, *(beside or (kept,)))}")
+                print(f"{log.name}: {step(log, *beside)}")
             except Exception as fault:
                 wrong.append(f"{log.name}:{log.size}: {fault or type(fault).__name__}")
-        erasures = sorted((e for log in logs for e in log.again["erasure"]), key=lambda e: e["ts"])
-        changed = [(one["file"], one["old"], one["new"]) for e in erasures for one in e["files"]]
-        beside = {one for e in erasures for one in e["records"]}, changed, logs, evidence
     print("\n".join(wrong) or ("intact" if logs else f"{evidence} holds no log"))
     return 1 if wrong or not logs else 0
 
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
-    sys.exit(main(directory, *(Path(one).read_bytes() for one in sys.argv[2:3])))
+    sys.exit(main(directory, *(Path(one).read_text() for one in sys.argv[2:3])))

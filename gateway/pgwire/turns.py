@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gateway.errors import ClientFault
 from gateway.masking.rows import masks_anything
@@ -24,6 +23,7 @@ from gateway.pgwire.forwarding import bound_columns, parameters
 from gateway.pgwire.framing import HEADER_SIZE, message
 from gateway.pgwire.frontend import SYNC, Bind, Parse, decode_query, describe, execute
 from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.judging import Judging
 from gateway.pgwire.notes import Execution, Preparation, Request
 from gateway.pgwire.refusing import LONGEST_NAME
 from gateway.pgwire.renewal import RenewalSide
@@ -53,12 +53,13 @@ class Turn:
     """The client asked what the rows will be."""
 
 
-class _Answer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Answer:
     """A whole answer, looked through: nothing of it did anything yet."""
 
     columns: tuple[ColumnDescription, ...] | None
-    hidden: tuple[int, int]
-    """Where the answer to a Describe of the gateway's own stands."""
+    hidden: slice
+    """The answer to a Describe of the gateway's own."""
     rows: list[list[bytes | None]]
     tag: bytes
     rows_at: int
@@ -69,8 +70,8 @@ class _Answer(NamedTuple):
 class TurnSide:
     """Takes one session's whole turns."""
 
-    def __init__(self, exchange: Exchange, renewals: RenewalSide) -> None:
-        self._x, self._renewals = exchange, renewals
+    def __init__(self, exchange: Exchange, judging: Judging, renewals: RenewalSide) -> None:
+        self._x, self._judging, self._renewals = exchange, judging, renewals
         self.turn: Turn | None = None
         self._headed: tuple[ColumnDescription, ...] = ()
         self._shown = ""
@@ -189,11 +190,8 @@ class TurnSide:
         """
         if len(statement.sql) > self._x.limits.statement:
             return None
-        x = self._x
-        if x.judge is None:
-            return None
-        judgement = x.judge(statement, x.names.view(x.status.decode(), redefined=x.redefined))
-        if judgement is None or not judgement.plain:  # what is an alarm, or depends on the moment, is not plain
+        judgement = self._judging.at_once(statement)
+        if judgement is None or not judgement.plain:
             return None
         return judgement if judgement.verdict.kind in (VerdictKind.ALLOW, VerdictKind.MASK) else None
 
@@ -234,8 +232,8 @@ class TurnSide:
             self._answered_query(turn.operation, answer, data)
         else:
             self._answered_portal(turn, turn.operation, answer, data)
-        begin, end = answer.hidden
-        self._x.to_client(data if begin == end else data[:begin] + data[end:])
+        hidden = answer.hidden
+        self._x.to_client(data if hidden.stop == hidden.start else data[: hidden.start] + data[hidden.stop :])
         return True
 
     def _answered_query(self, operation: Operation, answer: _Answer, data: bytes) -> None:
@@ -245,8 +243,7 @@ class TurnSide:
         operation.index = 1
         x.status = data[-1:]
         x.end(operation, Outcome.OK)
-        if x.names.portals:
-            x.replaced(b"")
+        x.replaced(b"")
         x.names.forget(b"")
         if x.status == b"I":
             x.idle()
@@ -255,8 +252,7 @@ class TurnSide:
         x = self._x
         if turn.parse is not None:
             x.names.parsed(b"", turn.parse.statement, turn.parse.types)
-        if x.names.portals:
-            x.replaced(b"")
+        x.replaced(b"")
         columns, collector, header = answer.columns, operation.collector, None
         if columns is not None:
             if columns != operation.columns:
@@ -291,12 +287,12 @@ def _whole(turn: Turn, data: bytes) -> _Answer | None:
     columns: tuple[ColumnDescription, ...] | None = None
     if turn.described or (is_query and data[place] == _DESCRIPTION):
         columns, place = _description(data, place)
-    hidden = place, place
+    hidden = slice(place, place)
     if planner is not None and not is_query:
         again, place = _description(data, place)
         if columns is not None and again != columns:
             return None
-        columns, hidden = again, (hidden[0], place)
+        columns, hidden = again, slice(hidden.start, place)
     begin, rows = (0 if is_query else place), []
     while data[place] == _ROW and place < end:
         stop = _end(data, place)

@@ -300,7 +300,7 @@ def aftermath(
     _verified(evidence, tell)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        if standalone.main(evidence, b""):
+        if standalone.main(evidence):
             tell("wrong", f"verify.py: {said.getvalue()}")
     with duckdb.connect(str(evidence / NAME), read_only=True) if views else opened(evidence) as database:
         for name in ("sessions", "statements", "checkpoints"):

@@ -21,6 +21,7 @@ from gateway.evidence import record
 from gateway.evidence.journal import Journal
 from gateway.evidence.saved import saved_query
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.evidence.verifiers import scripts
 from gateway.evidence.views import write_views
 from gateway.model import LogName
 
@@ -175,7 +176,9 @@ def check_pip(arguments: list[str]) -> None:
 
 
 def check_python(arguments: list[str]) -> None:
-    if arguments[:1] != ["-m"]:
+    if arguments[0].startswith("scripts/"):
+        assert arguments[0].removeprefix("scripts/") in scripts(), arguments
+    elif arguments[:1] != ["-m"]:
         assert (ROOT / arguments[0]).exists(), arguments
     elif arguments[1] == "pytest":
         markers = {marker.split(":")[0] for marker in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}

@@ -132,6 +132,7 @@ async def test_what_became_of_a_stamp_is_found(
     change(path)
     (finding,) = verify(scene.evidence).findings
     assert (finding.grade, what in finding.what) == (grade, True), finding
+    assert says(scene.evidence) == (grade == "note")
 
 
 async def test_another_authority_s_certificates_do_not_do(scene: Scene, authority: Authority, tmp_path: Path) -> None:
