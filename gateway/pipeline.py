@@ -99,6 +99,9 @@ class Stages(Protocol):
     def record(self, note: Note) -> Ticket:
         """Evidence: give the note its place in the journal."""
 
+    async def record_large(self, note: Note) -> Ticket:
+        """Evidence: the same for a large note, piece by piece, so that other sessions have their turns between."""
+
     async def cancel_target(self) -> None:
         """Cancel what the target runs."""
 
@@ -134,6 +137,8 @@ class Pipeline:
         self._client, self._target = client, target
         self._ticket = started
         self._holds: dict[Token, HoldEnds] = {}
+        self._behind: list[Action] | None = None
+        """What has to wait, since the record of a large statement is being made."""
         self._moved: trio.Event | None = None
         self.over = trio.Event()
         self._ended = False
@@ -151,7 +156,7 @@ class Pipeline:
 
         Whoever reads the target never waits for it to take something: it may be waiting for us to read.
         """
-        if self._client.size > HIGH or self._ended:
+        if self._client.size > HIGH or self._ended or self._behind is not None:
             return False
         session = self._session
         return source is Source.TARGET or (
@@ -160,8 +165,15 @@ class Pipeline:
 
     def perform(self, queue: list[Action]) -> None:
         """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
-        for action in queue:  # which grows as questions are answered
+        if self._behind is not None:
+            self._behind += queue
+            return
+        for place, action in enumerate(queue):  # which grows as questions are answered
             if isinstance(action, Record):
+                if action.large:
+                    self._behind = queue[place + 1 :]
+                    self._start(self._record_large, action)
+                    break
                 if action.wait and not self._results_wait:
                     self._ticket = self._stages.record(action.note)
                 else:
@@ -187,8 +199,16 @@ class Pipeline:
         return ()
 
     def _record(self, action: Record) -> None:
+        self._recorded(action, self._stages.record(action.note))
+
+    async def _record_large(self, action: Record) -> None:
+        """Record, then carry out what came behind it."""
+        self._recorded(action, await self._stages.record_large(action.note))
+        behind, self._behind = self._behind or [], None
+        self.perform(behind)
+
+    def _recorded(self, action: Record, ticket: Ticket) -> None:
         """What follows leaves only once this is on disk; what is queued, too, where results have to be."""
-        ticket = self._stages.record(action.note)
         if action.wait or self._results_wait:
             self._ticket = ticket
         if self._results_wait and not action.wait:
@@ -248,7 +268,8 @@ class Pipeline:
     @property
     def calm(self) -> bool:
         """Whether it keeps nothing and goes on: all is sent and taken, both sides are wanted, nothing rests."""
-        return not (self._client.size or self._target.size or self._ended or self._session.held)
+        busy = self._client.size or self._target.size or self._ended or self._session.held
+        return not busy and self._behind is None
 
     @property
     def rests(self) -> bool:

@@ -84,12 +84,3 @@ def database(postgres: PostgresServer) -> Iterator[str]:
     postgres.create_database(name)
     yield name
     postgres.drop_database(name)
-
-
-@pytest.fixture
-def database_tls(postgres_tls: PostgresServer) -> Iterator[str]:
-    """The name of an empty database of this test's own in `postgres_tls`."""
-    name = f"test_{next(_numbers)}"
-    postgres_tls.create_database(name)
-    yield name
-    postgres_tls.drop_database(name)

@@ -120,8 +120,13 @@ class Events:
         self._recent: deque[Line] = deque()
         self._bytes = 0
         self._subscribers: set[Subscriber] = set()
+        self._heard = False
         self.on_records: Callable[[bool], None] = lambda _: None
         """Called with whether anybody subscribed to single records, when that changes."""
+
+    def heard(self) -> bool:
+        """Say whether anybody ever subscribed to single records: until then nobody can miss one."""
+        return self._heard
 
     def publish(self, event: str, data: Mapping[str, Json] | Later) -> None:
         """Number the event and hand it on. Never waits; an event that cannot be encoded becomes a gap."""
@@ -158,6 +163,7 @@ class Events:
     def join(self, subscriber: Subscriber, topics: Iterable[str], resume: int | None) -> None:
         """Subscribe, and queue the remembered events after `resume` first (None: only what happens from now on)."""
         watched = self._watched
+        self._heard = self._heard or "records" in topics
         subscriber.topics, subscriber.resumes = frozenset(topics), resume is not None
         if resume is not None:
             for line in self._recent:

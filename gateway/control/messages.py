@@ -16,6 +16,7 @@ Methods (parameters -> result):
   approvals.list {decided?, after?}       -> [approval, …] pending ones by expiry, or with `decided` the decided ones,
                                              newest first; `statement` is cut to 2,000 characters
   approvals.get {id}                      -> approval with the statement as far as a frame holds it
+  approvals.history {id}                  -> {lately, earlier}: what the agent did of late, what became of the same text
   approvals.reveal {id, reason}           -> {id, statement, parameters} as sent, withheld literals included: once, to
                                              one who may decide about it, and recorded
   approvals.approve {id, hash, reason, seconds?, scope?, signature?}

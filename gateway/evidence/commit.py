@@ -15,7 +15,7 @@ import trio
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.checkpoints import AFTER
-from gateway.evidence.journal import Batch, Journal, Recorded, Ticket
+from gateway.evidence.journal import Batch, Cut, Journal, Recorded, Ticket
 from gateway.model import Draft, LogName, Quote
 
 LINGER = 0.05
@@ -65,6 +65,8 @@ class GroupCommit:
         self._flushing = False
         self._flushed = trio.Event()
         self._appended = trio.Event()
+        self._told = False
+        """`_appended` is set."""
         self._checkpoint_due = trio.Event()
         self._recent = FAST
         """Seconds that a sync took, smoothed; starts slow, so that an unknown disk cannot stall the loop."""
@@ -94,7 +96,9 @@ class GroupCommit:
             if self.journal.broken is not None:
                 self.broke.set()
             raise
-        self._appended.set()
+        if not self._told:
+            self._told = True
+            self._appended.set()
         return ticket
 
     def commit_now(self) -> bool:
@@ -105,9 +109,9 @@ class GroupCommit:
         if self._flushing or self.journal.pending_size > LARGE or not self._is_fast():
             return False
         try:
-            batch = self.journal.take()
-            if batch is not None:
-                self._commit(batch)
+            taken = self.journal.cut()
+            if taken is not None:
+                self._commit_all(taken)
                 self._committed()
         finally:
             if self.journal.broken is not None:
@@ -142,9 +146,9 @@ class GroupCommit:
             await self._flushed.wait()
         self._flushing = True
         try:
-            batch = self.journal.take()
+            taken = self.journal.cut()
             with trio.CancelScope(shield=True):  # as in `_lead`
-                await trio.to_thread.run_sync(self.journal.rotate, batch)
+                await trio.to_thread.run_sync(self.journal.rotate, taken)
         finally:
             self._flushing = False
             self._flushed.set()
@@ -176,7 +180,7 @@ class GroupCommit:
     async def _sweep(self) -> None:
         while self.journal.broken is None:
             await self._appended.wait()
-            self._appended = trio.Event()
+            self._appended, self._told = trio.Event(), False
             await trio.sleep(LINGER)
             try:
                 while self.journal.broken is None and (self._flushing or self.journal.pending):
@@ -193,6 +197,10 @@ class GroupCommit:
             self._slow += 1
         return self._recent < FAST or (self._recent < MODERATE and self._slow % _PROBE == 0)
 
+    def _commit_all(self, taken: Cut) -> None:
+        """Make the lines, write and sync, perhaps in a thread."""
+        self._commit(self.journal.link(taken))
+
     def _commit(self, batch: Batch) -> None:
         """Write and sync, perhaps in a thread."""
         began = self._timer()
@@ -208,14 +216,16 @@ class GroupCommit:
         self._flushing = True
         try:
             await trio.lowlevel.checkpoint()
-            batch = self.journal.take()
-            if batch is None:
+            taken = self.journal.cut()
+            if taken is None:
                 return
-            if len(batch.data) <= LARGE and self._is_fast():
-                self._commit(batch)
-            else:
-                with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it
-                    await trio.to_thread.run_sync(self._commit, batch)
+            with trio.CancelScope(shield=True):  # what was taken must be committed before anything after it
+                if taken.size > LARGE:  # to make its lines alone would keep others waiting
+                    await trio.to_thread.run_sync(self._commit_all, taken)
+                elif self._is_fast():
+                    self._commit_all(taken)
+                else:
+                    await trio.to_thread.run_sync(self._commit, self.journal.link(taken))
             self._committed()
         finally:
             if self.journal.broken is not None:

@@ -31,6 +31,11 @@ class Leaves:
         self.size += 1
         self._hashes.append(leaf)
 
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add the next ones."""
+        self.size += len(leaves)
+        self._hashes.extend(leaves)
+
     def between(self, old: int, size: int) -> list[bytes] | None:
         """Return the leaves from number `old` to before `size`; None where they are not kept any more."""
         first = self.size - len(self._hashes)

@@ -9,6 +9,7 @@ in its place, where the tickets of this one are worth nothing. Knows no event lo
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.errors import EvidenceFault, OurBug
@@ -20,14 +21,16 @@ from gateway.evidence.record import Torn
 from gateway.evidence.replay import Replay, replay
 from gateway.evidence.segments import journal_name
 from gateway.evidence.storage import File, Storage
-from gateway.evidence.tail import Batch, Tail, Ticket
+from gateway.evidence.tail import Batch, Cut, Payload, Tail, Ticket
 from gateway.evidence.tree import TreeState
 from gateway.model import Clock, Draft, Entropy, LogName, Quote
 
-__all__ = ["Batch", "Journal", "Recorded", "Ticket"]
+__all__ = ["Batch", "Cut", "Journal", "Recorded", "Ticket"]
 
 ROOM = 1 << 20
 """Journal files grow by so many zeros at a time: a sync that need not move the file's end is a third cheaper."""
+AT_ONCE = 4 << 20
+"""Bytes that are written with one call, about."""
 ROTATE_RECORDS = 1 << 16
 ROTATE_BYTES = 256 << 20
 ROTATE_AFTER = 3_600_000_000
@@ -161,17 +164,27 @@ class Journal:
         """Give `draft` its place in the log, in memory. Raises `EvidenceFault` once the journal is broken."""
         if self.broken is not None:
             raise EvidenceFault(self.broken)
-        try:
-            return self._tail.append(draft)
-        except BaseException:
-            self.broken = self._tail.broken
-            raise
+        return self._tail.append(draft)
+
+    def salt(self) -> bytes:
+        """Return a salt that no other record has."""
+        return self._tail.salt()
 
     def take(self) -> Batch | None:
         """Take everything appended and not yet taken, to be given to `commit` in the same order. None: nothing."""
+        taken = self.cut()
+        return None if taken is None else self.link(taken)
+
+    def cut(self) -> Cut | None:
+        """Take everything appended and not yet taken, to be given to `link` in the same order. None: nothing."""
+        self._must_work()
+        return self._tail.cut()
+
+    def link(self, taken: Cut) -> Batch:
+        """Make the lines of what was taken, perhaps in a thread."""
         self._must_work()
         try:
-            return self._tail.take()
+            return self._tail.link(taken)
         except BaseException:
             self.broken = self._tail.broken
             raise
@@ -232,13 +245,13 @@ class Journal:
         if (batch := self.take()) is not None:
             self.commit(batch)
 
-    def rotate(self, batch: Batch | None = None) -> None:
-        """Commit `batch` and close the file, so that it can be archived; nothing is done with an empty one.
+    def rotate(self, taken: Cut | None = None) -> None:
+        """Commit what was taken and close the file, so that it can be archived; nothing is done with an empty one.
 
         It may run in a thread, as `commit`. Raises `EvidenceFault`.
         """
-        if batch is not None:
-            self.commit(batch)
+        if taken is not None:
+            self.commit(self.link(taken))
         self._must_work()
         try:
             if self._records:
@@ -282,7 +295,7 @@ class Journal:
     def _write(self, batch: Batch) -> None:
         if self._records and (
             self._records + batch.count > ROTATE_RECORDS
-            or self._end + len(batch.data) > ROTATE_BYTES
+            or self._end + batch.size > ROTATE_BYTES
             or (self._file_ts is not None and batch.first_ts - self._file_ts > ROTATE_AFTER)
         ):
             self._rotate()
@@ -290,22 +303,39 @@ class Journal:
             raise OurBug("the journal file is not open")
         if batch.keys or batch.sealed:
             self._sealed_files.write(self._number, batch.keys, batch.sealed)
-        end = self._end + len(batch.data)
-        data = batch.data
+        end, parts = self._end + batch.size, batch.parts
         if end > self._room:
             self._room = -(-end // ROOM) * ROOM
-            data += bytes(self._room - end)
-        view, offset = memoryview(data), self._end
-        while view:
-            written = self._file.write(view, offset)
-            if written <= 0:
-                raise OSError(0, "the disk took nothing")
-            view, offset = view[written:], offset + written
+            parts = [*parts, bytes(self._room - end)]
+        if batch.size <= AT_ONCE:
+            self._put(b"".join(parts), self._end)
+        else:
+            self._put_all(parts)
         self._file.sync()
         self._end = end
         if not self._records:
             self._file_ts = batch.first_ts
         self._records += batch.count
+
+    def _put_all(self, parts: Iterable[Payload]) -> None:
+        """Write what is too much to be copied into one piece."""
+        offset, joined, size = self._end, list[Payload](), 0
+        for part in parts:
+            joined.append(part)
+            size += len(part)
+            if size > AT_ONCE:
+                self._put(b"".join(joined), offset)
+                offset, joined, size = offset + size, [], 0
+        self._put(b"".join(joined), offset)
+
+    def _put(self, data: bytes, offset: int) -> None:
+        assert self._file is not None  # noqa: S101  for the type checker
+        view = memoryview(data)
+        while view:
+            written = self._file.write(view, offset)
+            if written <= 0:
+                raise OSError(0, "the disk took nothing")
+            view, offset = view[written:], offset + written
 
     def _rotate(self) -> None:
         """Close the file, sign the log as it ends there, and begin the next: only a signed file is archived."""

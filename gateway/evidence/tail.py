@@ -7,10 +7,11 @@ half of what they cost between other things. Pure but for clock and entropy; nev
 
 from __future__ import annotations
 
+import threading
 from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gateway.errors import OurBug
 from gateway.evidence.chain import commitment
@@ -19,6 +20,7 @@ from gateway.evidence.form import Template, template
 from gateway.evidence.growth import Leaves
 from gateway.evidence.record import KINDS, session_fields
 from gateway.evidence.replay import Replay
+from gateway.evidence.salts import Salts
 from gateway.evidence.tree import TreeState, leaf
 from gateway.model import Alike, Clock, Draft, Entropy, Json, LogName, Micros, Quote, SessionInfo, format_time
 
@@ -28,26 +30,40 @@ _FORMS = 64
 """Templates kept ready for each of them."""
 _VARYING = 1000
 """Bytes that the varying fields of an entry take, at most: numbers, a time, hashes."""
+_ABOUT_PAYLOAD = ("plen", "pc")
 
 
 class Ticket:
     """The place that a record got; of a record in parts, its last line's. Says nothing about the disk.
 
-    `opening` tells which opening of the log gave it: after a fault another record may have got the place. `chain` is
-    empty until the record's line is made, which is before it can be durable.
+    `opening` tells which opening of the log gave it: after a fault another record may have got the place. `ts` is the
+    record's time.
     """
 
-    __slots__ = ("chain", "log", "opening", "seq")
+    __slots__ = ("link", "log", "opening", "seq", "ts")
 
-    def __init__(self, log: LogName, seq: int, chain: str, opening: object) -> None:
-        self.log, self.seq, self.chain, self.opening = log, seq, chain, opening
+    def __init__(self, log: LogName, seq: int, ts: Micros, opening: object) -> None:
+        self.log, self.seq, self.ts, self.opening = log, seq, ts, opening
+        self.link = b""
+        """Its link of the chain; empty until its line is made, which is before it can be durable."""
+
+    @property
+    def chain(self) -> str:
+        """The chain hash of the record, in lower-case hex; empty until its line is made."""
+        return self.link.hex()
+
+
+Payload: TypeAlias = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Lines that go to disk together, and the place of the last of them."""
 
-    data: bytes
+    parts: list[Payload]
+    """What the lines consist of, in order."""
+    size: int
+    """Bytes of it all."""
     count: int
     first_ts: Micros
     last: Quote
@@ -67,13 +83,28 @@ class _Known:
     templates: dict[tuple[Alike, str, bool], Template] = field(default_factory=dict)
 
 
-_Waiting: TypeAlias = tuple[Ticket, Template | bytes, int | None, Micros, int, Mapping[str, Json], bytes, bytes]
-"""A record whose line is not made yet: its place, its entry or a form of it and what fills that, salt and payload."""
+_Waiting: TypeAlias = tuple[Ticket, Template | bytes, int | None, int, Mapping[str, Json], bytes, Payload]
+"""A record whose line is not made yet: its place, its entry or a form of it and what fills that, salt and payload.
+
+Without a number of its session it is a line of `_append_one`, and what fills its form is all about the payload."""
 _NOTHING: Mapping[str, Json] = {}
 
 
+class Cut(NamedTuple):
+    """Records that were appended and taken, in their order, before their lines are made: for `Tail.link` alone."""
+
+    waiting: list[_Waiting]
+    size: int
+    """Bytes that they take, roughly."""
+    keys: tuple[tuple[str, bytes], ...]
+    sealed: tuple[bytes, ...]
+
+
 class Tail:
-    """What was appended to a log and not yet taken to be written."""
+    """What was appended to a log and not yet taken to be written.
+
+    `append` and `cut` belong to one thread; `link` may run in another meanwhile, for one cut after the other.
+    """
 
     def __init__(self, state: Replay, clock: Clock, entropy: Entropy, opening: object) -> None:
         self.log = state.origin
@@ -83,21 +114,22 @@ class Tail:
         """Bytes that await a flush, roughly."""
         self.broken: str | None = None
         """Why no line can be made any more, where that is so."""
-        self._clock, self._entropy, self._opening = clock, entropy, opening
+        self.salt = Salts(entropy).take
+        """Draws a salt."""
+        self._now, self._monotonic, self._opening = clock.now, clock.monotonic, opening
         self._chain, self._seq, self._last_ts = state.chain, state.seq, state.last_ts
         self._tree = state.tree
         self._leaves: Leaves | None = None
+        self._linking = threading.Lock()
         self._waiting: list[_Waiting] = []
-        self._lines: list[bytes] = []
         self._keys: list[tuple[str, bytes]] = []
         self._sealed: list[bytes] = []
         self._known: dict[str, _Known] = {}
-        self._first_ts = Micros(0)
 
     @property
     def pending(self) -> bool:
         """Say whether anything was appended and not taken."""
-        return bool(self._waiting or self._lines)
+        return bool(self._waiting)
 
     @property
     def leaves(self) -> Leaves | None:
@@ -106,80 +138,85 @@ class Tail:
 
     def keep_leaves(self) -> None:
         """Keep the newest leaves from here on."""
-        self._link()
-        self._leaves = Leaves(self._seq)
+        with self._linking:
+            self._leaves = Leaves(self._tree.size)
 
     def append(self, draft: Draft) -> Ticket:
         """Give `draft` its place."""
         kind, session, n, fields, given, salt, form, seal, wrapped = draft
-        payload = given if isinstance(given, bytes) else _encoded(given)
+        payload = given if isinstance(given, (bytes, bytearray)) else _encoded(given)
         if not salt:
-            salt = b"" if given is None and salt is None else self._entropy.bytes(32)
-        now = self._clock.now()
-        if form is None or session is None or n is None or seal is not None or wrapped is not None:
-            return self._append_one(draft, salt, payload, now)
+            salt = b"" if given is None and salt is None else self.salt()
+        now = self._now()
         size = len(payload)
-        if size > MAX_PAYLOAD or now < self._last_ts:
+        if (
+            form is None
+            or session is None
+            or n is None
+            or seal is not None
+            or wrapped is not None
+            or size > MAX_PAYLOAD
+            or now < self._last_ts
+        ):
             return self._append_one(draft, salt, payload, now)
         known = self._known.get(session.id)
         if known is None or known.session is not session:
             known = self._session(session)
         ready = known.templates.get((form, kind, size > 0)) or self._template(known, form, kind, size > 0)
-        if not (self._waiting or self._lines):
-            self._first_ts = now
-        ticket = Ticket(self.log, self._seq, "", self._opening)
-        self._waiting.append((ticket, ready, n, now, self._clock.monotonic(), fields, salt, payload))
+        seq = self._seq
+        ticket = Ticket(self.log, seq, now, self._opening)
+        self._waiting.append((ticket, ready, n, self._monotonic(), fields, salt, payload))
         self.size += ready.size + size
         self._last_ts = now
-        self._seq = self.substance = self._seq + 1
+        self._seq = self.substance = seq + 1
         return ticket
 
     def take(self) -> Batch | None:
         """Take everything appended and not yet taken. None: nothing."""
-        self._link()
-        if not self._lines:
+        taken = self.cut()
+        return None if taken is None else self.link(taken)
+
+    def cut(self) -> Cut | None:
+        """Take everything appended and not yet taken, to be given to `link` in the same order. None: nothing."""
+        if not self._waiting:
             return None
-        last = Quote(self.log, self._seq - 1, self._chain.value.hex())
-        data, beside = b"".join(self._lines), (tuple(self._keys), tuple(self._sealed))
-        batch = Batch(data, len(self._lines), self._first_ts, last, self._tree.state(), *beside)
-        self._lines, self._keys, self._sealed, self.size = [], [], [], 0
-        return batch
+        taken = Cut(self._waiting, self.size, tuple(self._keys), tuple(self._sealed))
+        self._waiting, self._keys, self._sealed, self.size = [], [], [], 0
+        return taken
 
-    def _link(self) -> None:
-        """Make the lines of what waits for them."""
-        waiting, self._waiting = self._waiting, []
-        link, grow, leaves, add = self._chain.link, self._tree.add, self._leaves, self._lines.append
-        try:
-            for ticket, ready, n, now, mono, fields, salt, payload in waiting:
-                if isinstance(ready, bytes):
-                    entry = ready
-                elif payload:
-                    pc = commitment(salt, payload)
-                    entry = ready.fill((ticket.seq, n, format_time(now), mono, len(payload), pc, *fields.values()))
-                else:
-                    entry = ready.fill((ticket.seq, n, format_time(now), mono, *fields.values()))
-                ticket.chain = chain = link(entry).hex()
-                found = leaf(entry)
-                grow(found)
-                if leaves is not None:
-                    leaves.add(found)
-                add(b"%b\t%b\t%b\t%b\n" % (chain.encode(), hexlify(salt), entry, payload))
-        except BaseException:
-            self.broken = "the record cannot be written: its line could not be made"
-            raise
+    def link(self, taken: Cut) -> Batch:
+        """Make the lines of what was taken."""
+        waiting = taken.waiting
+        with self._linking:
+            try:
+                entries = _entries(waiting)
+                links = self._chain.extend(entries)
+                leaves = [leaf(entry) for entry in entries]
+                self._tree.extend(leaves)
+                if self._leaves is not None:
+                    self._leaves.extend(leaves)
+                parts: list[Payload] = []
+                for (ticket, _, _, _, _, salt, payload), entry, link in zip(waiting, entries, links, strict=True):
+                    ticket.link = link
+                    parts += (hexlify(link), b"\t", hexlify(salt), b"\t", entry, b"\t", payload, b"\n")
+            except BaseException:
+                self.broken = "the record cannot be written: its line could not be made"
+                raise
+            first, last = waiting[0][0], waiting[-1][0]
+            quote, state = Quote(self.log, last.seq, last.chain), self._tree.state()
+        return Batch(parts, sum(map(len, parts)), len(waiting), first.ts, quote, state, taken.keys, taken.sealed)
 
-    def _append_one(self, draft: Draft, salt: bytes, payload: bytes, now: Micros) -> Ticket:
+    def _append_one(self, draft: Draft, salt: bytes, payload: bytes | bytearray, now: Micros) -> Ticket:
         """Append a record that is encoded field by field, in as many parts as it takes."""
         if draft.kind not in KINDS:
             raise OurBug(f"no kind of record: {draft.kind}")
-        self._link()
         fields: dict[str, Json] = {
             **(draft.form.fields if draft.form is not None else {}),
             **draft.fields,
             "v": VERSION,
             "log": self.log,
             "ts": format_time(now),
-            "mono": self._clock.monotonic(),
+            "mono": self._monotonic(),
             "kind": draft.kind,
         }
         if draft.session is not None:
@@ -188,18 +225,16 @@ class Tail:
             fields["n"] = draft.n
         if now < self._last_ts:
             fields["clk"] = "back"
-        if not self._lines:
-            self._first_ts = now
         if draft.seal is not None or draft.wrapped is not None:
             self._seal(draft, fields)
         if len(payload) <= MAX_PAYLOAD:
-            ticket = self._line(fields, salt, payload)
+            ticket = self._line(fields, salt, payload, now)
         else:
             pieces = split(payload, MAX_PAYLOAD)
             fields["parts"] = len(pieces)
             for number, piece in enumerate(pieces, 1):
                 fields["part"] = number
-                ticket = self._line(fields, salt, piece)
+                ticket = self._line(fields, salt, piece, now)
                 fields.pop("clk", None)
         self._last_ts = now
         if draft.kind != "witness":
@@ -215,17 +250,14 @@ class Tail:
             fields.update(oc=sealed.content, sc=sealed.digest, kid=sealed.key)
             self._sealed.append(sealed.envelope)
 
-    def _line(self, fields: dict[str, Json], salt: bytes, payload: bytes) -> Ticket:
+    def _line(self, fields: dict[str, Json], salt: bytes, payload: Payload, now: Micros) -> Ticket:
         fields["seq"] = self._seq
-        if payload:
-            fields["plen"] = len(payload)
-            fields["pc"] = commitment(salt, payload)
         entry = canonical(fields)
-        if len(entry) > MAX_ENTRY:
+        ready: Template | bytes = template(fields, _ABOUT_PAYLOAD) if payload else entry
+        if len(entry) + (_VARYING if payload else 0) > MAX_ENTRY:
             raise Malformed(f"an entry of {len(entry)} bytes; {MAX_ENTRY} is the limit")
-        ticket = Ticket(self.log, self._seq, "", self._opening)
-        self._waiting.append((ticket, entry, None, self._last_ts, 0, _NOTHING, salt, payload))
-        self._link()
+        ticket = Ticket(self.log, self._seq, now, self._opening)
+        self._waiting.append((ticket, ready, None, 0, _NOTHING, salt, payload))
         self._seq += 1
         self.size += len(entry) + len(payload)
         return ticket
@@ -234,7 +266,7 @@ class Tail:
         if kind not in KINDS:
             raise OurBug(f"no kind of record: {kind}")
         fixed = {**form.fields, **known.fields, "v": VERSION, "log": self.log, "kind": kind}
-        varying = ("seq", "n", "ts", "mono", *(("plen", "pc") if has_payload else ()), *form.varying)
+        varying = ("seq", "n", "ts", "mono", *(_ABOUT_PAYLOAD if has_payload else ()), *form.varying)
         ready = template(fixed, varying)
         if ready.size + _VARYING > MAX_ENTRY:
             raise Malformed(f"an entry of {ready.size} bytes and more; {MAX_ENTRY} is the limit")
@@ -253,19 +285,34 @@ class Tail:
         return known
 
 
-def _encoded(payload: Mapping[str, Json] | bytes | None) -> bytes:
-    if payload is None:
-        return b""
-    return payload if isinstance(payload, bytes) else canonical(payload)
+def _encoded(payload: Mapping[str, Json] | None) -> bytes:
+    return b"" if payload is None else canonical(payload)
 
 
-def split(payload: bytes, size: int) -> list[bytes]:
+def _entries(waiting: list[_Waiting]) -> list[bytes]:
+    """Return the entries of what waits."""
+    entries, second, shown = [], -1, ""
+    for ticket, ready, n, mono, fields, salt, payload in waiting:
+        if isinstance(ready, bytes):
+            entries.append(ready)
+            continue
+        values: tuple[Json, ...] = (len(payload), commitment(salt, payload)) if payload else ()
+        if n is not None:
+            whole, rest = divmod(ticket.ts, 1_000_000)
+            if whole != second:  # most times are of the second of the one before
+                second, shown = whole, format_time(Micros(whole * 1_000_000))[:-7]
+            values = (ticket.seq, n, f"{shown}{rest:06d}Z", mono, *values, *fields.values())
+        entries.append(ready.fill(values))
+    return entries
+
+
+def split(payload: bytes | bytearray, size: int) -> list[memoryview]:
     """Cut UTF-8 `payload` into pieces of at most `size` bytes, each whole UTF-8."""
-    pieces, begin = [], 0
+    pieces, begin, view = [], 0, memoryview(payload)
     while len(payload) - begin > size:
         end = begin + size
         while payload[end] & 0xC0 == 0x80:
             end -= 1
-        pieces.append(payload[begin:end])
+        pieces.append(view[begin:end])
         begin = end
-    return [*pieces, payload[begin:]]
+    return [*pieces, view[begin:]]

@@ -48,7 +48,7 @@ class Draft(NamedTuple):
     session: SessionInfo | None = None
     n: int | None = None
     fields: Mapping[str, Json] = MappingProxyType({})
-    payload: Mapping[str, Json] | bytes | None = None
+    payload: Mapping[str, Json] | bytes | bytearray | None = None
     salt: bytes | None = None
     form: Alike | None = None
     seal: Callable[[LogName, int], Sealed] | None = None

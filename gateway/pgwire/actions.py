@@ -20,7 +20,7 @@ from gateway.model import (
 )
 from gateway.pgwire.backend import Report
 from gateway.pgwire.judgement import Judgement, Names
-from gateway.pgwire.notes import Note
+from gateway.pgwire.notes import Note, Preparation, Request
 
 Token = NewType("Token", int)
 """Names one question of the machine; its answer comes by `Session.resume(token, …)`."""
@@ -47,11 +47,26 @@ class SendToTarget:
     data: bytes
 
 
+LARGE = 1 << 20
+"""Bytes of a statement with its parameters from which on its record is made in pieces, between the turns of others."""
+
+
 class Record(NamedTuple):
-    """A note for the journal; `wait`: what follows leaves only once it is durable."""
+    """A note for the journal; `wait`: what follows leaves only once it is durable.
+
+    `large`: its record takes time to make, and other sessions should not have to wait for that.
+    """
 
     note: Note
     wait: bool = True
+    large: bool = False
+
+
+def recorded(note: Request | Preparation) -> Record:
+    """Return the record of a statement that came message by message, of whatever size."""
+    statement = note.statement
+    size = len(statement.sql) + sum([len(each.value or b"") for each in statement.parameters])
+    return Record(note, large=size >= LARGE)
 
 
 @dataclass(frozen=True, slots=True)

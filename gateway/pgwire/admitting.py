@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from gateway.errors import OurBug
 from gateway.model import Declared, Prepared, Statement, VerdictKind
-from gateway.pgwire.actions import Announce, Granted, Hold, Record, Refused
+from gateway.pgwire.actions import Announce, Granted, Hold, Refused, recorded
 from gateway.pgwire.exchange import Exchange, Held
 from gateway.pgwire.judgement import Judgement, Names
 from gateway.pgwire.judging import Judging
@@ -60,7 +60,7 @@ class Admitting:
             return (yield from self._hold(statement, held_before(judgement)))
         n = x.next_n()
         x.count(statements=1)
-        x.actions.append(Record(Request(n, statement, judgement)))
+        x.actions.append(recorded(Request(n, statement, judgement)))
         return Admitted(n, judgement)
 
     def _announce(self, statement: Statement, judgement: Judgement) -> Generator[Wait, object, Admitted | None]:

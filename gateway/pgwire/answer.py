@@ -19,9 +19,9 @@ from gateway.pgwire.transcript import show_header, show_row
 
 @dataclass(slots=True)
 class Collector:
-    """One operation's answer so far. `salt` (32 bytes) keys the digest; times are monotonic microseconds."""
+    """One operation's answer so far. `draw` gives the salt that keys the digest; times are monotonic microseconds."""
 
-    salt: bytes
+    draw: Callable[[], bytes]
     limit: int
     started: int
     rows: int = 0
@@ -31,17 +31,20 @@ class Collector:
     truncated: bool = False
     _lines: list[str] = field(default_factory=list)
     _text_size: int = 0
-    _hasher: blake3 = field(init=False)
+    _salt: bytes = b""
+    _hasher: blake3 | None = None
+    """Made with the first bytes: of many a collector nothing is ever asked."""
     _masked: dict[tuple[str, tuple[str, ...], str], int] = field(default_factory=dict)
     _sealed: dict[tuple[str, tuple[str, ...], str], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._hasher = blake3(key=self.salt)
 
     def sent(self, data: bytes | memoryview) -> None:
         """Bytes went to the agent."""
         self.size += len(data)
-        self._hasher.update(data)
+        if self._hasher is None:
+            self._salt = self.draw()
+            self._hasher = blake3(data, key=self._salt)
+        else:
+            self._hasher.update(data)
 
     @property
     def wants_text(self) -> bool:
@@ -76,15 +79,18 @@ class Collector:
         sent: bytes,
     ) -> None:
         """Take a whole answer, as `line`, `row`, `sent` and `completed` would take it piece by piece."""
-        if header is not None:
-            self.line(header)
-        for values in rows:
-            if self.truncated:
-                break
-            self.line(show_row(values, columns))
-        self.size += len(sent)
-        self._hasher.update(sent)
-        self.completed(tag, len(rows))
+        lines = [] if header is None else [header]
+        lines += [show_row(values, columns) for values in rows]
+        lines.append(tag.decode("utf-8", "replace"))
+        text = "\n".join(lines)
+        if text.isascii() and self._text_size + len(text) < self.limit and not self.truncated:
+            self._lines.append(text)
+            self._text_size += len(text) + 1
+        else:
+            for each in lines:
+                self.line(each)
+        self.sent(sent)
+        self._count(tag, len(rows))
 
     def masked(self, plan: Plan, index: int, *, sealed: bool = False) -> None:
         """Count one replaced value of output column `index`; `sealed`: its original is kept."""
@@ -103,9 +109,12 @@ class Collector:
 
     def completed(self, tag: bytes, seen: int) -> None:
         """A command completed after `seen` rows: count what its tag says (`INSERT 0 1`) or what was seen."""
-        last = tag.rsplit(b" ", 1)[-1]
-        self.rows += max(seen, int(last)) if last.isdigit() and b" " in tag else seen
+        self._count(tag, seen)
         self.line(tag.decode("utf-8", "replace"))
+
+    def _count(self, tag: bytes, seen: int) -> None:
+        _, space, last = tag.rpartition(b" ")
+        self.rows += max(seen, int(last)) if space and last.isdigit() else seen
 
     def suspended(self, seen: int) -> None:
         """A portal was suspended after `seen` rows."""
@@ -131,20 +140,24 @@ class Collector:
             masked = tuple(
                 MaskedColumn(next_n(), *key, count, self._sealed.get(key, 0)) for key, count in self._masked.items()
             )
-        text = "\n".join((*self._lines, ""))
+        if self._hasher is None:
+            self.sent(b"")
+        assert self._hasher is not None  # noqa: S101  made just now
+        lines = self._lines
+        text = "\n".join(lines) + "\n" if lines else ""
         return Answer(
-            n=next_n(),
-            of=of,
-            outcome=outcome,
-            sqlstate=self.sqlstate,
-            message=self.message,
-            rows=self.rows,
-            size=self.size,
-            duration_us=max(0, now - self.started),
-            masked=masked,
-            text=text if text.isascii() else text.encode("utf-8", "replace").decode(),
-            truncated=self.truncated,
-            digest=self._hasher.hexdigest(),
-            salt=self.salt,
-            touches_marks=touches_marks,
+            next_n(),
+            of,
+            outcome,
+            self.sqlstate,
+            self.message,
+            self.rows,
+            self.size,
+            max(0, now - self.started),
+            masked,
+            text if text.isascii() else text.encode("utf-8", "replace").decode(),
+            self.truncated,
+            self._hasher.digest().hex(),
+            self._salt,
+            touches_marks,
         )

@@ -57,7 +57,7 @@ class ClientSide:
         self._renewals = RenewalSide(
             exchange, Wire(refusing.settle, refusing.abort, refusing.deny, judging.next_token, Wait.ANSWER)
         )
-        self.turns = TurnSide(exchange, judging, self._renewals)
+        self.turns = TurnSide(exchange, self._renewals)
         self._handlers: dict[bytes, Callable[[Message], Steps]] = {
             b"Q": self._query,
             b"P": self._parse,

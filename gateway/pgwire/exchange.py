@@ -46,6 +46,8 @@ class Exchange:
 
     limits: Limits
     entropy: Entropy
+    salt: Callable[[], bytes]
+    """Draws the salt of a record."""
     monotonic: Callable[[], int]
     pinned: Mapping[str, str]
     """ParameterStatus values that must never change."""
@@ -165,7 +167,7 @@ class Exchange:
 
     def collector(self) -> Collector:
         """Start collecting an answer."""
-        return Collector(self.entropy.bytes(32), self.limits.payload, self.monotonic())
+        return Collector(self.salt, self.limits.payload, self.monotonic())
 
     def operation(self, n: int, statement: Statement, judgement: Judgement, portal: bytes | None = None) -> Operation:
         """Start an operation that is about to be forwarded."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from gateway.model import Parameter, Statement, WireProtocol
-from gateway.pgwire.actions import Record
+from gateway.pgwire.actions import Record, recorded
 from gateway.pgwire.admitting import Admitted
 from gateway.pgwire.backend import ColumnDescription
 from gateway.pgwire.copy_out import ask
@@ -63,7 +63,7 @@ class Forwarding:
         """Forward a Parse, behind its note."""
         x = self._x
         n = x.next_n()
-        x.actions.append(Record(Preparation(n, statement, judgement)))
+        x.actions.append(recorded(Preparation(n, statement, judgement)))
         if judgement.touches_marks:
             x.tainted = True
         self.raw(found.encode())

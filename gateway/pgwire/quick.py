@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.model import Statement, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Record
+from gateway.pgwire.actions import recorded
 from gateway.pgwire.admitting import Admitted
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected
@@ -117,7 +117,7 @@ class Quick:
             return None
         n = x.next_n()
         x.count(statements=1)
-        x.actions.append(Record(Request(n, statement, judgement)))
+        x.actions.append(recorded(Request(n, statement, judgement)))
         return Admitted(n, judgement)
 
     def _judge(self, statement: Statement) -> Judgement | None:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from gateway.model import Outcome, Statement, Verdict, VerdictKind, WireProtocol
-from gateway.pgwire.actions import Record
+from gateway.pgwire.actions import recorded
 from gateway.pgwire.backend import Report, ready_for_query, report
 from gateway.pgwire.exchange import Exchange
 from gateway.pgwire.flight import Await, Expected
@@ -37,7 +37,7 @@ class Refusing:
             return
         n = x.next_n()
         x.count(statements=1, denied=1)
-        x.actions.append(Record(Request(n, statement, judgement)))
+        x.actions.append(recorded(Request(n, statement, judgement)))
         yield from self.refuse(n, statement, judgement, Outcome.DENIED, denial(judgement.verdict))
 
     def too_long(self, statement: Statement) -> Steps:

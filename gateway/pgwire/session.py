@@ -8,6 +8,7 @@ the same machine with plain lists. A fault of either side ends the session with 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from gateway.errors import ClientFault, OurBug, TargetFault
 from gateway.model import Entropy, Outcome, Statement
@@ -41,6 +42,7 @@ class Session:
     `pinned` are ParameterStatus values that must not change; where they do, the session ends. `marked`: the connection
     has marked columns, so that no notification's payload passes. `waits`: the agent waits for decisions. `judge` is
     pure and answers at once what it can: other statements, or all where it is None, are asked about by `Analyse`.
+    `salt` draws the salt of a record, where that is quicker than asking `entropy` for it.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Session:
         marked: bool = False,
         judge: Callable[[Statement, Names], Judgement | None] | None = None,
         waits: bool = True,
+        salt: Callable[[], bytes] | None = None,
     ) -> None:
-        self._x = Exchange(limits, entropy, monotonic, pinned, marked, judge, waits=waits)
+        salt = salt or partial(entropy.bytes, 32)
+        self._x = Exchange(limits, entropy, salt, monotonic, pinned, marked, judge, waits=waits)
         self._client = ClientSide(self._x)
         self._target = TargetSide(self._x)
         self._turns, self._reader = self._client.turns, self._client.reader

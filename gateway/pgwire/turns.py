@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.errors import ClientFault
 from gateway.masking.rows import masks_anything
@@ -23,7 +24,6 @@ from gateway.pgwire.forwarding import bound_columns, parameters
 from gateway.pgwire.framing import HEADER_SIZE, message
 from gateway.pgwire.frontend import SYNC, Bind, Parse, decode_query, describe, execute
 from gateway.pgwire.judgement import Judgement
-from gateway.pgwire.judging import Judging
 from gateway.pgwire.notes import Execution, Preparation, Request
 from gateway.pgwire.refusing import LONGEST_NAME
 from gateway.pgwire.renewal import RenewalSide
@@ -53,13 +53,12 @@ class Turn:
     """The client asked what the rows will be."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """A whole answer, looked through: nothing of it did anything yet."""
 
     columns: tuple[ColumnDescription, ...] | None
-    hidden: slice
-    """The answer to a Describe of the gateway's own."""
+    hidden: tuple[int, int]
+    """Where the answer to a Describe of the gateway's own stands."""
     rows: list[list[bytes | None]]
     tag: bytes
     rows_at: int
@@ -70,8 +69,8 @@ class _Answer:
 class TurnSide:
     """Takes one session's whole turns."""
 
-    def __init__(self, exchange: Exchange, judging: Judging, renewals: RenewalSide) -> None:
-        self._x, self._judging, self._renewals = exchange, judging, renewals
+    def __init__(self, exchange: Exchange, renewals: RenewalSide) -> None:
+        self._x, self._renewals = exchange, renewals
         self.turn: Turn | None = None
         self._headed: tuple[ColumnDescription, ...] = ()
         self._shown = ""
@@ -190,8 +189,11 @@ class TurnSide:
         """
         if len(statement.sql) > self._x.limits.statement:
             return None
-        judgement = self._judging.at_once(statement)
-        if judgement is None or not judgement.plain:
+        x = self._x
+        if x.judge is None:
+            return None
+        judgement = x.judge(statement, x.names.view(x.status.decode(), redefined=x.redefined))
+        if judgement is None or not judgement.plain:  # what is an alarm, or depends on the moment, is not plain
             return None
         return judgement if judgement.verdict.kind in (VerdictKind.ALLOW, VerdictKind.MASK) else None
 
@@ -232,8 +234,8 @@ class TurnSide:
             self._answered_query(turn.operation, answer, data)
         else:
             self._answered_portal(turn, turn.operation, answer, data)
-        hidden = answer.hidden
-        self._x.to_client(data if hidden.stop == hidden.start else data[: hidden.start] + data[hidden.stop :])
+        begin, end = answer.hidden
+        self._x.to_client(data if begin == end else data[:begin] + data[end:])
         return True
 
     def _answered_query(self, operation: Operation, answer: _Answer, data: bytes) -> None:
@@ -243,7 +245,8 @@ class TurnSide:
         operation.index = 1
         x.status = data[-1:]
         x.end(operation, Outcome.OK)
-        x.replaced(b"")
+        if x.names.portals:
+            x.replaced(b"")
         x.names.forget(b"")
         if x.status == b"I":
             x.idle()
@@ -252,7 +255,8 @@ class TurnSide:
         x = self._x
         if turn.parse is not None:
             x.names.parsed(b"", turn.parse.statement, turn.parse.types)
-        x.replaced(b"")
+        if x.names.portals:
+            x.replaced(b"")
         columns, collector, header = answer.columns, operation.collector, None
         if columns is not None:
             if columns != operation.columns:
@@ -287,12 +291,12 @@ def _whole(turn: Turn, data: bytes) -> _Answer | None:
     columns: tuple[ColumnDescription, ...] | None = None
     if turn.described or (is_query and data[place] == _DESCRIPTION):
         columns, place = _description(data, place)
-    hidden = slice(place, place)
+    hidden = place, place
     if planner is not None and not is_query:
         again, place = _description(data, place)
         if columns is not None and again != columns:
             return None
-        columns, hidden = again, slice(hidden.start, place)
+        columns, hidden = again, (hidden[0], place)
     begin, rows = (0 if is_query else place), []
     while data[place] == _ROW and place < end:
         stop = _end(data, place)

@@ -1,6 +1,6 @@
-"""What an operator should know of a valid configuration: defaults that are not built yet, and what is weak.
+"""What an operator should know of a valid configuration: what is weak in it, kept nowhere, or never going to happen.
 
-`notes` promises one line for each, saying what happens instead. Pure.
+`notes` promises one line for each, saying what it comes to. Pure.
 """
 
 from __future__ import annotations

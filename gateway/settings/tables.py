@@ -1,8 +1,7 @@
 """Every table and key of `gateway.toml`, with its default: pydantic models, frozen, unknown keys refused.
 
-A value whose feature is not built yet is refused here by its key; a default whose feature is not built is accepted
-(`gateway.settings.notes` says what happens instead). Durations are microseconds and sizes bytes once read. Nothing
-here reads a file or the environment; `gateway.settings.load` does.
+A value whose feature is not built yet is refused here by its key. Durations are microseconds and sizes bytes once
+read. Nothing here reads a file or the environment; `gateway.settings.load` does.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.judgement import Judgement, Names
-from gateway.pgwire.notes import Answer, Note, Request
+from gateway.pgwire.notes import Answer, Execution, Note, Preparation, Request
 from gateway.pgwire.session import Session
 from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
@@ -59,7 +59,7 @@ from gateway.worker.judging import Judge
 from gateway.worker.live import SHOWN, LiveSession, LiveSessions
 from gateway.worker.outbox import Outbox
 from gateway.worker.reactor import Leg, Line, Reactor
-from gateway.worker.records import drafts, event, simple
+from gateway.worker.records import asked, drafts, event, simple
 from gateway.worker.sealing import SealingTerms, SessionSealing
 from gateway.worker.standing import Standing
 from gateway.worker.withholding import Told, ToldNote, Withholding
@@ -90,6 +90,8 @@ class Surroundings:
     sealing: SealingTerms
     changed: Callable[[str], None] = lambda _: None
     """Tells other workers that a session changed definitions of a connection's target."""
+    heard: Callable[[], bool] = lambda: True
+    """Whether anybody hears of single records, or may ask for what was told: else no event is made of one."""
 
 
 class AgentSession:
@@ -127,6 +129,7 @@ class AgentSession:
             marked=marked,
             judge=self._judge_now,
             waits=waits,
+            salt=around.log.journal.salt,
         )
         journal = around.log.journal
         self._client_out = Outbox(journal, self._to_client, arrival.stream.push)
@@ -305,7 +308,10 @@ class AgentSession:
     # --- stages --------------------------------------------------------------------------------------------------
 
     def _judge_now(self, statement: Statement, names: Names) -> Judgement | None:
-        return self.judge(Analyse(_NO_QUESTION, statement, names))
+        known = self._judge.known(statement, names)
+        if known is None:
+            return self.judge(Analyse(_NO_QUESTION, statement, names))
+        return None if self._promise is not None and self._must_promise(known) else known
 
     def judge(self, action: Analyse) -> Judgement | None:
         """See `gateway.pipeline.Stages`."""
@@ -411,21 +417,40 @@ class AgentSession:
     def record(self, note: Note) -> Ticket:
         """See `gateway.pipeline.Stages`."""
         around, info = self._around, self.info
+        if isinstance(note, Execution):
+            return around.log.append(record.execute(info, note.n, note.of, note.max_rows))
         draft = simple(info, note) if self._withholding.spares(note) else None
         if draft is not None:
             ticket = around.log.append(draft)
         else:
             told = self._withholding.note(note)
             note, ticket = told.note, self._record_all(told)
+        return self._told(note, ticket)
+
+    async def record_large(self, note: Note) -> Ticket:
+        """See `gateway.pipeline.Stages`."""
+        if not isinstance(note, Request | Preparation) or not self._withholding.spares(note):
+            return self.record(note)
+        payload = bytearray()
+        judgement = note.judgement
+        for piece in record.judged_pieces(note.statement, judgement.verdict, judgement.predicate_touch):
+            payload += piece
+            await trio.lowlevel.checkpoint()
+        return self._told(note, self._around.log.append(asked(self.info, note, payload)))
+
+    def _told(self, note: Note, ticket: Ticket) -> Ticket:
+        """Do what goes with a note that has its place now."""
+        around, info = self._around, self.info
         if isinstance(note, Request):
             self.live.current = note.statement.sql[:SHOWN]
             if note.judgement.carries:
                 self._mark(note.judgement, note.n)
         elif isinstance(note, Answer):
             self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
-        shown = event(info, note, ticket, around.clock.now())
-        if shown is not None:
-            around.publish("record", shown)
+        if around.heard():
+            shown = event(info, note, ticket)
+            if shown is not None:
+                around.publish("record", shown)
         return ticket
 
     def _record_all(self, told: ToldNote) -> Ticket:

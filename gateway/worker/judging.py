@@ -21,7 +21,7 @@ from gateway.masking import second
 from gateway.masking.plan import plan
 from gateway.masking.pseudonyms import Pseudonyms
 from gateway.masking.written import CopyScan, Receiver
-from gateway.model import Clock, Closed, Deallocated, NameEffect, Principal, Verdict, VerdictKind
+from gateway.model import Clock, Closed, Deallocated, NameEffect, Principal, Statement, Verdict, VerdictKind
 from gateway.parsing import understand
 from gateway.pgwire.actions import Analyse
 from gateway.pgwire.judgement import Guard, Judgement, Names, Scan
@@ -109,6 +109,21 @@ class Judge:
                 self._epoch = wanted
                 self._forget()
             return self._catalog
+
+    def known(self, statement: Statement, names: Names) -> Judgement | None:
+        """Return the verdict of a text that was judged before and depends on nothing else; None: `judge` may know."""
+        catalog, sql = self._catalog, statement.sql
+        if self.rules.own or catalog is None or self._epoch < self._wanted or len(sql) > CACHED_TEXT:
+            return None
+        if self.rules.has_marks and (names.redefined or names.epochs - {catalog.epoch}):
+            return None
+        status = names.status
+        key = (sql, status == "E", False, status != "I" and self.rules.read_only, ())
+        known = self._cache.get(key)
+        if known is None or self._closing() is not None:
+            return None
+        self._cache.move_to_end(key)
+        return known
 
     def judge(self, action: Analyse, principal: Principal) -> Judgement | None:
         """Judge at once; None where something must be waited for first."""

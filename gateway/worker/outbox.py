@@ -102,11 +102,12 @@ class Outbox:
         self._cut_in_two = False
         if self._queue or len(data) > AT_ONCE:
             ticket, data = self._more(ticket, data)
-        self._sending = len(data)
-        self.blocked = not self._send(journal.redeem(ticket), data)
-        if not self.blocked:
-            self._taken()
-        return not self.blocked
+        size = len(data)
+        if self._send(journal.redeem(ticket), data):
+            self.size -= size
+            return True
+        self._sending, self.blocked = size, True
+        return False
 
     def _more(self, ticket: Ticket, data: bytes | memoryview) -> tuple[Ticket, bytes | memoryview]:
         """Join to `data` what may leave with it, or cut it, so that it is worth sending and no more than at once."""

@@ -169,20 +169,25 @@ class Reactor:
                 continue
             line, leg = found
             self._touched[line] = None
-            if what & ~_WRITE and line.pipeline is not None:
-                self._guarded(line, self._read, line.pipeline, leg)
+            pipeline = line.pipeline
+            if what & ~_WRITE and pipeline is not None:
+                try:
+                    self._read(pipeline, leg)
+                except Exception as fault:  # noqa: BLE001  a session's border, as in `_guarded`
+                    pipeline.fail(fault)
         for line in tuple(self._touched):
             if line.pipeline is not None and line.pipeline.rests:
                 self._guarded(line, line.pipeline.go_on)
         touched, self._touched = self._touched, {}
         waiting: dict[Line, None] = {}
         for line in touched:
-            if line.pipeline is None:
+            pipeline = line.pipeline
+            if pipeline is None:
                 continue
-            if line.pipeline.unrecorded:
+            if pipeline.unrecorded:
                 waiting[line] = None
             else:
-                self._guarded(line, self._see_to, line, line.pipeline)
+                self._guarded(line, self._see_to, line, pipeline)
         return waiting
 
     def _read(self, pipeline: Pipeline, leg: Leg) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from gateway.control.events import Later
 from gateway.evidence import record
 from gateway.evidence.journal import Ticket
-from gateway.model import Draft, Entropy, Json, MaskStyle, Micros, Outcome, SessionInfo, Verdict, format_time
+from gateway.model import Draft, Entropy, Json, MaskStyle, Outcome, SessionInfo, Verdict, format_time
 from gateway.pgwire.notes import (
     Alarm,
     Answer,
@@ -78,13 +78,20 @@ def simple(session: SessionInfo, note: Note) -> Draft | None:
     return _prepared(session, note) if isinstance(note, Preparation) else None
 
 
-def _prepared(session: SessionInfo, note: Preparation, withheld: int = 0) -> Draft:
+def asked(session: SessionInfo, note: Request | Preparation, payload: bytearray) -> Draft:
+    """Return the record of a statement whose payload was made already."""
+    if isinstance(note, Request):
+        return requested(session, note, payload=payload)
+    return _prepared(session, note, payload=payload)
+
+
+def _prepared(session: SessionInfo, note: Preparation, withheld: int = 0, payload: bytearray | None = None) -> Draft:
     judgement = note.judgement
     verdict, policy_hash, touches = judgement.verdict, judgement.policy_hash, judgement.touches_marks
-    return record.prepare(session, note.n, note.statement, verdict, policy_hash, touches, withheld)
+    return record.prepare(session, note.n, note.statement, verdict, policy_hash, touches, withheld, payload=payload)
 
 
-def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
+def requested(session: SessionInfo, note: Request, withheld: int = 0, payload: bytearray | None = None) -> Draft:
     """Return the record of a request, `withheld` of whose literals are not in it."""
     judgement = note.judgement
     return record.request(
@@ -98,6 +105,7 @@ def requested(session: SessionInfo, note: Request, withheld: int = 0) -> Draft:
         touches_marks=judgement.touches_marks,
         predicate_touch=judgement.predicate_touch,
         withheld=withheld,
+        payload=payload,
     )
 
 
@@ -121,25 +129,25 @@ def _result(session: SessionInfo, note: Answer) -> Draft:
     )
 
 
-def event(session: SessionInfo, note: Note, ticket: Ticket, now: Micros) -> Later | None:
+def event(session: SessionInfo, note: Note, ticket: Ticket) -> Later | None:
     """Return the `record` event that consoles are told; None for notes that say nothing to a person.
 
     It is made only if a console wants it, and keeps until then no more than it will show.
     """
     if isinstance(note, Request):
         text = note.statement.sql[: 4 * _TEXT]
-        return Later(_SMALL + len(text), partial(_asked, session, note.n, ticket, now, note.judgement.verdict, text))
+        return Later(_SMALL + len(text), partial(_asked, session, note.n, ticket, note.judgement.verdict, text))
     if isinstance(note, Answer):
         message = note.message or ""
         result = (note.outcome, note.rows, note.duration_us, note.sqlstate, message)
-        return Later(_SMALL + len(message), partial(_answered, session, note.n, ticket, now, *result))
+        return Later(_SMALL + len(message), partial(_answered, session, note.n, ticket, *result))
     match note:
         case Cancellation(n, _, forwarded):
             words = "forwarded" if forwarded else "nothing to cancel at the target"
-            return Later(_SMALL, partial(_noted, session, n, ticket, now, "cancel", words))
+            return Later(_SMALL, partial(_noted, session, n, ticket, "cancel", words))
         case Alarm(n, alarm, detail):
             shown = f"{alarm}: {detail}"[:_TEXT]
-            return Later(_SMALL + len(shown), partial(_noted, session, n, ticket, now, "alarm", shown))
+            return Later(_SMALL + len(shown), partial(_noted, session, n, ticket, "alarm", shown))
         case _:
             return None
 
@@ -148,13 +156,11 @@ _SMALL = 600
 """Bytes of an event without its text, roughly."""
 
 
-def _noted(
-    session: SessionInfo, n: int, ticket: Ticket, now: Micros, kind: str, text: str, **more: Json
-) -> dict[str, Json]:
+def _noted(session: SessionInfo, n: int, ticket: Ticket, kind: str, text: str, **more: Json) -> dict[str, Json]:
     return {
         "log": ticket.log,
         "seq": ticket.seq,
-        "ts": format_time(now),
+        "ts": format_time(ticket.ts),
         "session_id": session.id,
         "n": n,
         "subject": session.principal.subject,
@@ -172,21 +178,20 @@ def _noted(
     }
 
 
-def _asked(session: SessionInfo, n: int, ticket: Ticket, now: Micros, verdict: Verdict, sql: bytes) -> dict[str, Json]:
+def _asked(session: SessionInfo, n: int, ticket: Ticket, verdict: Verdict, sql: bytes) -> dict[str, Json]:
     text = sql.decode("utf-8", "replace")[:_TEXT]
     judged: dict[str, Json] = {
         "verdict": verdict.kind.value,
         "rule": verdict.rule,
         "operation": verdict.operation,
     }
-    return _noted(session, n, ticket, now, "request", text, **judged)
+    return _noted(session, n, ticket, "request", text, **judged)
 
 
 def _answered(
     session: SessionInfo,
     n: int,
     ticket: Ticket,
-    now: Micros,
     outcome: Outcome,
     rows: int,
     duration_us: int,
@@ -199,4 +204,4 @@ def _answered(
         "duration_us": duration_us,
         "sqlstate": sqlstate,
     }
-    return _noted(session, n, ticket, now, "result", message, **ended)
+    return _noted(session, n, ticket, "result", message, **ended)

@@ -32,6 +32,7 @@ class Ties:
     promise: Promise | None = None
     changed: Callable[[str], None] = lambda _: None
     elsewhere: Callable[[int, bytes], Awaitable[None]] | None = None
+    heard: Callable[[], bool] = lambda: True
 
 
 def build_worker(
@@ -62,6 +63,7 @@ def build_worker(
         results_wait=evidence.results == "durable",
         sealing=SealingTerms(evidence.recipients, evidence.literals == "seal"),
         changed=ties.changed,
+        heard=ties.heard,
     )
     return Worker(
         around,

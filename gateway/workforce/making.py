@@ -59,6 +59,7 @@ def _alone(parts: Parts, doors: Sequence[ListenerOptions]) -> Alone:
         parts.alarm,
         parts.entropy.bytes(32),
         parts.marks_moved,
+        heard=parts.events.heard,
     )
     worker = build_worker(settings, log.now, live, reactor, parts.clock, parts.entropy, ties)
     return Alone(log, live, reactor, worker, doors, parts.refuse)

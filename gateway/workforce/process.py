@@ -158,6 +158,7 @@ class WorkerProcess:
             promise=supervised.promise,
             changed=lambda connection: self._channel.tell(CatalogChanged(connection)),
             elsewhere=supervised.cancel,
+            heard=telling.heard,
         )
         return build_worker(settings, log.now, live, reactor, self._clock, self._entropy, ties)
 

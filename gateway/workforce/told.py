@@ -23,11 +23,16 @@ class Telling:
         self._watched = False
         self._skipped = 0
 
+    def heard(self) -> bool:
+        """Say whether the event of a record would be told; else it is counted, and need not be made."""
+        heard = self._watched and not self._channel.full
+        self._skipped += not heard
+        return heard
+
     def publish(self, event: str, data: Mapping[str, Json] | Later) -> None:
         """Tell, or count what was not told. Never waits."""
         if event == "record":
-            if not self._watched or self._channel.full:
-                self._skipped += 1
+            if not self.heard():
                 return
             if self._skipped:
                 self._say_skipped(unwatched=False)

@@ -169,3 +169,13 @@ def test_whether_anybody_looks_at_records_is_told_once_each_time() -> None:
     assert told == [True, False]
     events.join(two, ["records"], None)
     assert told == [True, False, True]
+
+
+def test_whether_anybody_heard_of_records_is_remembered() -> None:
+    """Whoever did may come back and ask for what it missed; before that nobody can miss anything."""
+    events = Events(Fixed())
+    joined(events, "sessions")
+    assert not events.heard()
+    there = joined(events, "records")
+    events.leave(there)
+    assert events.heard()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gateway
+from gateway.control import messages, methods
 from gateway.control.framing import Lines
 from gateway.control.messages import (
     MAX_FRAME,
@@ -163,9 +168,21 @@ def test_the_console_can_import_the_protocol_without_trio_or_settings() -> None:
     assert not {"trio", "pydantic", "pydantic_settings", "gateway.settings"} & set(loaded)
 
 
-def test_methods_and_codes_are_documented() -> None:
-    from gateway.control import messages
+def calls(name: str) -> Iterator[ast.Call]:
+    for path in (Path(gateway.__file__).parent).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+                yield node
 
-    assert json.dumps(list(messages.ERROR_CODES))
-    for method in ("approvals.approve", "approvals.wait", "sessions.kill", "replay.transcript", "subscribe", "status"):
-        assert method in (messages.__doc__ or "")
+
+def test_codes_are_those_that_are_given() -> None:
+    arguments = [call.args[0] for name in ("Refusal", "Rejected") for call in calls(name)]
+    arguments += [call.args[1] for call in calls("Failure") if len(call.args) > 1]
+    given_ = {each.value for each in arguments if isinstance(each, ast.Constant)}
+    assert given_ == set(messages.ERROR_CODES)
+
+
+def test_methods_are_documented() -> None:
+    table = re.findall(r'^ +"([a-z_.]+)": \((?:"|PERSON)', Path(methods.__file__).read_text(), re.MULTILINE)
+    told = re.findall(r"^  ([a-z_.]+) \{", messages.__doc__ or "", re.MULTILINE)
+    assert sorted(told) == sorted([*table, "subscribe"])

@@ -31,12 +31,22 @@ from gateway.evidence.storage import SystemClock, SystemEntropy
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.listener.stream import PlainStream
-from gateway.model import DecisionKind, Impact, LogName, Principal, SessionId, SessionInfo, Verdict, VerdictKind
+from gateway.model import (
+    DecisionKind,
+    Impact,
+    LogName,
+    Principal,
+    SessionId,
+    SessionInfo,
+    Statement,
+    Verdict,
+    VerdictKind,
+)
 from gateway.pgwire.actions import Analyse, Hold, Limits
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import Bind, Execute, Parse
-from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.judgement import Judgement, Names
 from gateway.target.connect import BackendKey, CancelRoute, TargetSession
 from gateway.worker.agent_session import AgentSession, Surroundings
 from gateway.worker.holding import Holding, HoldOptions
@@ -108,6 +118,9 @@ class OnDisk:
 
 class Words:
     """A policy by first word: `drop` is denied, `delete` held, `copy` takes data, `slow` must be waited for."""
+
+    def known(self, _statement: Statement, _names: Names) -> Judgement | None:
+        """Remember nothing."""
 
     def judge(self, action: Analyse, _: Principal) -> Judgement | None:
         return None if action.statement.sql.startswith(b"slow") else _judgement(action.statement.sql)

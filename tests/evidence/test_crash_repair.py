@@ -223,7 +223,7 @@ def test_a_power_cut_keeps_every_durable_record_and_only_a_prefix(
         batch = journal.take()
         assert batch is not None
         assert journal._file is not None
-        journal._file.write(batch.data, journal._end)
+        journal._file.write(b"".join(batch.parts), journal._end)
     journal._stack.close()
     storage.power_cut(keep=lambda writes: kept % (sum(map(len, writes)) + 1))
     again = open_journal(evidence)

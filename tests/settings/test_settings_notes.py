@@ -42,7 +42,7 @@ def test_what_people_cannot_do_as_configured_is_noted(write: Write) -> None:
     assert any(note.startswith("operator dana: signers: empty") for note in said)
 
 
-def test_defaults_that_are_not_built_are_said(write: Write) -> None:
+def test_what_is_weak_or_kept_nowhere_is_said(write: Write) -> None:
     said = list(notes(load(write(HEAD + CONNECTION.replace("verify-full", "require")), {})))
     for key in ("identity.development", "approvals.assurance", "evidence.originals", "evidence.literals", "operator"):
         assert any(note.startswith(f"{key}:") for note in said), key

@@ -21,11 +21,12 @@ from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Journal, Ticket
 from gateway.evidence.record import session_start
 from gateway.listener.stream import PlainStream
-from gateway.pgwire.actions import Analyse, Limits, Source
+from gateway.pgwire.actions import LARGE, Analyse, Limits, Source
 from gateway.pgwire.backend import ready_for_query
 from gateway.pgwire.framing import cstring, message
-from gateway.pgwire.frontend import query
+from gateway.pgwire.frontend import SYNC, Bind, Parse, execute, query
 from gateway.pgwire.judgement import Judgement
+from gateway.pgwire.notes import Execution, Preparation, Request
 from gateway.pgwire.session import Session
 from gateway.pipeline import Pipeline
 from gateway.worker.outbox import HIGH, Outbox
@@ -39,14 +40,23 @@ class Stages:
 
     def __init__(self, ticket: Ticket) -> None:
         self._ticket = ticket
+        self.recorded: list[type] = []
+        self.making, self.made = trio.Event(), trio.Event()
+        """A large record is being made; it is made."""
 
     def judge(self, action: Analyse) -> Judgement:
         if action.statement.sql.startswith(b"break"):
             raise RuntimeError("a stage broke")
         return deny() if action.statement.sql.startswith(b"drop") else allow()
 
-    def record(self, _note: object) -> Ticket:
+    def record(self, note: object) -> Ticket:
+        self.recorded.append(type(note))
         return self._ticket
+
+    async def record_large(self, note: object) -> Ticket:
+        self.making.set()
+        await self.made.wait()
+        return self.record(note)
 
 
 @dataclass
@@ -58,6 +68,7 @@ class Served:
     line: Line
     agent: trio.SocketStream
     target: trio.SocketStream
+    stages: Any
 
 
 class Scene:
@@ -82,7 +93,7 @@ class Scene:
             touch = partial(self.reactor.touch, line)
             pipeline = Pipeline(session, stages, boxes[0], boxes[1], self.ticket, nursery, touch)
             with self.reactor.serving(line, pipeline):
-                yield Served(session, pipeline, line, *ends)
+                yield Served(session, pipeline, line, *ends, stages)
             for each in (*streams, *ends):
                 with trio.CancelScope(shield=True):
                     await each.aclose()
@@ -173,6 +184,45 @@ async def test_a_target_that_takes_nothing_is_read_all_the_same(scene: Scene) ->
             assert await take(stuck.target, len(long)) == long
             await stuck.target.send_all(DONE)
             assert await take(stuck.agent, len(DONE)) == DONE
+
+
+async def test_others_go_on_while_the_record_of_a_large_statement_is_made(scene: Scene) -> None:
+    """What comes behind it waits in its order, and nothing of it reaches the target before."""
+    bind = Bind(b"", b"", (), (b"x" * (2 * LARGE),), ()).encode()
+    turn = Parse(b"", b"select $1", ()).encode() + bind + execute(b"") + SYNC
+    answer = b"".join(map(message, (b"1", b"2"))) + DONE
+    async with scene.session() as large, scene.session() as other, trio.open_nursery() as nursery:
+        stages = large.stages
+        nursery.start_soon(large.agent.send_all, turn + query(b"select 2"))
+        await stages.making.wait()
+        for _ in range(100):
+            await other.agent.send_all(query(b"select"))
+            await take(other.target, len(query(b"select")))
+            await other.target.send_all(DONE)
+            assert await take(other.agent, len(DONE)) == DONE
+        assert stages.recorded == [Preparation]
+        assert not large.pipeline.wants(Source.CLIENT)
+        assert not large.pipeline.wants(Source.TARGET)
+        stages.made.set()
+        assert await take(large.target, len(turn)) == turn
+        assert stages.recorded == [Preparation, Request, Execution]
+        await large.target.send_all(answer)
+        assert await take(large.agent, len(answer)) == answer
+        assert await take(large.target, len(query(b"select 2"))) == query(b"select 2")
+
+
+async def test_a_session_that_is_cut_meanwhile_ends_once_the_record_is_made(scene: Scene) -> None:
+    async with scene.session() as large:
+        bind = Bind(b"", b"", (), (b"x" * (2 * LARGE),), ()).encode()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(large.agent.send_all, Parse(b"", b"select $1", ()).encode() + bind + execute(b"") + SYNC)
+            await large.stages.making.wait()
+        large.pipeline.perform(large.session.cut("57P01", "hoop: the session was cut", "killed"))
+        assert not large.pipeline.over.is_set()
+        large.stages.made.set()
+        await large.pipeline.over.wait()
+        assert large.pipeline.reason == "killed"
+        assert b"hoop: the session was cut" in await large.agent.receive_some()
 
 
 async def test_a_fault_ends_its_session_alone(scene: Scene) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from codecs import getincrementaldecoder
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from gateway.errors import OurBug
@@ -18,6 +20,7 @@ from gateway.model import (
     MaskStyle,
     OperationHash,
     Outcome,
+    Parameter,
     SessionInfo,
     Statement,
     Verdict,
@@ -56,34 +59,71 @@ def _judged_form(
 def _judged_payload(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> bytes:
     """Return the canonical payload of a judged statement: its text, the reason, and what it binds."""
     bound = statement.parameters
-    if not (bound or statement.name or predicate_touch) and len(statement.sql) <= _OFTEN:
-        return f'{{{_reason(verdict.reason)},"sql":{_wired(statement.sql)}}}'.encode()
-    parts = ["{"]  # flat: a value may be large, and every text around it would copy it once more
+    if len(statement.sql) <= _OFTEN and not predicate_touch:
+        if not (bound or statement.name):
+            return f'{{{_reason(verdict.reason)},"sql":{_wired(statement.sql)}}}'.encode()
+        values = _short(bound)
+        if values is not None and len(statement.name) <= _OFTEN:
+            types = tuple([each.type_oid for each in bound])
+            before, after = _around(statement.name, len(bound), verdict.reason, statement.sql, types)
+            return f"{before}{values}{after}".encode()
+    return b"".join(judged_pieces(statement, verdict, predicate_touch))
+
+
+def judged_pieces(statement: Statement, verdict: Verdict, predicate_touch: tuple[str, ...] = ()) -> Iterator[bytes]:
+    """Yield the canonical payload of a judged statement in pieces, none of which takes more than a millisecond or two.
+
+    A piece may be empty: then the time went into looking at what comes.
+    """
+    bound, told = statement.parameters, "{"
     if bound:
-        parts.append(f'"formats":[{",".join([str(each.format) for each in bound])}],')
+        told += f'"formats":[{",".join([str(each.format) for each in bound])}],'
     if statement.name:
-        parts.append(f'"name":{quoted(text(statement.name))},')
-    if bound:
-        parts.append('"parameters":[')
-        for each in bound:
-            if each.format == 0 and len(each.value or b"") <= _OFTEN:
-                parts.append(_wired(each.value))
-            else:
-                _add_member(parts, parameter(each))
-            parts.append(",")
-        parts[-1] = "],"
+        told += f'"name":{quoted(text(statement.name))},'
+    yield told.encode()
+    for place, each in enumerate(bound):
+        yield b"," if place else b'"parameters":['
+        if len(each.value or b"") > PIECE:
+            yield from _wired_pieces(each.value or b"")
+        else:
+            yield (_wired(each.value) if each.format == 0 else _member(parameter(each))).encode()
+    told = "]," if bound else ""
     if predicate_touch:
-        parts.append(f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}],')
+        told += f'"predicate_touch":[{",".join([quoted(text(mark)) for mark in predicate_touch])}],'
+    yield f'{told}{_reason(verdict.reason)},"sql":'.encode()
     sql = statement.sql
-    parts += (_reason(verdict.reason), ',"sql":')
-    if len(sql) <= _OFTEN:
-        parts.append(_often(sql))
+    if len(sql) > PIECE:
+        yield from _wired_pieces(sql)
     else:
-        _add_member(parts, wire(sql))
-    if bound:
-        parts.append(f',"types":[{",".join([str(each.type_oid) for each in bound])}]')
-    parts.append("}")
-    return "".join(parts).encode()
+        yield (_often(sql) if len(sql) <= _OFTEN else _wired(sql)).encode()
+    types = ",".join([str(each.type_oid) for each in bound])
+    yield (f',"types":[{types}]}}' if bound else "}").encode()
+
+
+def _short(bound: tuple[Parameter, ...]) -> str | None:
+    """Encode parameters that are all short and in text format; None: they are not, or too many."""
+    if len(bound) > _FEW:
+        return None
+    shown = []
+    for each in bound:
+        if each.format or len(each.value or b"") > _OFTEN:
+            return None
+        shown.append(_wired(each.value))
+    return ",".join(shown)
+
+
+@lru_cache(maxsize=_KEPT)
+def _around(statement: str, count: int, reason: str, sql: bytes, types: tuple[int, ...]) -> tuple[str, str]:
+    """Return what stands in a payload before and after `count` parameters in text format."""
+    before, after = "{", f'{_reason(reason)},"sql":{_wired(sql)}'
+    if count:
+        before += f'"formats":[{",".join(["0"] * count)}],'
+    if statement:
+        before += f'"name":{quoted(text(statement))},'
+    if count:
+        before += '"parameters":['
+        after = f'],{after},"types":[{",".join(map(str, types))}]'
+    return before, after + "}"
 
 
 @lru_cache(maxsize=_KEPT)
@@ -91,6 +131,11 @@ def _reason(reason: str) -> str:
     return f'"reason":{quoted(text(reason))}'
 
 
+_NONE: Mapping[str, Json] = {}
+PIECE = 192 << 10
+"""Bytes of a value that are encoded in one piece; a multiple of three, for base64."""
+_FEW = 50
+"""Parameters of a statement that is encoded by what stands around them, at most."""
 _OFTEN = 2000
 """Bytes of a prepared statement's text that is kept encoded, at most, and of what is encoded in one piece."""
 
@@ -112,14 +157,37 @@ def _wired(value: bytes | None) -> str:
     return f'{{"b":"{b64encode(value).decode()}"}}'
 
 
-def _add_member(parts: list[str], value: Json) -> None:
+def _wired_pieces(value: bytes) -> Iterator[bytes]:
+    """Encode `wire(value)` piece by piece."""
+    pieces = [slice(place, place + PIECE) for place in range(0, len(value), PIECE)]
+    is_text, decode = b"\0" not in value, incremental_decoder().decode
+    try:
+        for piece in pieces if is_text else ():
+            decode(value[piece])
+            yield b""
+        decode(b"", final=True)
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        yield b'{"b":"'
+        for piece in pieces:
+            yield b64encode(value[piece])  # a piece is a whole number of its groups of three
+    else:
+        yield b'{"t":"'
+        decode = incremental_decoder().decode
+        for piece in pieces:
+            yield quoted(decode(value[piece]))[1:-1].encode()
+    yield b'"}'
+
+
+incremental_decoder = getincrementaldecoder("utf-8")
+
+
+def _member(value: Json) -> str:
     """Encode what `parameter` gives: NULL, or an object of one or two texts."""
     if not isinstance(value, dict):
-        parts.append("null")
-        return
-    for place, key in enumerate(sorted(value)):
-        parts += (f'{"," if place else "{"}"{key}":', quoted(str(value[key])))
-    parts.append("}")
+        return "null"
+    return "{" + ",".join([f'"{key}":{quoted(str(value[key]))}' for key in sorted(value)]) + "}"
 
 
 def prepare(
@@ -130,15 +198,17 @@ def prepare(
     policy_hash: str,
     touches_marks: bool,
     withheld: int = 0,
+    *,
+    payload: bytes | bytearray | None = None,
 ) -> Draft:
     """Return a Parse of the extended protocol that was not denied: planning runs code, so it is recorded first.
 
-    `withheld` of its literals stand in `statement` as `$masked_k`.
+    `withheld` of its literals stand in `statement` as `$masked_k`. `payload`: what `judged_pieces` gave, joined.
     """
     form = _form_of(statement, verdict, policy_hash, touches_marks)
-    payload = _judged_payload(statement, verdict)
+    payload = payload or _judged_payload(statement, verdict)
     if not withheld:
-        return Draft("prepare", session, n, {}, payload, form=form)
+        return Draft("prepare", session, n, _NONE, payload, None, form)
     return Draft("prepare", session, n, {**form.fields, "withheld": withheld}, payload)
 
 
@@ -154,16 +224,18 @@ def request(
     touches_marks: bool,
     predicate_touch: tuple[str, ...] = (),
     withheld: int = 0,
+    payload: bytes | bytearray | None = None,
 ) -> Draft:
     """Return a statement asked for: a Query, a Bind with its parameters, or a Parse that is denied.
 
     `withheld` of its literals and parameters stand in `statement` as `$masked_k`. The payload names the marked columns
-    in `predicate_touch`, and the entry the first `TOUCHED` of them, which outlasts an erased payload.
+    in `predicate_touch`, and the entry the first `TOUCHED` of them, which outlasts an erased payload. `payload`: what
+    `judged_pieces` gave, joined.
     """
     form = _form_of(statement, verdict, policy_hash, touches_marks)
-    payload = _judged_payload(statement, verdict, predicate_touch)
+    payload = payload or _judged_payload(statement, verdict, predicate_touch)
     if operation_hash is approval is None and not (withheld or predicate_touch):
-        return Draft("request", session, n, {}, payload, form=form)
+        return Draft("request", session, n, _NONE, payload, None, form)
     fields = dict(form.fields)
     if predicate_touch:
         fields["touched"] = [name(mark) for mark in predicate_touch[:TOUCHED]]
@@ -192,7 +264,7 @@ def own(session: SessionInfo, n: int, of: int, sql: bytes) -> Draft:
 
 def execute(session: SessionInfo, n: int, of: int, max_rows: int) -> Draft:
     """Return one Execute of the portal that request `of` bound; `max_rows` 0 is all."""
-    return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, form=_EXECUTED)
+    return Draft("execute", session, n, {"of": of, "max_rows": max_rows}, None, None, _EXECUTED)
 
 
 _EXECUTED = Form({}, ("of", "max_rows"))
@@ -282,12 +354,15 @@ def result(
     """
     fields: dict[str, Json] = {"of": of, "rows": rows, "bytes": bytes_, "us": duration_us, "digest": digest}
     form = _result_form(outcome._value_, sqlstate, touches_marks)
+    told = f'"text":{quoted(fit(text))},"truncated":{"true" if truncated else "false"}'
+    if not masked_columns and message is None:
+        return Draft("result", session, n, fields, f"{{{told}}}".encode(), salt, form)
     parts = []
     if masked_columns:
         parts.append(f'"masked_columns":[{",".join([quoted(name(column)) for column in masked_columns])}]')
     if message is not None:
         parts.append(f'"message":{quoted(cut(message, _MESSAGE)[0])}')
-    parts.append(f'"text":{quoted(fit(text))},"truncated":{"true" if truncated else "false"}')
+    parts.append(told)
     return Draft("result", session, n, fields, ("{" + ",".join(parts) + "}").encode(), salt, form)
 
 
