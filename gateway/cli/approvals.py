@@ -5,45 +5,21 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.cli.approvals_shown import run_show
+from gateway.cli.approvals_signed import run_receipt, signature_for
 from gateway.cli.control import add_place, converse, list_all
-from gateway.errors import ConfigurationFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from gateway.control.client import ControlClient
-    from gateway.evidence.note import Verifier
     from gateway.model import Json
 
 COLUMNS = ("id", "hash", "expires", "subject", "connection", "rule", "statement")
 GRANT_COLUMNS = ("id", "expires", "subject", "connection", "scope", "rules", "by", "assurance", "reason")
 DECIDED_COLUMNS = (
     *("id", "state", "decided", "approver", "break_glass", "subject", "connection", "decision_reason", "statement"),
-)
-HISTORY = (
-    ("What this agent did lately", ("at", "connection", "verdict", "outcome", "operation", "text"), "lately"),
-    ("The same text before", ("requested", "id", "subject", "state", "approver", "reason"), "earlier"),
-)
-SHOWN = (
-    *("state", "expires", "subject", "owner", "issuer", "client_address", "application", "connection", "target"),
-    *("role", "in_transaction", "operation", "rule", "reason", "reviewers", "approvals_needed", "votes", "missing"),
-    *(
-        "escalates",
-        "escalated",
-        "escalated_to",
-        "break_glass",
-        "sessions",
-        "relations",
-        "impact",
-        "effect",
-        "statement",
-    ),
-    "parameters",
-    *("warnings", "decided", "approver", "assurance", "decision_reason", "result", "id", "hash"),
 )
 
 
@@ -156,77 +132,6 @@ def run_list(args: argparse.Namespace) -> int:
     return converse(args, talk)
 
 
-def run_show(args: argparse.Namespace) -> int:
-    """Print one approval, the statement whole, and what was before; with `--literals`, what is withheld of it too."""
-    from gateway.cli.output import print_fields, print_json, print_rows
-
-    if args.literals and not (args.reason or "").strip():
-        raise ConfigurationFault("--literals needs --reason: the look is recorded")
-
-    async def talk(client: ControlClient) -> int:
-        found = (await client.call("approvals.get", {"id": args.id})).result
-        if args.literals and isinstance(found, dict):
-            exact = (await client.call("approvals.reveal", {"id": args.id, "reason": args.reason})).result
-            found |= exact if isinstance(exact, dict) else {}
-        before = await _history(client, args.id)
-        if args.json or not isinstance(found, dict):
-            print_json({**found, **before} if isinstance(found, dict) else found)
-            return 0
-        print_fields([(name, effect_lines(found[name]) if name == "effect" else found.get(name)) for name in SHOWN])
-        for title, columns, key in HISTORY:
-            print(f"\n{title}")
-            listed = before.get(key)
-            rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-            print_rows(columns, rows, False)
-        return 0
-
-    return converse(args, talk)
-
-
-def effect_lines(effect: Json) -> Json:
-    """Return what a held operation did already as lines for people: counts, then each row before and after."""
-    if not isinstance(effect, dict):
-        return effect
-    said = "its rows are fetched in parts" if effect.get("rows") is None else f"{effect['rows']} rows reported"
-    lines: list[Json] = [f"{said}; nothing is committed"]
-    relations, sample = effect.get("relations"), effect.get("sample")
-    if not isinstance(relations, list):
-        lines.append("rows changed: not counted by the target")
-    for one in relations if isinstance(relations, list) else ():
-        if isinstance(one, dict):
-            told = ", ".join(f"{one[word]} {word}" for word in ("inserted", "updated", "deleted") if one.get(word))
-            lines.append(f"{one.get('relation')}: {told}")
-    lines += [f"and {effect['more']} more relations"] if effect.get("more") else []
-    lines += [f"no sample: {effect.get('no_sample')}"] if effect.get("no_sample") else []
-    if isinstance(sample, dict):
-        columns, rows = sample.get("columns"), sample.get("rows")
-        names = ", ".join(map(str, columns)) if isinstance(columns, list) else ""
-        lines.append(f"sample of {sample.get('relation')}: {names}")
-        for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict):
-                lines += [f"{side}: {_values(row[side])}" for side in ("before", "after")]
-    lasting = effect.get("lasting")
-    return lines + [f"not undone by refusing: {words}" for words in (lasting if isinstance(lasting, list) else ())]
-
-
-def _values(values: Json) -> str:
-    if not isinstance(values, list):
-        return "none"
-    return ", ".join("NULL" if value is None else str(value) for value in values)
-
-
-async def _history(client: ControlClient, approval: str) -> dict[str, Json]:
-    """Return what the evidence says of the time before; where it cannot be read, that is said, and no more."""
-    from gateway.control.messages import Refusal
-
-    try:
-        found = (await client.call("approvals.history", {"id": approval}, patience=40)).result
-    except Refusal as refusal:
-        print(f"hoop-gateway: what was before is not known: {refusal}", file=sys.stderr)
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def run_approve(args: argparse.Namespace) -> int:
     """Approve; with a key, sign the receipt first."""
     params: dict[str, Json] = {"id": args.id, "hash": args.hash, "reason": args.reason}
@@ -238,7 +143,7 @@ def run_approve(args: argparse.Namespace) -> int:
     key = str(Path(args.key).expanduser()) if args.key else None
 
     async def talk(client: ControlClient) -> int:
-        signed = {} if key is None else {"signature": await _signature(client, params, key)}
+        signed = {} if key is None else {"signature": await signature_for(client, params, key)}
         print(_told((await client.call("approvals.approve", {**params, **signed})).result))
         return 0
 
@@ -277,74 +182,6 @@ def run_withdraw(args: argparse.Namespace) -> int:
         return 0
 
     return converse(args, talk)
-
-
-def run_receipt(args: argparse.Namespace) -> int:
-    """Write the receipts; exit 1 where the evidence has none of this approval."""
-    from gateway.control.receipts import check_command
-    from gateway.evidence.receipts import log_key, receipts_of
-    from gateway.settings import load
-
-    evidence = args.evidence if args.evidence is not None else load(args.config).evidence_dir
-    found = receipts_of(evidence, args.id)
-    if not found:
-        print(f"hoop-gateway: the evidence has no decision by a person about {args.id!r}", file=sys.stderr)
-        return 1
-    key = log_key(evidence)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for place, each in enumerate(found, 1):
-        path = args.out / f"receipt-{place}.json"
-        path.write_bytes(each.text.encode())
-        print(f"{path}: {each.decision} by {each.approver} ({each.assurance}), record {each.log}:{each.seq}")
-        if each.signature is None or each.signer is None:
-            print("  not signed by a person: a login was their proof")
-        else:
-            path.with_name(f"{path.name}.sig").write_text(each.signature)
-            path.with_name(f"{path.name}.allowed_signers").write_text(f"{each.signer}\n")
-            print(f"  {check_command(each.signer.split()[0], str(path))}")
-        if each.countersignature is not None and key is not None:
-            _write_countersignature(path, each.countersignature, key)
-    return 0
-
-
-def _write_countersignature(path: Path, signature: str, key: Verifier) -> None:
-    """Write the gateway's own signature beside a receipt, and say how it is checked."""
-    from gateway.approval.signatures import public_key
-    from gateway.control.receipts import COUNTERSIGNED, check_command
-
-    beside = ".gateway"
-    path.with_name(f"{path.name}{beside}.sig").write_text(signature)
-    signers = public_key(key.key).line(key.name, COUNTERSIGNED)
-    path.with_name(f"{path.name}{beside}.allowed_signers").write_text(f"{signers}\n")
-    print(f"  given by the gateway: {check_command(key.name, str(path), COUNTERSIGNED, beside)}")
-
-
-async def _signature(client: ControlClient, params: Mapping[str, Json], key: str) -> str:
-    """Have the gateway write the receipt, see that it says what is decided here, and sign exactly its bytes."""
-    import trio
-
-    from gateway.control.receipts import check_receipt, sign_command
-    from gateway.errors import ConfigurationFault
-
-    answer = (await client.call("approvals.receipt", params)).result
-    text = answer.get("receipt") if isinstance(answer, dict) else None
-    if not isinstance(text, str):
-        raise ConfigurationFault("the gateway wrote no receipt to sign")
-    leave = {"seconds": params["seconds"], "scope": params["scope"]} if "seconds" in params else None
-    expected: dict[str, Json] = {
-        "approval": params["id"],
-        "decision": "approved",
-        "reason": " ".join(str(params["reason"]).split()),
-        "leave": leave,
-        "break_glass": params.get("break_glass", False),
-    }
-    check_receipt(text, expected, hash_prefix=str(params["hash"]))
-    print("signing; touch the key if it asks", file=sys.stderr, flush=True)
-    done = await trio.run_process(sign_command(key), stdin=text.encode(), capture_stdout=True, stderr=None, check=False)
-    if done.returncode != 0:
-        raise ConfigurationFault("ssh-keygen did not sign; what it said stands above")
-    signature: str = done.stdout.decode()
-    return signature
 
 
 def _decide(args: argparse.Namespace, method: str, params: dict[str, Json]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from gateway.listener.stream import TlsStream
+from gateway.listener.tls_stream import TlsStream
 from gateway.pgwire.startup import STARTUP_LIMIT
 
 

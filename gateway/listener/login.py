@@ -13,7 +13,8 @@ import trio
 
 from gateway.errors import ClientFault, LoginRefused
 from gateway.listener.arrival import Arrival, ListenerOptions
-from gateway.listener.stream import PlainStream, TlsStream
+from gateway.listener.stream import PlainStream
+from gateway.listener.tls_stream import TlsStream
 from gateway.pgwire import oauthbearer
 from gateway.pgwire.backend import AUTHENTICATION_CLEARTEXT
 from gateway.pgwire.framing import BodyReader, MessageReader

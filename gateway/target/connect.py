@@ -19,7 +19,8 @@ import trio
 
 from gateway.errors import OurBug, TargetFault
 from gateway.evidence.storage import SystemEntropy
-from gateway.listener.stream import PlainStream, Stream, TlsStream, keep_alive
+from gateway.listener.stream import PlainStream, keep_alive
+from gateway.listener.tls_stream import Stream, TlsStream
 from gateway.model import Connection, Entropy, TargetAddress
 from gateway.pgwire.frontend import cancel_request, ssl_request
 from gateway.target.credentials import Secret

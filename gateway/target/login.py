@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 
 from gateway.errors import ClientFault, TargetFault
-from gateway.listener.stream import Stream, TlsStream
+from gateway.listener.tls_stream import Stream, TlsStream
 from gateway.model import Entropy
 from gateway.pgwire.backend import Report
 from gateway.pgwire.framing import INT32, BodyReader, Message, MessageReader, cstring, message

@@ -15,8 +15,9 @@ import trio
 from gateway.errors import EvidenceFault
 from gateway.listener.arrival import Arrival, ListenerOptions, Refusal
 from gateway.listener.serve import serve_postgres
-from gateway.listener.stream import PlainStream, TlsStream
+from gateway.listener.stream import PlainStream
 from gateway.listener.tls import server_context
+from gateway.listener.tls_stream import TlsStream
 from gateway.pgwire.backend import (
     AUTHENTICATION_OK,
     Report,

@@ -16,8 +16,8 @@ from clients import DISK_FULL, HELLO, TOKEN, gate, trusting
 from gateway.errors import ConfigurationFault
 from gateway.listener.arrival import ListenerOptions
 from gateway.listener.serve import Doorstep, serve_postgres
-from gateway.listener.stream import TlsStream
 from gateway.listener.tls import server_context
+from gateway.listener.tls_stream import TlsStream
 from gateway.pgwire.framing import Message, message
 from gateway.pgwire.frontend import GSSENC_REQUEST, cancel_request, password, ssl_request, startup
 

@@ -13,8 +13,9 @@ import trio
 from clients import trusting
 from trio.testing import wait_all_tasks_blocked
 
-from gateway.listener.stream import PlainStream, TlsStream, keep_alive
+from gateway.listener.stream import PlainStream, keep_alive
 from gateway.listener.tls import server_context
+from gateway.listener.tls_stream import TlsStream
 
 Streams = tuple[PlainStream | TlsStream, PlainStream | TlsStream]
 

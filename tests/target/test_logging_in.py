@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from gateway.demo.postgres import PostgresServer
 from gateway.errors import OurBug, TargetFault
-from gateway.listener.stream import PlainStream, TlsStream
+from gateway.listener.stream import PlainStream
+from gateway.listener.tls_stream import TlsStream
 from gateway.pgwire import frontend
 from gateway.target.connect import TargetSession, cancel_target, connect_target
 from gateway.target.credentials import Secret
