@@ -12,13 +12,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from holds import ask_for, ids
 from operating import ask, pending
 from running import RunningGateway, connection_table, running, start, write_home
 from seats import Seat
-from test_notifications import SECRET, receiver
-from test_operators import PEOPLE, ask_for, rule, table
+from staff import PEOPLE, rule, table
 from test_two_workers import WORKERS
-from test_wire_holds import ids
+from webhooks import SECRET, receiver
 from wire_client import Wire, error, eventually, kinds, through
 
 from gateway.demo.postgres import PostgresServer

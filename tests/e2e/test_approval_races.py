@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any
 
 import pytest
+from holds import held
 from operating import pending
 from running import RunningGateway, connection_table, running
-from test_wire_holds import held
 from wire_client import Wire, errors, eventually, send_cancel, through
 
 from gateway.demo.postgres import PostgresServer

@@ -17,11 +17,11 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from holds import held
 from keycloak_words import AGENT, believing, claims_of, free_port, log_in, revoke, token_of
 from operating import ask, pending
 from running import RunningGateway, connection_table
 from test_two_workers import WORKERS, log_of
-from test_wire_holds import held
 from wire_client import Wire, errors, eventually, through
 
 from gateway.demo.postgres import PostgresServer

@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import queue
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from operating import approve
 from running import connection_table, running
-from standardwebhooks import Webhook
+from webhooks import SECRET, receiver
 from wire_client import errors, eventually, through
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query
 
-SECRET = "whsec_" + base64.b64encode(b"a secret of the right length").decode()
 CANARY = "4111111111111111"
-
-
-@contextmanager
-def receiver() -> Iterator[tuple[str, queue.Queue[dict[str, Any]]]]:
-    """A webhook's other end, which refuses what is not signed; the first request fails, to be sent again."""
-    got: queue.Queue[dict[str, Any]] = queue.Queue()
-    failures = [503]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            told = Webhook(SECRET).verify(body, {name.lower(): value for name, value in self.headers.items()})
-            status = failures.pop() if failures else 204
-            if status == 204:
-                got.put(told | {"raw": body.decode()})
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *arguments: object) -> None:
-            """Nobody reads it."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hooks", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_held_statement_is_told_and_its_decision(postgres: PostgresServer, tmp_path: Path) -> None:

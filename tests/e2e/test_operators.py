@@ -12,39 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holds import ask_for, held, ids
 from operating import ask, pending
 from running import RunningGateway, connection_table, running, start, write_home
 from seats import Seat
-from test_wire_holds import held, ids
+from staff import DANA, ERIN, EVE, OLGA, PEOPLE, ROB, rule, table
 from wire_client import Wire, error, errors, eventually, through
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query
 from requires import requires
 
-DANA, ERIN, OLGA, EVE, ROB = "sub-dana", "sub-erin", "sub-olga", "sub-eve", "sub-rob"
-
-
-def table(header: str, **keys: object) -> str:
-    return "\n".join([f"[[{header}]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]) + "\n"
-
-
-PEOPLE = "".join(
-    [
-        table("operator", name="ops", uid=os.getuid(), roles=["watch", "decide"]),
-        table("operator", name="dana", subject=DANA, groups=["oncall"], roles=["decide"]),
-        table("operator", name="erin", subject=ERIN, groups_from="token", roles=["decide"]),
-        table("operator", name="olga", subject=OLGA, groups=["oncall"], roles=["decide"]),
-        table("operator", name="eve", subject=EVE, groups=["oncall"]),
-        table("operator", name="rob", subject=ROB, groups=["oncall"], roles=["decide"]),
-        table("operator", name="away", subject="sub-away", uid=os.getuid() + 1, roles=["decide"]),
-    ]
-)
 APPROVALS = '[approvals]\nassurance = "oidc"\nreviewers = ["group:oncall"]\n'
-
-
-def rule(**keys: object) -> str:
-    return table("connection.rule", **keys)
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +56,6 @@ def desk(house: RunningGateway) -> Iterator[Callable[..., Wire]]:
     yield connect
     for wire in opened:
         wire.stream.close()
-
-
-def ask_for(house: RunningGateway, wire: Wire, row: int) -> dict[str, Any]:
-    """Have an agent ask to delete a row; return the approval that waits."""
-    wire.send(query(f"DELETE FROM scratch WHERE id = {row}".encode()))
-    found = pending(house, held(wire))
-    assert found is not None
-    return found
 
 
 def approval(house: RunningGateway, id_: str) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 import pytest
+from holds import held, ids
 from operating import approve, deny, pending
 from running import RunningGateway, connection_table, running
 from wire_client import (
@@ -37,22 +36,6 @@ from gateway.pgwire.framing import Message
 from gateway.pgwire.frontend import SYNC, TERMINATE, describe, execute, query
 
 DELETE = "DELETE FROM scratch WHERE id = {}"
-NOTICE = re.compile(r"hoop: held for approval: (ap-[0-9a-f]+) until (\S+Z)$")
-
-
-def ids(admin: Wire) -> list[int]:
-    return [int(row[0] or 0) for row in admin.rows("SELECT id FROM scratch ORDER BY id")]
-
-
-def held(wire: Wire) -> str:
-    """Read to the notice of a hold; return the approval's id."""
-    (said,) = notices(wire.until("N"))
-    found = NOTICE.match(said.get("M") or "")
-    assert found, said
-    assert (said.severity, said.sqlstate) == ("NOTICE", "00000")
-    left = (datetime.fromisoformat(found[2]) - datetime.now(UTC)).total_seconds()
-    assert 0 < left < 15 * 60 + 1
-    return found[1]
 
 
 def by_command(gateway: RunningGateway, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
