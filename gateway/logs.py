@@ -10,7 +10,8 @@ import contextlib
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -25,7 +26,7 @@ from gateway.evidence.lasting import LastingLog, probe
 from gateway.evidence.opening import first_records
 from gateway.evidence.replay import lines
 from gateway.evidence.segments import journal_path
-from gateway.evidence.storage import DiskStorage
+from gateway.evidence.storage import DiskStorage, InUse
 from gateway.leavings import clear_log, clear_state
 from gateway.model import Clock, Draft, Entropy, LogName
 from gateway.settings import Settings
@@ -33,6 +34,9 @@ from gateway.witnessing import write_witness_keys
 from gateway.worker.keeping import carried_marks
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 10.0
+"""Seconds that a start waits for a worker of a former supervisor to let go of its log."""
 
 
 def worker_places(workers: int) -> tuple[str, ...]:
@@ -46,13 +50,18 @@ def open_log(
     """Open the log `place` of the gateway, and record its start and what a former process left open in it.
 
     `resumed`: why it is opened anew, None at the start. May block. Raises `EvidenceFault`.
+
+    A worker's log may still be held for a moment, by one whose supervisor was killed: it ends its sessions first.
     """
     storage = DiskStorage()
     directory, origin = settings.evidence_dir / "logs" / place, LogName(f"{settings.gateway.name}/{place}")
     keys, loss = settings.gateway.state_dir / "keys", accept_loss and resumed is None
     if resumed is not None:
         probe(storage, directory)
-    journal = Journal.open(directory, origin, storage, clock, entropy, keys=keys, accept_loss=loss)
+    journal = _let_go(
+        lambda: Journal.open(directory, origin, storage, clock, entropy, keys=keys, accept_loss=loss),
+        0.0 if place == "control" else PATIENCE,
+    )
     try:
         if resumed is None:
             clear_log(directory)
@@ -66,6 +75,18 @@ def open_log(
         close_log(journal)
         raise
     return journal
+
+
+def _let_go(open_journal: Callable[[], Journal], patience: float) -> Journal:
+    """Open it once nobody holds it any more. Raises `InUse` after so many seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return open_journal()
+        except InUse:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def close_log(journal: Journal, why: str | None = None) -> None:

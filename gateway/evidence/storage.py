@@ -20,6 +20,10 @@ from gateway.errors import EvidenceFault
 from gateway.model import Micros
 
 
+class InUse(EvidenceFault):
+    """Another process holds it."""
+
+
 class File(Protocol):
     """One open file, written by place; each method may raise OSError."""
 
@@ -149,7 +153,7 @@ class DiskStorage:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise EvidenceFault(f"{path.parent} is in use by another gateway; stop it first") from None
+                raise InUse(f"{path.parent} is in use by another gateway; stop it first") from None
             yield
         finally:
             os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +38,11 @@ class Target:
 
 
 @contextmanager
-def serving(home: Path, wrap: Sequence[str] = ()) -> Iterator[RunningGateway]:
+def serving(
+    home: Path, wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[RunningGateway]:
     """A gateway for the time of a block; `kill -9` at its end, if it still runs then."""
-    gateway = start(home, wrap=wrap)
+    gateway = start(home, environment, wrap)
     try:
         yield gateway
     finally:

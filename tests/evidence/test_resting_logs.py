@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from gateway.evidence.archiver import KEPT, archive
 from gateway.evidence.reader import select
 from gateway.evidence.retention import Term
 from gateway.evidence.segments import journal_path, payload_path
-from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
+from gateway.evidence.storage import DiskStorage, InUse, SystemClock, SystemEntropy
 from gateway.evidence.verify import verify
 from gateway.logs import Logs, close_log, open_log, open_logs
 from gateway.model import LogName, Micros
@@ -96,6 +97,20 @@ async def test_it_is_archived_and_let_go_with_the_records_of_that_in_it(settings
         await prune_once(settings.evidence_dir, logs.all, [Term("payloads", age=1)], None)
         assert not payload_path(directory, 1).exists()
     assert [kind for kind, _ in kinds(settings, W2)][-3:] == ["archive", "erasure", "shutdown"]
+    assert verify(settings.evidence_dir).intact
+
+
+def test_a_worker_waits_for_one_whose_supervisor_was_killed_and_the_supervisor_for_nobody(settings: Settings) -> None:
+    begun = lambda place: open_log(settings, place, SystemClock(), SystemEntropy(), accept_loss=False)  # noqa: E731
+    former, control = begun("w2"), begun("control")
+    with ThreadPoolExecutor(1) as one:
+        next_ = one.submit(begun, "w2")
+        with pytest.raises(InUse):
+            begun("control")
+        assert not next_.done()
+        close_log(former)
+        close_log(next_.result(timeout=30), "stopped")
+    close_log(control)
     assert verify(settings.evidence_dir).intact
 
 
