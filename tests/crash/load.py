@@ -25,7 +25,7 @@ class Load:
     """What several agents did. `acknowledged` are the ids whose statement, or commit, was answered."""
 
     round: str
-    acknowledged: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set, repr=False)
     faults: list[Exception] = field(default_factory=list)
     _asked: threading.Event = field(default_factory=threading.Event, repr=False)
     _told: threading.Condition = field(default_factory=threading.Condition, repr=False)
@@ -43,7 +43,8 @@ class Load:
     def wait(self, count: int, seconds: float = 30) -> None:
         """Return once `count` ids were acknowledged."""
         with self._told:
-            assert self._told.wait_for(lambda: len(self.acknowledged) >= count or self.faults, seconds), self
+            enough = self._told.wait_for(lambda: len(self.acknowledged) >= count or self.faults, seconds)
+            assert enough, f"{self}: {len(self.acknowledged)} of {count} were acknowledged"
             assert not self.faults, self.faults
 
     def join(self) -> None:

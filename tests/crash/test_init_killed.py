@@ -44,9 +44,9 @@ def test_an_init_that_was_killed_is_taken_up_by_the_next(mortal: Mortals, tmp_pa
         there = (home / "gateway.toml").exists()
         if there:
             assert names(home) - {NAME, f"{NAME}/gateway.toml"} == WHOLE, "the configuration is there before the rest"
-        left = (home / NAME).exists()
+        left, whole = (home / NAME).exists(), there and not (home / NAME / "gateway.toml").exists()
         code, said = init(mortal, home)
-        if there and not left:
+        if whole:
             assert (code, "exists already" in said) == (2, True), said
         else:
             assert (code, said.count("\n")) == (0, 3 if left else 2), said

@@ -49,6 +49,15 @@ SELECT coalesce(end_reason, 'open'), session_id FROM sessions
 """Texts that hold the id of each row that may have been written (in the statement, in the parameters of what was
 executed, in COPY data), and all sessions, by how they ended."""
 
+LEFT = """
+SELECT session_id FROM sessions AS s WHERE end_reason = 'client' AND NOT EXISTS (
+    SELECT 1 FROM statements AS t
+    WHERE t.session_id = s.session_id AND operation = 'copy-in' AND outcome = 'error' AND sqlstate = '57014')
+"""
+"""Sessions that their client left, but for those whose COPY a stop made fail: such an agent hangs up on that error,
+perhaps before its session is cut. Traced in one of 45 stops under load to the last records of a session: `request` 13,
+`copy-in`; `result` 14 of 13, `error`, 57014; and 8 ms later `session_end` with reason `client`."""
+
 pytestmark = pytest.mark.crash
 
 
@@ -222,9 +231,8 @@ def test_no_row_without_its_record(
     assert_intact(gateway)
     known = recorded(evidence)
     assert not everything - known.rows, "forgotten by a restart"
-    stops = any(AIMS[number % len(AIMS)][1] is _stopping for number in rounds)
-    left = {"client"} if stops else set()  # whom a stop refused may have left before it was cut
-    assert set(known.sessions) <= {"lost", "draining"} | left, known.sessions
+    assert set(known.sessions) <= {"lost", "draining", "client"}, known.sessions
+    assert not select(evidence, LEFT)[1], "a session ended as if its client had left, and none was made to"
     assert known.sessions["lost"] == lost
     assert len(lost) >= len(rounds), "hardly a session was open when the gateway was killed"
     assert {each.split(".")[1] for each in everything} <= set(WAYS)

@@ -111,12 +111,12 @@ class Life:
 Plan = tuple[Callable[[Life], None], ...]
 LIVES: tuple[Plan, ...] = ((Life.kill_worker, Life.kill_supervisor), (Life.kill_replacement, Life.kill_both))
 MORE: tuple[Plan, ...] = (
-    (Life.kill_worker, Life.kill_worker, Life.kill_while_it_stops),
+    (Life.kill_worker, Life.kill_while_it_stops),
     (Life.kill_replacement, Life.kill_supervisor),
     (Life.kill_supervisor,),
     (Life.kill_both,),
 )
-"""What is killed in one life after the other; more of it where many kills are asked for."""
+"""What is killed in one life after the other, where agents are left; more of it where many kills are asked for."""
 
 
 def lives() -> list[Plan]:
