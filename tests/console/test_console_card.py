@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from fake_gateway import EPOCH, make_approval, make_item, make_record
+from greeted import GATEWAY
 from hypothesis import given
 from hypothesis import strategies as st
-from test_console_state import GATEWAY
 
 from gateway.model import Micros
 from hoop_tui import held, intake

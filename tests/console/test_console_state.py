@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import pytest
 from fake_gateway import HASH, make_approval, make_record, make_session
+from greeted import GATEWAY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model import ApprovalId, Micros, SessionId
+from gateway.model import ApprovalId, SessionId
 from hoop_tui import held, intake
-from hoop_tui.clock import GatewayTime, countdown, duration, parse_time, time_of_day
+from hoop_tui.clock import countdown, duration, parse_time, time_of_day
 from hoop_tui.happenings import (
     ApprovalChanged,
     ApprovalsListed,
@@ -27,11 +28,6 @@ from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway, Phase, Tail
 from hoop_tui.paint.inbox import is_mine, sort_inbox
 from hoop_tui.sanitize import scrub_message
 from hoop_tui.state import MOST_DECIDED, State, reduce
-
-GATEWAY = Gateway(
-    "gw-1", "0.1.0", "dana", "dana-sub", frozenset({"watch", "decide"}), frozenset({"oncall"}), "uid",
-    GatewayTime(Micros(0), 0),
-)  # fmt: skip
 
 
 def approval(id_: str = "ap-1", **changes: object) -> Approval:

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 import trio
+from developing import issuer_in, serving, verifier_of
 from forging import HandClock
-from test_development_issuer import issuer_in, serving, verifier_of
 
 from gateway.errors import IssuerFault, LoginRefused
 from gateway.identity.claims import Expectations

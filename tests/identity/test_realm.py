@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from developing import issuer_in, serving, verifier_of
 from forging import AUDIENCE, HandClock
-from test_development_issuer import issuer_in, serving, verifier_of
 
 from gateway.errors import ConfigurationFault, IssuerFault, LoginRefused
 from gateway.identity.development_clients import secret_file
