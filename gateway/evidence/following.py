@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from itertools import count
@@ -73,6 +74,7 @@ class Following:
     ) -> None:
         self.name = self._directory = directory.name
         self._due, self._signed, self.quick = due, signed, quick
+        self._sizes = sorted(due)
         self.findings = list(findings)
         self.records = 0
         self.chain, self.tree, self.sessions = Chain(), Tree(), Sessions()
@@ -246,16 +248,15 @@ class Following:
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         """Add leaves to the tree, and keep its roots where they are due."""
-        tree, before = self.tree, self.tree.size
-        if self.broken or self._due.isdisjoint(range(before + 1, before + len(leaves) + 1)):
-            tree.extend(leaves)
-            return
-        done = 0
-        for size in sorted(self._due.intersection(range(before + 1, before + len(leaves) + 1))):
+        tree, before, done = self.tree, self.tree.size, 0
+        begin = bisect_right(self._sizes, before)
+        for size in (
+            self._sizes[begin : bisect_right(self._sizes, before + len(leaves), begin)] if not self.broken else ()
+        ):
             tree.extend(leaves[done : size - before])
             done = size - before
             self.roots[size] = tree.root
-        tree.extend(leaves[done:])
+        tree.extend(leaves[done:] if done else leaves)
 
     def _order(self, chain: bytes, linked: bytes, encoded: bytes, entry: dict[str, Json]) -> bool:
         """Check chain and sequence; say whether the line stands in its place. One out of place changes nothing."""

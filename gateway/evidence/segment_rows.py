@@ -69,13 +69,18 @@ class _Group(NamedTuple):
         counted = {len(proved), *map(len, (sessions, chains, times, kinds, ns, ofs))}
         if not in_order or counted != {len(entries)} or None in entries:
             return None
-        counts, belongs = ([int(one) if one else None for one in each] for each in (ns, ofs))
-        return cls(first, proved, chains, entries, times, kinds, sessions, counts, belongs)
+        return cls(first, proved, chains, entries, times, kinds, sessions, _numbers(ns), _numbers(ofs))
 
     def stretch(self, begin: int, end: int) -> Stretch:
         """Return the records from `begin` up to `end`, by their places among these."""
         whole = begin == 0 and end == len(self.proved)
         return Stretch(self.first + begin, *(self[2:] if whole else [one[begin:end] for one in self[2:]]))
+
+
+def _numbers(texts: list[str]) -> list[int | None]:
+    if all(texts):
+        return list(map(int, texts))
+    return [int(one) if one else None for one in texts]
 
 
 class _Payloads:
@@ -120,19 +125,20 @@ class _Rows:
         paid = self._paid() if self._log.payloads else None
         cursor, entries = self._database.cursor(), self._database.cursor()
         entries.execute(columns.entries(self._entries))  # as texts with a separator they would cost three times as much
+        row: tuple[Any, ...] | None = None
         try:
-            cursor.execute(columns.grouped(self._entries, self._segment, quotes=quotes))
+            row = cursor.execute(columns.grouped(self._entries, self._segment, quotes=quotes)).fetchone()
         except duckdb.Error:
             self._each(guarded=True)  # an entry that is no JSON
-        else:
-            while (row := cursor.fetchone()) is not None:
-                number, count, due, *texts = row
-                encoded = [entry for (entry,) in entries.fetchmany(count)]
-                group = _Group.read(encoded, texts) if safe and (paid is None or paid.get(number, 0) == due) else None
-                if group is None:
-                    self._each(number)
-                else:
-                    self._group(group)
+        while row is not None:
+            number, count, due, *texts = row
+            encoded = [entry for (entry,) in entries.fetchmany(count)]
+            group = _Group.read(encoded, texts) if safe and (paid is None or paid.get(number, 0) == due) else None
+            if group is None:
+                self._each(number)
+            else:
+                self._group(group)
+            row = cursor.fetchone()
         if self._log.payloads:
             stray = columns.stray(self._payload, self._entries, self._segment)
             if (found := self._database.execute(stray).fetchone()) is not None:
@@ -140,13 +146,13 @@ class _Rows:
                 self._log.find("tampered", found[0], what)
 
     def _paid(self) -> dict[int, int]:
-        """Return for each group how many payloads it has that are just those that its columns commit to."""
+        """Return for each group how many payloads it has; -1: they are not just those that its columns commit to."""
         found, cursor = {}, self._database.cursor()
         cursor.execute(columns.commitments(self._payload, self._entries))
         while (row := cursor.fetchone()) is not None:
             number, count, whole, salts, payloads, pcs = row
-            if whole and committed(salts, payloads.encode().split(b"\n"), pcs):
-                found[number] = count
+            good = whole and committed(salts, payloads.encode().split(b"\n"), pcs)
+            found[number] = count if good else -1
         return found
 
     def _group(self, group: _Group) -> None:
