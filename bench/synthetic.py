@@ -183,6 +183,7 @@ def _session(control: Journal, number: int) -> Iterator[Draft]:
             said = record.decision(hold, DecisionKind.APPROVED, approver="dana", assurance="oidc", reason="fine")
             quoted = control.append(said)
             n += 1
+            control.flush()
             quote = Quote(quoted.log, quoted.seq, quoted.chain)
             made = Decision(approval, DecisionKind.APPROVED, operation, quote=quote)
             yield record.release(who, n, asked, made, operation, _POLICY)

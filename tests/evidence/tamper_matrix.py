@@ -67,6 +67,7 @@ def _session(control: Journal, worker: Journal, sid: str, statements: int) -> No
     place = control.append(record.decision(hold, DecisionKind.APPROVED, approver="dana", assurance="uid", reason="ok"))
     worker.append(record.session_start(who))
     worker.append(request(1, who=who, approval=approval))
+    control.flush()
     made = Decision(approval, DecisionKind.APPROVED, HASH, quote=Quote(place.log, place.seq, place.chain))
     worker.append(record.release(who, 2, 1, made, HASH, POLICY))
     sealing = SessionSealing(SealingTerms(AUDITORS), CountedEntropy())

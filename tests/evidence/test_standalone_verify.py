@@ -79,6 +79,7 @@ def test_it_agrees_on_quotes_parts_and_open_sessions(tmp_path: Path, oh: str) ->
     hold = HoldRequest(ApprovalId("a"), session(), approved, "DELETE", (), "delete", "r", "", (), Micros(1), Micros(2))
     control.append(record.requested(hold))
     place = control.append(record.decision(hold, DecisionKind.APPROVED, approver="dana", assurance="uid", reason=""))
+    control.flush()
     quote = Quote(place.log, place.seq, place.chain)
     decision = Decision(ApprovalId("a"), DecisionKind.APPROVED, approved, quote=quote)
     worker.append(record.session_start(session()))

@@ -279,6 +279,7 @@ def test_a_release_must_quote_the_approval_of_what_it_released(
     assert isinstance(kind, DecisionKind)
     control.append(record.requested(hold))
     place = control.append(record.decision(hold, kind, approver="dana", assurance="uid", reason=""))
+    control.flush()
     quote = Quote(change.get("log", place.log), change.get("seq", place.seq), change.get("chain", place.chain))  # type: ignore[arg-type]
     decision = Decision(ApprovalId(str(change.get("approval", "a-1"))), DecisionKind.APPROVED, HASH, quote=quote)
     worker.append(record.session_start(session()))
