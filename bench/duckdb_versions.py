@@ -27,6 +27,8 @@ ASK = """
 import duckdb, hashlib, json, sys
 found = {}
 one, other = (duckdb.connect(sys.argv[1], read_only=True) for _ in "12")
+for database in (one, other):
+    database.execute("SET enable_progress_bar = false")  # it would stand on standard output, after two seconds
 names = [name for (name,) in one.execute(
     "SELECT view_name FROM duckdb_views() WHERE NOT internal ORDER BY view_name").fetchall()]
 for name in names:

@@ -12,12 +12,14 @@ _INTEGERS = frozenset(
         "values", "sealed", "from", "to",
     }
 )  # fmt: skip
+_LISTS = frozenset({"touched"})
+"""Those that hold a list of texts; all others hold one text."""
 NAMES = (
     "log", "seq", "sid", "n", "kind", "by", "iss", "sub", "jti", "conn", "tgt", "op", "verdict", "would", "rule",
     "policy", "plen", "pc", "part", "parts", "of", "proto", "oh", "approval", "outcome", "sqlstate", "rows", "bytes",
     "us", "reason", "addr", "owner", "role", "tpid", "started", "statements", "denied", "held", "style", "values",
     "sealed", "alarm",
-    "decision", "requested", "expires", "approver", "assurance", "who", "what", "from", "to", "why",
+    "decision", "requested", "expires", "approver", "assurance", "who", "what", "from", "to", "why", "touched",
 )  # fmt: skip
 """Fields of an entry that have a column of the same name; `ts` has one too, as a TIMESTAMP."""
 _BESIDE = {
@@ -38,15 +40,16 @@ NONE = "\x01"
 """Stands in fetched texts for a session where there is none: no text of a canonical entry holds it."""
 _BULK = tuple(sorted(BULK))
 _SAFE = 9007199254740991
-_TEXTS = tuple(f'"{name}"' for name in NAMES if name not in _INTEGERS)
+_TEXTS = tuple(f'"{name}"' for name in NAMES if name not in _INTEGERS | _LISTS)
 _TIME = "strftime(\"ts\", '%Y-%m-%dT%H:%M:%S.%fZ')"
 _COLUMNS = "{'chain': 'VARCHAR', 'salt': 'VARCHAR', 'entry': 'VARCHAR', 'payload': 'VARCHAR'}"
 
 
 def transform() -> str:
     """Return the shape that `json_transform` makes of an entry, as an SQL string."""
-    kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in ["ts", *NAMES]}
-    return "'{" + ", ".join(f'"{name}":"{kind}"' for name, kind in kinds.items()) + "}'"
+    kinds = {name: '"BIGINT"' if name in _INTEGERS else '"VARCHAR"' for name in ["ts", *NAMES]}
+    kinds |= dict.fromkeys(_LISTS, '["VARCHAR"]')
+    return "'{" + ", ".join(f'"{name}":{kind}' for name, kind in kinds.items()) + "}'"
 
 
 def journal(quoted_path: str) -> str:
@@ -71,6 +74,8 @@ def extracted(of: str, prefix: str) -> str:
     """
 
     def one(name: str) -> str:
+        if name in _LISTS:
+            return f"nullif(json_extract_string({of}, '$.{name}[*]'), [])"
         text = f"json_extract_string({of}, '$.{name}')"
         return f"TRY_CAST({text} AS BIGINT)" if name in _INTEGERS else text
 
@@ -144,6 +149,8 @@ def _proved(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> s
     for place, (name, kind) in enumerate(_BESIDE.items(), 1):
         kinds[name], value[name] = kind, f"x[{place}]" if kind == "VARCHAR" else f"TRY_CAST(x[{place}] AS {kind})"
     kinds["ts"], value["ts"] = "VARCHAR", _TIME
+    for name in _LISTS:
+        kinds[name], value[name] = "JSON", _listed(name)
     pieces = []
     for name in sorted([*kinds, "v"]):
         before, after = ("", ",") if name < "v" else (",", "")
@@ -197,9 +204,14 @@ def untrue(quoted_path: str, segment: str) -> str:
 def _agrees(segment: str, entry: str) -> str:
     """Return the condition that a row's columns are what its entry says."""
     paths = ", ".join(f"'$.{name}'" for name in ["ts", *NAMES])
-    told = ", ".join([_TIME, *(f'CAST("{name}" AS VARCHAR)' for name in NAMES)])
+    told = ", ".join([_TIME, *(_listed(name) if name in _LISTS else f'CAST("{name}" AS VARCHAR)' for name in NAMES)])
     same = f"json_extract_string({entry}, [{paths}]) IS NOT DISTINCT FROM [{told}]"
     return f"(segment IS NOT DISTINCT FROM '{segment}' AND {same})"
+
+
+def _listed(name: str) -> str:
+    """Return the text of a column that holds a list, as an entry has it."""
+    return f'CAST(to_json("{name}") AS VARCHAR)'
 
 
 def stray(payload: str, entries: str, segment: str) -> str:

@@ -24,6 +24,7 @@ from gateway.errors import ClientFault, EvidenceFault, GatewayError
 from gateway.evidence.entry import parse_time
 from gateway.evidence.history import history as before_asking
 from gateway.evidence.memory_database import memory_database
+from gateway.evidence.narrowing import narrowed
 from gateway.evidence.reading import objection
 from gateway.evidence.rows import plain, rows_of
 from gateway.evidence.views import view_sql
@@ -43,18 +44,26 @@ _ABOUT = re.compile(r"duckdb_|information_schema|show|describe|summarize")
 
 
 @contextlib.contextmanager
-def opened(evidence: Path, memory: str | None = None, sql: str = "") -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(
+    evidence: Path, memory: str | None = None, sql: str = "", *, narrow: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the views over `evidence` to read; nothing outside that directory is in reach. Raises `EvidenceFault`.
 
     The views are made anew in memory: an `evidence.duckdb` that somebody replaced is not believed. Making all of them
-    takes longer than many a question, so that only those are made which `sql` may name.
+    takes longer than many a question, so that only those are made which `sql` may name; with `narrow`, `statements`
+    only as wide as `sql` needs it.
     """
     evidence = evidence.resolve()
     if not any(evidence.glob("logs/*/journal/*.tsv")):
         raise EvidenceFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
     with memory_database() as database:
-        for view in views_for(view_sql(evidence), sql):
-            database.execute(view)
+        created = view_sql(evidence)
+        for view in views_for(created, sql):
+            if narrow and view.startswith(f"{_CREATE}statements "):
+                operations, requests = views_for(created, "operations requests")
+                database.execute(narrowed(view, operations, requests, _tree(database, sql)))
+            else:
+                database.execute(view)
         database.execute("SET allowed_directories = [$1]", [f"{evidence}/logs/"])
         database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
         database.execute("SET threads = 2; SET temp_directory = ''")
@@ -77,19 +86,30 @@ def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str
 
     SELECT and its relatives (WITH, VALUES, DESCRIBE, SUMMARIZE) only: COPY … TO could overwrite evidence.
     """
-    with opened(evidence, None if limit is None else MEMORY, sql) as database:
+    try:
         try:
-            (tree,) = database.execute("SELECT json_serialize_sql($1)", [sql]).fetchone() or (None,)
-            if (why := objection(json.loads(str(tree)))) is not None:
-                raise ClientFault(f"only a single SELECT may run here: {why}", "42501")
-            cursor = database.execute(sql)
-            columns = [str(one[0]) for one in cursor.description or ()]
-            rows = cursor.fetchall() if limit is None else cursor.fetchmany(limit)
-        except duckdb.OutOfMemoryException:
-            raise ClientFault(_TOO_LARGE, "53200") from None
-        except duckdb.Error as fault:
-            raise ClientFault(str(fault).split("\n\n")[0].strip(), "42601") from None
-        return columns, rows
+            return _selected(evidence, sql, limit, narrow=True)
+        except duckdb.BinderException:
+            return _selected(evidence, sql, limit, narrow=False)
+    except duckdb.OutOfMemoryException:
+        raise ClientFault(_TOO_LARGE, "53200") from None
+    except duckdb.Error as fault:
+        raise ClientFault(str(fault).split("\n\n")[0].strip(), "42601") from None
+
+
+def _selected(evidence: Path, sql: str, limit: int | None, *, narrow: bool) -> tuple[list[str], list[Row]]:
+    with opened(evidence, None if limit is None else MEMORY, sql, narrow=narrow) as database:
+        if (why := objection(_tree(database, sql))) is not None:
+            raise ClientFault(f"only a single SELECT may run here: {why}", "42501")
+        cursor = database.execute(sql)
+        columns = [str(one[0]) for one in cursor.description or ()]
+        return columns, cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+
+
+def _tree(database: duckdb.DuckDBPyConnection, sql: str) -> Any:
+    """Return DuckDB's syntax tree of a query, or what it says against it."""
+    (tree,) = database.execute("SELECT json_serialize_sql($1)", [sql]).fetchone() or (None,)
+    return json.loads(str(tree))
 
 
 _SESSIONS = """

@@ -74,10 +74,9 @@ GROUP BY source_columns, style
 ORDER BY values_masked DESC;
 
 -- inferred | C1.1 | statements that compared, joined, grouped or sorted by a marked column: what masking does not stop
-SELECT
-    ts, subject, "connection", json_extract_string(entry, '$.touched[*]') AS columns, verdict, rule, session_id, log, seq
-FROM records
-WHERE kind = 'request' AND contains(entry, '"touched":[')
+SELECT ts, subject, "connection", touched AS columns, verdict, rule, session_id, log, seq
+FROM operations
+WHERE touched IS NOT NULL
 ORDER BY ts DESC
 LIMIT 500;
 

@@ -140,8 +140,10 @@ def _in_place(text: str, steps: Mapping[str, str]) -> str:
     return _USED.sub(lambda use: f"{use[1]} (\n{steps[use[2]]}) AS {use[2]}" if use[2] in steps else use[0], text)
 
 
-_STEP = re.compile(r"^([a-z]+) := \(\n(.*?)^\)\n", re.MULTILINE | re.DOTALL)
-_USED = re.compile(r"\b(FROM|JOIN) (lines|live|archive|entries|paid|parts|whole|due)\b")
+_STEP = re.compile(r"^([a-z]+) := \((.*?)\)\n(?=--|[a-z]+ := |\Z)", re.MULTILINE | re.DOTALL)
+_USED = re.compile(
+    r"\b(FROM|JOIN) (lines|live|archive|entries|paid|parts|whole|due|payloads|requests|results|ended|matched)\b"
+)
 
 
 def empty(kind: str) -> str:

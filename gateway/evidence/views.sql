@@ -110,17 +110,52 @@ whole := (
     SELECT log, seq, ts, session_id, n, kind, payload, {whole_columns}
     FROM parts
 )
--- One row for each record, with what of its payload is live; for the rest, the segment where it is to be looked up.
+-- One row for each record, with what of its payload is live; for the rest, `place`, where it is to be looked up in
+-- `payloads`: its segment, or, where it came in parts, its log after an equals sign, which begins no segment's name.
 due := (
     SELECT *, e_log AS log, e_seq AS seq, e_ts AS ts, e_sid AS session_id, e_n AS n, e_kind AS kind
     FROM (
-        SELECT * EXCLUDE (segment, chain, entry), NULL AS payload, segment
+        SELECT
+            * EXCLUDE (segment, chain, entry), NULL AS payload,
+            CASE WHEN e_part IS NULL THEN segment ELSE '=' || e_log END AS place
         FROM archive
         UNION ALL
-        SELECT * EXCLUDE (chain, entry), NULL AS segment
+        SELECT
+            * EXCLUDE (chain, payload, entry), CASE WHEN e_part IS NULL THEN payload END AS payload,
+            CASE WHEN e_part IS NOT NULL THEN '=' || e_log END AS place
         FROM live
     )
     WHERE coalesce(e_part, 1) = 1
+)
+-- Payloads to be looked up by `place` and number. Those that came in parts are a branch of this and no join of their own,
+-- since a join costs for every row that goes through it, whether there is anything to find or not.
+payloads := (
+    SELECT segment AS place, seq, kind, payload FROM {payload_table}
+    UNION ALL
+    SELECT '=' || log, seq, kind, payload FROM parts
+)
+requests := (SELECT * FROM due WHERE kind = 'request' AND kind IN (SELECT 'request'))
+results := (SELECT * FROM due WHERE kind = 'result')
+ended := (SELECT session_id FROM entries WHERE kind = 'session_end')
+-- Each request with what became of it.
+matched := (
+    SELECT
+        q.*,
+        answer.seq AS result_seq,
+        answer.place AS result_place,
+        answer.payload AS result_payload,
+        CASE
+            WHEN answer.e_of IS NOT NULL THEN answer.e_outcome
+            WHEN q.e_verdict = 'deny' THEN 'denied'
+            WHEN q.session_id IN (SELECT session_id FROM ended) THEN 'lost'
+        END AS outcome,
+        answer.e_sqlstate AS sqlstate,
+        answer.e_rows AS rows,
+        answer.e_bytes AS bytes,
+        answer.e_us AS duration_us
+    FROM (SELECT * FROM requests) AS q
+    LEFT JOIN (SELECT * FROM results) AS answer
+        ON answer.log = q.log AND answer.session_id = q.session_id AND answer.e_of = q.n
 )
 -- views
 
@@ -170,13 +205,11 @@ running AS (
         AND session_id IN (SELECT session_id FROM open)
     GROUP BY session_id
 ),
-long AS (SELECT log, seq, payload FROM parts WHERE kind = 'session_start'),
+told AS (SELECT place, seq, payload FROM payloads WHERE kind = 'session_start'),
 began AS (
-    SELECT started.* EXCLUDE (payload), coalesce(long.payload, started.payload, kept.payload) AS payload
+    SELECT started.* EXCLUDE (payload), coalesce(started.payload, told.payload) AS payload
     FROM started
-    LEFT JOIN {payload_table} AS kept
-        ON kept.kind = 'session_start' AND kept.segment = started.segment AND kept.seq = started.seq
-    LEFT JOIN long ON long.log = started.log AND long.seq = started.seq
+    LEFT JOIN told ON told.place = started.place AND told.seq = started.seq
 )
 SELECT
     began.session_id AS session_id,
@@ -203,57 +236,17 @@ LEFT JOIN running ON running.session_id = began.session_id;
 
 CREATE VIEW statements AS
 WITH {base},
-requests AS (SELECT * FROM due WHERE kind = 'request' AND kind IN (SELECT 'request')),
-results AS (
-    SELECT
-        log,
-        seq,
-        session_id,
-        e_of AS of_n,
-        e_outcome AS outcome,
-        e_sqlstate AS sqlstate,
-        e_rows AS rows,
-        e_bytes AS bytes,
-        e_us AS duration_us,
-        segment,
-        payload
-    FROM due
-    WHERE kind = 'result'
-),
-ended AS (SELECT DISTINCT session_id FROM entries WHERE kind = 'session_end'),
-long AS (SELECT log, seq, payload FROM parts WHERE kind IN ('request', 'result')),
-matched AS (
-    SELECT
-        q.*,
-        results.seq AS result_seq,
-        results.segment AS result_segment,
-        results.payload AS result_payload,
-        CASE
-            WHEN results.of_n IS NOT NULL THEN results.outcome
-            WHEN q.e_verdict = 'deny' THEN 'denied'
-            WHEN ended.session_id IS NOT NULL THEN 'lost'
-        END AS outcome,
-        results.sqlstate AS sqlstate,
-        results.rows AS rows,
-        results.bytes AS bytes,
-        results.duration_us AS duration_us
-    FROM requests AS q
-    LEFT JOIN results ON results.log = q.log AND results.session_id = q.session_id AND results.of_n = q.n
-    LEFT JOIN ended ON ended.session_id = q.session_id
-),
+asked AS (SELECT place, seq, payload FROM payloads WHERE kind = 'request'),
+answered AS (SELECT place, seq, payload FROM payloads WHERE kind = 'result'),
 -- Payloads are looked up last, for those alone that are left.
 told AS (
     SELECT
         matched.*,
-        coalesce(request_parts.payload, matched.payload, asked.payload) AS request_payload,
-        coalesce(result_parts.payload, matched.result_payload, answered.payload) AS answer_payload
+        coalesce(matched.payload, asked.payload) AS request_payload,
+        coalesce(matched.result_payload, answered.payload) AS answer_payload
     FROM matched
-    LEFT JOIN {payload_table} AS asked
-        ON asked.kind = 'request' AND asked.segment = matched.segment AND asked.seq = matched.seq
-    LEFT JOIN {payload_table} AS answered
-        ON answered.kind = 'result' AND answered.segment = matched.result_segment AND answered.seq = matched.result_seq
-    LEFT JOIN long AS request_parts ON request_parts.log = matched.log AND request_parts.seq = matched.seq
-    LEFT JOIN long AS result_parts ON result_parts.log = matched.log AND result_parts.seq = matched.result_seq
+    LEFT JOIN asked ON asked.place = matched.place AND asked.seq = matched.seq
+    LEFT JOIN answered ON answered.place = matched.result_place AND answered.seq = matched.result_seq
 ),
 read AS (
     SELECT
@@ -292,6 +285,67 @@ SELECT
     bytes,
     duration_us,
     masked_columns
+FROM read;
+
+-- The same without what their payloads hold, which is most of the reading: counts and outcomes of everything.
+CREATE VIEW operations AS
+WITH {base}
+SELECT
+    log,
+    seq,
+    ts,
+    session_id,
+    n,
+    e_sub AS subject,
+    e_conn AS "connection",
+    e_tgt AS target,
+    e_proto AS protocol,
+    e_op AS operation,
+    e_verdict AS verdict,
+    e_would AS would,
+    e_rule AS rule,
+    e_approval AS approval_id,
+    e_touched AS touched,
+    outcome,
+    sqlstate,
+    rows,
+    bytes,
+    duration_us
+FROM matched;
+
+-- The same without what became of them: a word in any text, the newest of somebody.
+CREATE VIEW requests AS
+WITH {base},
+asked AS (SELECT place, seq, payload FROM payloads WHERE kind = 'request'),
+read AS (
+    SELECT
+        requests.* EXCLUDE (payload),
+        json_transform(
+            CASE WHEN json_valid(coalesce(requests.payload, asked.payload)) THEN coalesce(requests.payload, asked.payload) END,
+            '{"sql":{"t":"VARCHAR","b":"VARCHAR"},"reason":"VARCHAR",
+              "parameters":[{"t":"VARCHAR","b":"VARCHAR","s":"VARCHAR"}]}'
+        ) AS a
+    FROM requests
+    LEFT JOIN asked ON asked.place = requests.place AND asked.seq = requests.seq
+)
+SELECT
+    log,
+    seq,
+    ts,
+    session_id,
+    n,
+    e_sub AS subject,
+    e_conn AS "connection",
+    e_tgt AS target,
+    e_proto AS protocol,
+    e_op AS operation,
+    coalesce(a.sql.t, CAST(from_base64(a.sql.b) AS VARCHAR)) AS sql,
+    [coalesce(p.s, p.t, p.b) FOR p IN a.parameters] AS parameters,
+    e_verdict AS verdict,
+    e_would AS would,
+    e_rule AS rule,
+    a.reason AS reason,
+    e_approval AS approval_id
 FROM read;
 
 CREATE VIEW transcript AS

@@ -50,6 +50,10 @@ COLUMNS = {
     " target_pid# target_role statements# denied# held# rows# end_reason",
     "statements": "log seq# ts@ session_id n# subject connection target protocol operation sql parameters* verdict"
     " would rule reason approval_id outcome sqlstate rows# bytes# duration_us# masked_columns*",
+    "operations": "log seq# ts@ session_id n# subject connection target protocol operation verdict would rule"
+    " approval_id touched* outcome sqlstate rows# bytes# duration_us#",
+    "requests": "log seq# ts@ session_id n# subject connection target protocol operation sql parameters* verdict"
+    " would rule reason approval_id",
     "transcript": "log seq# session_id n# ts@ direction text truncated?",
     "approvals": "approval_id log seq# session_id requested@ decided@ expires@ subject approver assurance decision"
     " reason rule operation_hash executed_hash receipt",
