@@ -86,6 +86,8 @@ _PARTS: dict[str, tuple[Callable[[], str | None], str]] = {
     "git": (_program("git"), "apt-get install git"),
     "ssh-keygen": (_program("ssh-keygen"), "apt-get install openssh-client"),
     "ssh-agent": (_program("ssh-agent"), "apt-get install openssh-client"),
+    "mkfs.ext4": (_program("mkfs.ext4"), "apt-get install e2fsprogs"),
+    "e2fsck": (_program("e2fsck"), "apt-get install e2fsprogs"),
     "openssl": (_program("openssl"), "apt-get install openssl"),
     "sshd": (_program("sshd"), "apt-get install openssh-server"),
     "keycloak": (

@@ -82,14 +82,16 @@ class LastingLog:
             resumed()
 
     async def _open_again(self, why: str) -> GroupCommit:
-        before, wait = self.now.journal, FIRST
+        before, wait, told = self.now.journal, FIRST, ""
         await trio.to_thread.run_sync(_close, before)
         while True:
             await trio.sleep(wait)
             try:
                 journal = await trio.to_thread.run_sync(self._open, why)
             except EvidenceFault as fault:
-                logger.error("%s: cannot be opened again: %s", self.log, fault)  # noqa: TRY400  no traceback for a full disk
+                if str(fault) != told:  # once, and not at each try
+                    logger.error("%s: cannot be opened again: %s", self.log, fault)  # noqa: TRY400  no traceback
+                told = str(fault)
                 wait = min(2 * wait, LONGEST)
                 continue
             if before.leaves is not None:
