@@ -9,27 +9,23 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from gateway.control.events import Later
-from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, OurBug, TargetFault
+from gateway.errors import EvidenceFault, GatewayError, IssuerFault, LoginRefused, TargetFault
 from gateway.evidence import record
-from gateway.evidence.commit import GroupCommit
 from gateway.evidence.journal import Recorded, Ticket
 from gateway.identity.admission import Credential
 from gateway.listener.arrival import Arrival
 from gateway.masking.carried import Carried
-from gateway.model import Clock, Draft, Entropy, Json, Outcome, SessionInfo, Statement, VerdictKind, format_time
+from gateway.model import Draft, Outcome, SessionInfo, Statement, format_time
 from gateway.pgwire.actions import (
     Analyse,
     Announce,
     Before,
     Granted,
     Hold,
-    Limits,
     OwnStatement,
     ReadBefore,
     Refused,
@@ -56,12 +52,14 @@ from gateway.target.connect import TargetSession, cancel_target
 from gateway.target.query import Row
 from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
-from gateway.worker.live import SHOWN, LiveSession, LiveSessions
+from gateway.worker.live import SHOWN, LiveSession
 from gateway.worker.outbox import Outbox
-from gateway.worker.reactor import Leg, Line, Reactor
+from gateway.worker.promises import Promises
+from gateway.worker.reactor import Leg, Line
 from gateway.worker.records import asked, drafts, event, simple
-from gateway.worker.sealing import SealingTerms, SessionSealing
+from gateway.worker.sealing import SessionSealing
 from gateway.worker.standing import Standing
+from gateway.worker.surroundings import Surroundings
 from gateway.worker.withholding import Told, ToldNote, Withholding
 
 logger = logging.getLogger(__name__)
@@ -70,28 +68,6 @@ _NO_QUESTION = Token(0)
 _CANCEL_SECONDS = 5.0
 _GOODBYE_SECONDS = 5.0
 _EVIDENCE_WORDS = "hoop: the record cannot be written"
-
-Publish = Callable[[str, Mapping[str, Json] | Later], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every session of a worker shares."""
-
-    log: GroupCommit
-    live: LiveSessions
-    publish: Publish
-    clock: Clock
-    entropy: Entropy
-    limits: Limits
-    reactor: Reactor
-    results_wait: bool
-    """`[evidence] results = "durable"`: an answer leaves only once its result record is on disk."""
-    sealing: SealingTerms
-    changed: Callable[[str], None] = lambda _: None
-    """Tells other workers that a session changed definitions of a connection's target."""
-    heard: Callable[[], bool] = lambda: True
-    """Whether anybody hears of single records, or may ask for what was told: else no event is made of one."""
 
 
 class AgentSession:
@@ -116,8 +92,7 @@ class AgentSession:
         promise: Callable[[Iterable[Carried], str], Awaitable[None]] | None = None,
     ) -> None:
         """`promise` is awaited before `carry` would be called, where other processes must know of it, too."""
-        self._carry, self._read_rows = carry if promise is None else self._was_promised, read_rows
-        self._promise, self._promised = promise, frozenset[Carried]()
+        self._promises, self._read_rows = Promises(carry, promise), read_rows
         self._around, self._arrival, self._target, self._judge = around, arrival, target, judge
         self.standing, self._renew = standing, renew
         self.info = info
@@ -311,35 +286,19 @@ class AgentSession:
         known = self._judge.known(statement, names)
         if known is None:
             return self.judge(Analyse(_NO_QUESTION, statement, names))
-        return None if self._promise is not None and self._must_promise(known) else known
+        return None if self._promises.owed(known) else known
 
     def judge(self, action: Analyse) -> Judgement | None:
         """See `gateway.pipeline.Stages`."""
         judgement = self._judge.judge(action, self.info.principal)
-        return None if judgement is not None and self._must_promise(judgement) else judgement
+        return None if judgement is not None and self._promises.owed(judgement) else judgement
 
     async def analyse(self, action: Analyse) -> Judgement:
         """See `gateway.pipeline.Stages`."""
         judgement = await self._judge.analyse(action, self.info.principal)
-        if self._must_promise(judgement):
-            await self._make_promise(judgement, f"session {self.info.id}")
+        if self._promises.owed(judgement):
+            await self._promises.make(judgement, f"session {self.info.id}")
         return judgement
-
-    def _must_promise(self, judgement: Judgement) -> bool:
-        """Say whether other processes must first mark what is about to receive values of marked columns."""
-        verdict = judgement.verdict
-        held = verdict.kind is VerdictKind.APPROVE and not verdict.effect  # then it is time once somebody said yes
-        return self._promise is not None and not held and not self._promised.issuperset(judgement.carries)
-
-    async def _make_promise(self, judgement: Judgement, who: str) -> None:
-        if self._promise is not None and not self._promised.issuperset(judgement.carries):
-            await self._promise(judgement.carries, who)
-            self._promised |= set(judgement.carries)
-
-    def _was_promised(self, carried: Iterable[Carried], _who: str) -> None:
-        """Take the place of `carry`, which would be too late now."""
-        if not self._promised.issuperset(carried):
-            raise OurBug("columns would receive marked values, and not every worker knows")
 
     async def analyse_again(self, action: Analyse) -> Judgement:
         """Judge what was approved by what the target's catalog says now, and not when somebody last looked.
@@ -386,14 +345,14 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         answer = await self._holding.hold(asked, ends)
         if isinstance(answer, Granted):
-            await self._make_promise(answer.judgement, f"session {self.info.id}, statement {asked.action.n}")
+            await self._promises.make(answer.judgement, f"session {self.info.id}, statement {asked.action.n}")
             self._mark(answer.judgement, asked.action.n)
         return answer
 
     def _mark(self, judgement: Judgement, n: int) -> None:
         """Mark what is about to receive values of marked columns, before it is forwarded."""
         if judgement.carries:
-            self._carry(judgement.carries, f"session {self.info.id}, statement {n}")
+            self._promises.carry(judgement.carries, f"session {self.info.id}, statement {n}")
 
     async def renew(self, action: Renew) -> Renewed | Refused:
         """See `gateway.pipeline.Stages`."""

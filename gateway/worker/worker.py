@@ -20,13 +20,14 @@ from gateway.pgwire.backend import error_response
 from gateway.policy.startup import StartupPlan, check_startup
 from gateway.target.connect import connect_target
 from gateway.target.credentials import obtain
-from gateway.worker.agent_session import AgentSession, Surroundings
+from gateway.worker.agent_session import AgentSession
 from gateway.worker.desk import Desk
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.keeping import Keeping
 from gateway.worker.reviewing import Reviewing
 from gateway.worker.standing import Outage, Standing
 from gateway.worker.supervision import Promise, Supervision
+from gateway.worker.surroundings import Surroundings
 
 _CONNECT_SECONDS = 15.0
 

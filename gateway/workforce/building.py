@@ -9,13 +9,13 @@ from gateway.evidence.commit import GroupCommit
 from gateway.model import Clock, Entropy
 from gateway.pgwire.actions import Limits
 from gateway.settings import Settings
-from gateway.worker.agent_session import Publish, Surroundings
 from gateway.worker.keeping import Keeping
 from gateway.worker.live import LiveSessions
 from gateway.worker.reactor import Reactor
 from gateway.worker.reviewing import Reviewing
 from gateway.worker.sealing import SealingTerms
 from gateway.worker.supervision import Promise, Supervision
+from gateway.worker.surroundings import Publish, Surroundings
 from gateway.worker.worker import HoldTimes, WatchTimes, Worker
 
 

@@ -48,13 +48,14 @@ from gateway.pgwire.framing import Message, MessageReader, cstring, message
 from gateway.pgwire.frontend import Bind, Execute, Parse
 from gateway.pgwire.judgement import Judgement, Names
 from gateway.target.connect import BackendKey, CancelRoute, TargetSession
-from gateway.worker.agent_session import AgentSession, Surroundings
+from gateway.worker.agent_session import AgentSession
 from gateway.worker.holding import Holding, HoldOptions
 from gateway.worker.live import LiveSessions
 from gateway.worker.outbox import AT_ONCE
 from gateway.worker.reactor import Reactor
 from gateway.worker.sealing import SealingTerms
 from gateway.worker.standing import Outage, Standing
+from gateway.worker.surroundings import Surroundings
 
 CLOCK, ENTROPY = SystemClock(), SystemEntropy()
 LIMIT = 1 << 20

@@ -15,11 +15,11 @@ from gateway.evidence import record
 from gateway.evidence.commit import LARGE, GroupCommit
 from gateway.evidence.entry import canonical, parse_line
 from gateway.evidence.journal import Cut, Journal
-from gateway.evidence.record import statements
+from gateway.evidence.record import judged
 from gateway.evidence.values import parameter, wire
 from gateway.model import Parameter, Statement, WireProtocol
 
-PIECE = statements.PIECE
+PIECE = judged.PIECE
 text = st.text(alphabet=st.sampled_from('a\n"\\\x01\x7f\u2028é漢😀'), max_size=40).map(str.encode)
 values = st.none() | text | st.binary(max_size=9) | st.tuples(text, st.binary(max_size=1)).map(b"".join)
 
@@ -53,7 +53,7 @@ def test_pieces_are_the_payload(
 ) -> None:
     statement = Statement(sql, WireProtocol.EXTENDED, bound, name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(statements, "PIECE", size)
+        patch.setattr(judged, "PIECE", size)
         made = b"".join(record.judged_pieces(statement, verdict(), touched))
     assert made == plain(statement, touched)
     asked = record.request(

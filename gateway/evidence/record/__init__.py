@@ -17,6 +17,7 @@ from gateway.evidence.record.decisions import (
     grant_ended,
     requested,
 )
+from gateway.evidence.record.judged import judged_pieces
 from gateway.evidence.record.process import PolicyInForce, Torn, alarm, config, shutdown, start, struck
 from gateway.evidence.record.sessions import (
     kill,
@@ -33,7 +34,6 @@ from gateway.evidence.record.statements import (
     cancel,
     data,
     execute,
-    judged_pieces,
     masked,
     originals,
     own,
