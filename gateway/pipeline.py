@@ -12,7 +12,7 @@ all sessions, and sees to it that one sync serves all that are ready; what must 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -139,6 +139,8 @@ class Pipeline:
         self._holds: dict[Token, HoldEnds] = {}
         self._behind: list[Action] | None = None
         """What has to wait, since the record of a large statement is being made."""
+        self._behind_size = 0
+        """Bytes among it that are to be sent."""
         self._moved: trio.Event | None = None
         self.over = trio.Event()
         self._ended = False
@@ -166,12 +168,12 @@ class Pipeline:
     def perform(self, queue: list[Action]) -> None:
         """Carry out actions in order, and those that they lead to. Nothing leaves before `flush`."""
         if self._behind is not None:
-            self._behind += queue
+            self._put_behind(queue)
             return
         for place, action in enumerate(queue):  # which grows as questions are answered
             if isinstance(action, Record):
                 if action.large:
-                    self._behind = queue[place + 1 :]
+                    self._put_behind(queue[place + 1 :])
                     self._start(self._record_large, action)
                     break
                 if action.wait and not self._results_wait:
@@ -201,10 +203,14 @@ class Pipeline:
     def _record(self, action: Record) -> None:
         self._recorded(action, self._stages.record(action.note))
 
+    def _put_behind(self, actions: Sequence[Action]) -> None:
+        self._behind = [*(self._behind or ()), *actions]
+        self._behind_size += sum(len(each.data) for each in actions if isinstance(each, SendToTarget | SendToClient))
+
     async def _record_large(self, action: Record) -> None:
         """Record, then carry out what came behind it."""
         self._recorded(action, await self._stages.record_large(action.note))
-        behind, self._behind = self._behind or [], None
+        behind, self._behind, self._behind_size = self._behind or [], None, 0
         self.perform(behind)
 
     def _recorded(self, action: Record, ticket: Ticket) -> None:
@@ -247,11 +253,15 @@ class Pipeline:
     @property
     def held(self) -> int:
         """Bytes that this session keeps: unfinished messages, and what the other sides have not taken."""
-        return self._session.held + self._client.size + self._target.size
+        return self._session.held + self._client.size + self._target.size + self._behind_size
 
     def give_up(self) -> None:
         """End the session, since all sessions together keep more than they may, and this one most."""
         words = "hoop: too much is being sent at once, and this session keeps most of it; send less, or take answers"
+        if self._behind is not None:  # it is recorded, and will not be forwarded
+            left = [each for each in self._behind if not isinstance(each, SendToTarget)]
+            self._behind, self._behind_size = None, 0
+            self._put_behind(left)
         self.perform(self._session.cut("53200", words, "memory"))
         self._session.forget()
         for box in (self._client, self._target):

@@ -390,12 +390,16 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         if not isinstance(note, Request | Preparation) or not self._withholding.spares(note):
             return self.record(note)
-        payload = bytearray()
-        judgement = note.judgement
-        for piece in record.judged_pieces(note.statement, judgement.verdict, judgement.predicate_touch):
-            payload += piece
-            await trio.lowlevel.checkpoint()
-        return self._told(note, self._around.log.append(asked(self.info, note, payload)))
+        around, judgement = self._around, note.judgement
+        async with around.large:
+            payload = bytearray()
+            for piece in record.judged_pieces(note.statement, judgement.verdict, judgement.predicate_touch):
+                payload += piece
+                await trio.lowlevel.checkpoint()
+            ticket = self._told(note, around.log.append(asked(self.info, note, payload)))
+            del payload
+            await around.log.durable(ticket)
+        return ticket
 
     def _told(self, note: Note, ticket: Ticket) -> Ticket:
         """Do what goes with a note that has its place now."""

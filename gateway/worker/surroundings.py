@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import trio
 
 from gateway.control.events import Later
 from gateway.evidence.commit import GroupCommit
@@ -32,5 +34,7 @@ class Surroundings:
     sealing: SealingTerms
     changed: Callable[[str], None] = lambda _: None
     """Tells other workers that a session changed definitions of a connection's target."""
+    large: trio.Lock = field(default_factory=trio.Lock)
+    """Held while the record of a large statement is made and written: one at a time is in memory."""
     heard: Callable[[], bool] = lambda: True
     """Whether anybody hears of single records, or may ask for what was told: else no event is made of one."""

@@ -211,6 +211,26 @@ async def test_others_go_on_while_the_record_of_a_large_statement_is_made(scene:
         assert await take(large.target, len(query(b"select 2"))) == query(b"select 2")
 
 
+async def test_what_waits_behind_it_is_counted_and_let_go_where_memory_is_short(scene: Scene) -> None:
+    async with scene.session() as large:
+        bind = Bind(b"", b"", (), (b"x" * (2 * LARGE),), ()).encode()
+        parse = Parse(b"", b"select $1", ()).encode()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(large.agent.send_all, parse + bind + execute(b"") + SYNC)
+            await large.stages.making.wait()
+        assert large.pipeline.held >= len(bind)
+        large.pipeline.give_up()
+        assert large.pipeline.held < LARGE
+        large.stages.made.set()
+        await large.pipeline.over.wait()
+        assert large.pipeline.reason == "memory"
+        assert large.stages.recorded == [Preparation, Request, Execution]
+        assert b"53200" in await large.agent.receive_some()
+        large.line.target.stream.socket.shutdown(socket.SHUT_WR)  # type: ignore[attr-defined]
+        assert await take(large.target, len(parse)) == parse
+        assert await large.target.receive_some() == b""
+
+
 async def test_a_session_that_is_cut_meanwhile_ends_once_the_record_is_made(scene: Scene) -> None:
     async with scene.session() as large:
         bind = Bind(b"", b"", (), (b"x" * (2 * LARGE),), ()).encode()
