@@ -142,6 +142,7 @@ class Member:
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                start_new_session=True,  # what a terminal sends to all of its processes is for the supervisor alone
                 pass_fds=(their_line.fileno(), their_handed.fileno()),
             )
             their_line.close()

@@ -81,8 +81,12 @@ class WorkerProcess:
         await self._channel.run()
         self._begun.set()
         if self._duties is not None:
-            self._duties.seconds = _GONE_SECONDS
-            self._duties.draining.set()  # nobody is there any more who could decide, or let anybody in
+            self._left_alone(self._duties)
+
+    def _left_alone(self, duties: Duties) -> None:
+        """End: nobody is there any more who could decide, or let anybody in."""
+        duties.seconds = _GONE_SECONDS
+        duties.draining.set()
 
     async def _answer(self, message: object, _number: int) -> object:
         """Answer the supervisor; the first message is `Begin`."""
@@ -118,6 +122,8 @@ class WorkerProcess:
         keepers = keepers_of(settings, WitnessRecords(self._channel), storage)
         witnessing = Witnessing(keepers, [log], storage, self._clock, self._alarm)
         duties = self._duties = Duties(worker, log, live, witnessing, telling, reviewers, self._over)
+        if self._channel.severed.is_set():
+            self._left_alone(duties)  # while the log was opened
 
         def resumed() -> None:
             """Sessions that begin from now on record in the new journal; those before it are over."""

@@ -69,6 +69,17 @@ class Life:
         self._kill(pid, "the worker that takes its place, while it starts")
         eventually(lambda: workers(self.gateway).get(place) not in {None, pid, before[place]})
 
+    def kill_supervisor_while_one_starts(self) -> None:
+        """End a worker, and the supervisor while another takes its place: that one must end by itself, too."""
+        before = workers(self.gateway)
+        place = self.chance.choice(sorted(before))
+        self._kill(before[place], "a worker of two under load")
+        pid = eventually(lambda: self._child(place, but=before[place]))
+        self.pause(1.0)
+        assert isinstance(pid, int)
+        self.orphans = {*before.values(), pid}
+        self._kill(self.gateway.process.pid, "the supervisor while a worker starts")
+
     def kill_supervisor(self) -> None:
         """End the supervisor; its workers end by themselves."""
         self.orphans = set(workers(self.gateway).values())
@@ -109,9 +120,13 @@ class Life:
 
 
 Plan = tuple[Callable[[Life], None], ...]
-LIVES: tuple[Plan, ...] = ((Life.kill_worker, Life.kill_supervisor), (Life.kill_replacement, Life.kill_both))
+LIVES: tuple[Plan, ...] = (
+    (Life.kill_worker, Life.kill_both),
+    (Life.kill_replacement, Life.kill_supervisor_while_one_starts),
+)
 MORE: tuple[Plan, ...] = (
     (Life.kill_worker, Life.kill_while_it_stops),
+    (Life.kill_supervisor_while_one_starts,),
     (Life.kill_replacement, Life.kill_supervisor),
     (Life.kill_supervisor,),
     (Life.kill_both,),
@@ -132,7 +147,7 @@ def test_two_workers_lose_nothing(target: Target, tmp_path: Path, kills: Kills, 
     (tmp_path / "auditor").write_text(f"{identities[0]}\n")
     evidence = tmp_path / "state" / "evidence"
 
-    token, everything, open_ = "", set[str](), set[str]()
+    token, everything, open_, orphans = "", set[str](), set[str](), set[int]()
     for number, plan in enumerate(lives()):
         load = Load(f"r{number}")
         with serving(tmp_path, environment=WORKERS) as gateway:
@@ -152,8 +167,10 @@ def test_two_workers_lose_nothing(target: Target, tmp_path: Path, kills: Kills, 
         assert not load.acknowledged - known.rows, "answered, and not recorded"
         assert not {each for each in load.acknowledged - written if each.split(".")[1] not in READING}, "not written"
         everything |= written | load.acknowledged
+        orphans |= life.orphans
         open_ |= known.sessions["open"] if not any(map(runs, life.orphans)) else set()
 
+    eventually(lambda: not any(map(runs, orphans)))  # no worker outlives its supervisor
     with serving(tmp_path, environment=WORKERS) as gateway:
         assert gateway.stop() == 0, gateway.log
         assert "Traceback" not in gateway.log

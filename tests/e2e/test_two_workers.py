@@ -133,6 +133,8 @@ def held(wire: Wire, sql: str) -> str:
 def test_sessions_are_in_both(gateway: RunningGateway, two: tuple[Wire, Wire]) -> None:
     assert {log_of(gateway, wire) for wire in two} == {"gw-1/w1", "gw-1/w2"}
     assert set(workers(gateway)) == {"w1", "w2"}
+    for pid in workers(gateway).values():
+        assert os.getsid(pid) == pid, "a terminal's Ctrl-C would reach a worker"
     status = ask(gateway, "status")
     assert status["healthy"] is True
     assert set(status["evidence"]) == {"gw-1/control", "gw-1/w1", "gw-1/w2"}
