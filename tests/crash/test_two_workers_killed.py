@@ -23,10 +23,9 @@ from crash.mortal import Mortals
 from crash.scene import Target, serving
 from crash.test_kill import recorded
 from e2e.running import RunningGateway, connection_table, write_home
-from e2e.test_two_workers import runs, workers
 from e2e.wire_client import eventually
+from e2e.workers_seen import WORKERS, runs, workers
 
-WORKERS = {"HOOP_GATEWAY__WORKERS": "2"}
 SOME = 20
 """Ids that are acknowledged, at least, between two kills of one life."""
 

@@ -17,9 +17,9 @@ from operating import ask, pending
 from running import RunningGateway, connection_table, running, start, write_home
 from seats import Seat
 from staff import PEOPLE, rule, table
-from test_two_workers import WORKERS
 from webhooks import SECRET, receiver
 from wire_client import Wire, error, eventually, kinds, through
+from workers_seen import WORKERS
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query

@@ -21,8 +21,8 @@ from holds import held
 from keycloak_words import AGENT, believing, claims_of, free_port, log_in, revoke, token_of
 from operating import ask, pending
 from running import RunningGateway, connection_table
-from test_two_workers import WORKERS, log_of
 from wire_client import Wire, errors, eventually, through
+from workers_seen import WORKERS, log_of
 
 from gateway.demo.postgres import PostgresServer
 from gateway.errors import IssuerFault, LoginRefused

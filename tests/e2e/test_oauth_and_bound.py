@@ -19,8 +19,8 @@ import pytest
 from authority import Authority, private_pem
 from cryptography.hazmat.primitives.asymmetric import ec
 from running import RunningGateway, connection_table, running
-from test_two_workers import WORKERS
 from wire_client import Wire, error, secure
+from workers_seen import WORKERS
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.framing import message

@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import psycopg
 import pytest
 from operating import approve, ask, pending, sessions
 from running import RunningGateway, connection_table, start, write_home
-from wire_client import Wire, error, eventually, kinds, notices, send_cancel, shown, through
+from wire_client import Wire, error, eventually, kinds, send_cancel, shown, through
+from workers_seen import WORKERS, held, log_of, runs, workers
 
 from gateway.demo.postgres import PostgresServer
 from gateway.pgwire.frontend import query
 
-WORKERS = {"HOOP_GATEWAY__WORKERS": "2"}
 LIMITS = "[limits]\nconnections = 12\nconnections_per_subject = 8\n"
 SESSION_RULE = """
 [[connection.rule]]
@@ -98,36 +98,6 @@ class Both:
         for wire in self._found:
             with closing(wire.stream):
                 pass
-
-
-def workers(gateway: RunningGateway) -> dict[str, int]:
-    """The processes of the workers, by the log that each holds open."""
-    found = {}
-    children = " ".join(each.read_text() for each in Path(f"/proc/{gateway.process.pid}/task").glob("*/children"))
-    for pid in children.split():
-        with suppress(OSError):  # it ended, or closed the file, meanwhile
-            if b"gateway.workforce.process" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                continue  # an archiver has the files of logs open, too
-            for file in Path(f"/proc/{pid}/fd").iterdir():
-                place = str(file.readlink())
-                if "/logs/w" in place:
-                    found[place.split("/logs/")[1].split("/", maxsplit=1)[0]] = int(pid)
-    return found
-
-
-def log_of(gateway: RunningGateway, wire: Wire) -> str:
-    """The log that a session records in."""
-    (pid,) = wire.rows("SELECT pg_backend_pid()")
-    (found,) = gateway.query(
-        f"SELECT DISTINCT log FROM records WHERE kind = 'session_start' AND CAST(entry->>'tpid' AS INT) = {pid[0]}"
-    )
-    return str(found["log"])
-
-
-def held(wire: Wire, sql: str) -> str:
-    wire.send(query(sql.encode()))
-    (said,) = notices(wire.until("N"))
-    return str(said.get("M")).split()[4]
 
 
 def test_sessions_are_in_both(gateway: RunningGateway, two: tuple[Wire, Wire]) -> None:
@@ -292,15 +262,6 @@ def test_a_worker_that_dies_takes_its_sessions_along_and_is_replaced(gateway: Ru
     lost = gateway.query("SELECT log FROM records WHERE kind = 'session_end' AND entry->>'reason' = 'lost'")
     assert [each["log"] for each in lost] == [logs[0]]
     assert gateway.query("SELECT seq FROM alarms WHERE alarm = 'worker-ended'")
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is at work; one that ended may stand there until whoever adopted it asks how."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.partition("State:")[2].split()[0] not in {"Z", "X"}
 
 
 def test_a_stop_drains_every_worker_and_a_crash_of_the_supervisor_ends_them(

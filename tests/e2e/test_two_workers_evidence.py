@@ -20,8 +20,8 @@ import pyrage
 import pytest
 from operating import approve, ask, deny, pending
 from running import RunningGateway, connection_table, serving, start, write_home
-from test_two_workers import WORKERS, held, log_of, workers
 from wire_client import Wire, error, eventually, kinds, rows, through
+from workers_seen import WORKERS, held, log_of, workers
 
 from gateway.demo.postgres import PostgresServer
 from gateway.evidence.segments import journal_path
