@@ -121,11 +121,11 @@ class Life:
 Plan = tuple[Callable[[Life], None], ...]
 LIVES: tuple[Plan, ...] = (
     (Life.kill_worker, Life.kill_both),
-    (Life.kill_replacement, Life.kill_supervisor_while_one_starts),
+    (Life.kill_supervisor_while_one_starts,),
 )
 MORE: tuple[Plan, ...] = (
     (Life.kill_worker, Life.kill_while_it_stops),
-    (Life.kill_supervisor_while_one_starts,),
+    (Life.kill_replacement, Life.kill_supervisor_while_one_starts),
     (Life.kill_replacement, Life.kill_supervisor),
     (Life.kill_supervisor,),
     (Life.kill_both,),
