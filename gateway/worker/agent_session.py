@@ -45,22 +45,20 @@ from gateway.pgwire.backend import (
 )
 from gateway.pgwire.frontend import TERMINATE
 from gateway.pgwire.judgement import Judgement, Names
-from gateway.pgwire.notes import Answer, Execution, Note, Preparation, Request
 from gateway.pgwire.session import Session
 from gateway.pipeline import Asked, HoldEnds, Pipeline, forward
 from gateway.target.connect import TargetSession, cancel_target
 from gateway.target.query import Row
 from gateway.worker.holding import Holding
 from gateway.worker.judging import Judge
-from gateway.worker.live import SHOWN, LiveSession
+from gateway.worker.live import LiveSession
 from gateway.worker.outbox import Outbox
 from gateway.worker.promises import Promises
 from gateway.worker.reactor import Leg, Line
-from gateway.worker.records import asked, drafts, event, simple
-from gateway.worker.sealing import SessionSealing
+from gateway.worker.recording import Recording
 from gateway.worker.standing import Standing
 from gateway.worker.surroundings import Surroundings
-from gateway.worker.withholding import Told, ToldNote, Withholding
+from gateway.worker.withholding import Told
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +112,12 @@ class AgentSession:
             Leg(Source.TARGET, target.stream, self._target_out, target.leftover),
         )
         self._holding = make_holding(self)
-        self._sealing = SessionSealing(around.sealing, around.entropy)
-        self._withholding = Withholding(seals=around.sealing.literals)
         self._pipeline: Pipeline | None = None
         key = around.entropy.bytes(32 if arrival.protocol_minor >= 2 else 4)
         self.live = LiveSession(info, self.session, target.pid, key, self._cancel, self.cut, self._settle)
+        self._recording = recording = Recording(around, self.live, self._holding, self._promises)
+        self.record, self.record_large = recording.record, recording.record_large
+        """See `gateway.pipeline.Stages`."""
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -311,10 +310,9 @@ class AgentSession:
 
     def announce(self, action: Announce) -> Ticket:
         """See `gateway.pipeline.Stages`."""
-        told = self._withholding.told(action.n, action.statement, action.judgement)
-        self.live.current = told.statement.sql[:SHOWN]
-        self._mark(action.judgement, action.n)
-        return self._holding.announce(action, told, self._withholding.reason(action.n, action.judgement))
+        told, reasoned = self._recording.told(action)
+        self._recording.mark(action.judgement, action.n)
+        return self._holding.announce(action, told, reasoned)
 
     def own(self, action: OwnStatement) -> Ticket:
         """See `gateway.pipeline.Stages`."""
@@ -329,30 +327,19 @@ class AgentSession:
         """See `gateway.pipeline.Stages`."""
         if action.effect is not None:
             return self._holding.ask_about(action)
-        told = self._withholding.told(action.n, action.statement, action.judgement)
-        self.live.current = told.statement.sql[:SHOWN]
-        return self._holding.ask(action, told, self._withholding.reason(action.n, action.judgement))
+        return self._holding.ask(action, *self._recording.told(action))
 
     def append(self, draft: Draft, told: Told) -> Ticket:
         """Give the record of a held request its place, with what is sealed beside it."""
-        ticket = None
-        for each in self._sealing.sealed(self.info, draft, told.content):
-            ticket = self._around.log.append(each)
-        assert ticket is not None  # noqa: S101  a draft is always among them
-        return ticket
+        return self._recording.append(draft, told)
 
     async def hold(self, asked: Asked, ends: HoldEnds) -> Granted | Refused:
         """See `gateway.pipeline.Stages`."""
         answer = await self._holding.hold(asked, ends)
         if isinstance(answer, Granted):
             await self._promises.make(answer.judgement, f"session {self.info.id}, statement {asked.action.n}")
-            self._mark(answer.judgement, asked.action.n)
+            self._recording.mark(answer.judgement, asked.action.n)
         return answer
-
-    def _mark(self, judgement: Judgement, n: int) -> None:
-        """Mark what is about to receive values of marked columns, before it is forwarded."""
-        if judgement.carries:
-            self._promises.carry(judgement.carries, f"session {self.info.id}, statement {n}")
 
     async def renew(self, action: Renew) -> Renewed | Refused:
         """See `gateway.pipeline.Stages`."""
@@ -372,58 +359,6 @@ class AgentSession:
         """Send a notice while an operation is held."""
         if self._pipeline is not None:
             self._pipeline.perform(self.session.tell(notice))
-
-    def record(self, note: Note) -> Ticket:
-        """See `gateway.pipeline.Stages`."""
-        around, info = self._around, self.info
-        if isinstance(note, Execution):
-            return around.log.append(record.execute(info, note.n, note.of, note.max_rows))
-        draft = simple(info, note) if self._withholding.spares(note) else None
-        if draft is not None:
-            ticket = around.log.append(draft)
-        else:
-            told = self._withholding.note(note)
-            note, ticket = told.note, self._record_all(told)
-        return self._told(note, ticket)
-
-    async def record_large(self, note: Note) -> Ticket:
-        """See `gateway.pipeline.Stages`."""
-        if not isinstance(note, Request | Preparation) or not self._withholding.spares(note):
-            return self.record(note)
-        around, judgement = self._around, note.judgement
-        async with around.large:
-            payload = bytearray()
-            for piece in record.judged_pieces(note.statement, judgement.verdict, judgement.predicate_touch):
-                payload += piece
-                await trio.lowlevel.checkpoint()
-            ticket = self._told(note, around.log.append(asked(self.info, note, payload)))
-            del payload
-            await around.log.durable(ticket)
-        return ticket
-
-    def _told(self, note: Note, ticket: Ticket) -> Ticket:
-        """Do what goes with a note that has its place now."""
-        around, info = self._around, self.info
-        if isinstance(note, Request):
-            self.live.current = note.statement.sql[:SHOWN]
-            if note.judgement.carries:
-                self._mark(note.judgement, note.n)
-        elif isinstance(note, Answer):
-            self._holding.ended(note.of, note.outcome, note.rows, note.duration_us)
-        if around.heard():
-            shown = event(info, note, ticket)
-            if shown is not None:
-                around.publish("record", shown)
-        return ticket
-
-    def _record_all(self, told: ToldNote) -> Ticket:
-        """Record a note that may have several records; the last is its own."""
-        around = self._around
-        ticket = None
-        for draft in drafts(self.info, told, around.entropy, around.limits.payload, self._sealing):
-            ticket = around.log.append(draft)
-        assert ticket is not None  # noqa: S101  every note has a record
-        return ticket
 
     async def cancel_target(self) -> None:
         """See `gateway.pipeline.Stages`. A target that cannot be reached for it is logged; the statement goes on."""
