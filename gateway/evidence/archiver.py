@@ -1,9 +1,10 @@
 """Turning closed journal files into Parquet segments, in a short process of its own at low priority.
 
 Promises that a journal file goes only after its segment was read back byte for byte from the disk, its root matched the
-tree and what the log's key signed, an `archive` record of it is in the log, and ten minutes passed, so that no reader
-loses a file under its hands. Each step leaves what the next run goes on from: a crash loses and repeats nothing. Writes
-no log: it prints what is to be recorded, a JSON object a line, and the gateway records it.
+tree and what the log's key signed, an `archive` record of it is in the log, ten minutes passed, and nobody has
+`evidence.duckdb` open (an hour more at most), so that no reader loses a file under its hands. Each step leaves what the
+next run goes on from: a crash loses and repeats nothing. Writes no log: it prints what is to be recorded, a JSON object
+a line, and the gateway records it.
 
 `python -P -m gateway.evidence.archiver DIR`
 """
@@ -26,6 +27,7 @@ from gateway.evidence.entry import Malformed, parse_line, parse_loosely, parse_t
 from gateway.evidence.frontier import check_signed, newest_frontier
 from gateway.evidence.memory_database import memory_database
 from gateway.evidence.originals import originals_path
+from gateway.evidence.read_lock import being_read
 from gateway.evidence.replay import Replay, lines
 from gateway.evidence.segments import (
     entries_path,
@@ -37,11 +39,13 @@ from gateway.evidence.segments import (
 )
 from gateway.evidence.sources import segment_lines
 from gateway.evidence.storage import DiskStorage, Storage, SystemClock
-from gateway.evidence.views import located, quoted
+from gateway.evidence.views import NAME, located, quoted
 from gateway.model import Clock, LogName
 
 KEPT = 600_000_000
 """Microseconds that a journal file stays after its segment was recorded: longer than a reader holds a list of files."""
+KEPT_READ = 3_600_000_000 + KEPT
+"""The same while somebody has `evidence.duckdb` open, who may have listed it just now; then it goes all the same."""
 MEMORY = "1GB"
 PAYLOADS = 8192
 """Payloads read together: whoever asks for one session's reads an eighth of a segment's."""
@@ -71,7 +75,7 @@ def archive(evidence: Path, storage: Storage, clock: Clock) -> Iterator[Archived
     with storage.lock(evidence / "archive.lock"):
         for directory in sorted((evidence / "logs").glob("*")):
             if (directory / "journal").is_dir():
-                yield from _archive_log(directory, storage, clock)
+                yield from _archive_log(directory, storage, clock, evidence / NAME)
 
 
 def waiting(evidence: Path) -> bool:
@@ -80,7 +84,7 @@ def waiting(evidence: Path) -> bool:
     return any(len(journal_numbers(path.name for path in journal.glob("*.tsv"))) > 1 for journal in logs)
 
 
-def _archive_log(directory: Path, storage: Storage, clock: Clock) -> Iterator[Archived]:
+def _archive_log(directory: Path, storage: Storage, clock: Clock, views: Path) -> Iterator[Archived]:
     for place in ("entries", "payload"):
         storage.make_directory(directory / place)
         for left in (directory / place).glob(".*"):
@@ -98,7 +102,7 @@ def _archive_log(directory: Path, storage: Storage, clock: Clock) -> Iterator[Ar
         segment = entries_path(directory, number).stem
         if segment not in told:
             yield _told(directory, number, storage)
-        elif clock.now() - told[segment] >= KEPT:
+        elif (waited := clock.now() - told[segment]) >= KEPT and (waited >= KEPT_READ or not being_read(views)):
             storage.remove(journal_path(directory, number))
 
 

@@ -16,7 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import duckdb
 
@@ -37,7 +37,10 @@ PAGE_BYTES = 700_000
 ITEM_TEXT = 64_000
 """Characters of one item's text; the rest is cut and the item says so."""
 MEMORY = "512MB"
+TRIES = 3
+"""How often files are listed, at most, while one of them is gone before it was opened."""
 Row: TypeAlias = tuple[Any, ...]
+_Found = TypeVar("_Found")
 _TOO_LARGE = "this takes more memory than there is; ask for less at once: a session, or an hour (ts BETWEEN … AND …)"
 _CREATE = "CREATE VIEW "
 _ABOUT = re.compile(r"duckdb_|information_schema|show|describe|summarize")
@@ -88,9 +91,9 @@ def select(evidence: Path, sql: str, limit: int | None = None) -> tuple[list[str
     """
     try:
         try:
-            return _selected(evidence, sql, limit, narrow=True)
+            return _steady(lambda: _selected(evidence, sql, limit, narrow=True))
         except duckdb.BinderException:
-            return _selected(evidence, sql, limit, narrow=False)
+            return _steady(lambda: _selected(evidence, sql, limit, narrow=False))
     except duckdb.OutOfMemoryException:
         raise ClientFault(_TOO_LARGE, "53200") from None
     except duckdb.Error as fault:
@@ -104,6 +107,17 @@ def _selected(evidence: Path, sql: str, limit: int | None, *, narrow: bool) -> t
         cursor = database.execute(sql)
         columns = [str(one[0]) for one in cursor.description or ()]
         return columns, cursor.fetchall() if limit is None else cursor.fetchmany(limit)
+
+
+def _steady(ask: Callable[[], _Found]) -> _Found:
+    """Return what `ask` returns; it is called again where a file that DuckDB listed was gone when it was to be opened.
+
+    A journal file goes some time after it was archived: who lists the files again finds its segment alone.
+    """
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(duckdb.IOException):
+            return ask()
+    return ask()
 
 
 def _tree(database: duckdb.DuckDBPyConnection, sql: str) -> Any:
@@ -181,14 +195,21 @@ def _limit(params: Mapping[str, Json]) -> int:
 
 
 def _items(evidence: Path, sql: str, bound: Mapping[str, Json]) -> list[dict[str, Json]]:
-    with opened(evidence, MEMORY, sql) as database:
-        return rows_of(database, sql, bound)
+    def ask() -> list[dict[str, Json]]:
+        with opened(evidence, MEMORY, sql) as database:
+            return rows_of(database, sql, bound)
+
+    return _steady(ask)
 
 
 def history(evidence: Path, params: Mapping[str, Json]) -> dict[str, Json]:
     """See `gateway.evidence.history`."""
-    with opened(evidence, MEMORY, "records transcript approvals") as database:
-        return before_asking(database, params)
+
+    def ask() -> dict[str, Json]:
+        with opened(evidence, MEMORY, "records transcript approvals") as database:
+            return before_asking(database, params)
+
+    return _steady(ask)
 
 
 METHODS: Mapping[str, Callable[[Path, Mapping[str, Json]], dict[str, Json]]] = {
