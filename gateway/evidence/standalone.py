@@ -77,7 +77,7 @@ class Log:
 
     def checkpoints(self, kept: str) -> None:
         """Take the roots that the log's key signed, here and in the notes `kept` elsewhere."""
-        notes = [(one.name, one.read_text()) for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
+        notes = [(one.name, read(one).decode()) for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
         for name, (key_id, key) in keys(self.path / "log.pub").items():
             print(f"{name}: signed by the key in {read(self.path / 'log.pub').decode().strip()}")
             self.signed[0] = b""
@@ -88,6 +88,7 @@ class Log:
                 key.verify(next((blob[4:] for blob in blobs if blob[:4] == key_id), b""), text.encode())
                 must(self.signed.setdefault(int(size), b64decode(signed)) == b64decode(signed), f"a fork at {size}")
         must(self.signed or not (notes or (self.path / "log.pub").exists()), "log.pub holds no key")
+        self.newest = max(self.signed, default=-1)  # -1: nobody signs this log
 
     def follow(self, kept: str) -> str:
         """Follow everything: segments, then the journal files that are not archived."""
@@ -118,8 +119,8 @@ class Log:
         names = [one for one, *_ in rows.description]
         for row in iter(rows.fetchone, None):
             columns = dict(zip(names[4:], row[4:], strict=True))
-            place = columns.pop("segment")
-            must(place == f"{self.path.name}/{name[4:]}", "a row of another segment, or a payload of no record")
+            here = columns.pop("segment") == f"{self.path.name}/{name[4:]}"
+            must(here, "a row of another segment, or a payload of no record")
             yield *((one or "").encode() for one in row[:4]), columns
 
     def live(self, name: str, *, last: bool) -> Any:
@@ -162,7 +163,7 @@ class Log:
         self.peaks.append(leaf)
         if self.size in self.signed:
             must(root(self.peaks) == self.signed[self.size], "the records up to here are not those signed")
-        self.unsigned = self.time if self.size == max(self.signed, default=-1) + 1 else self.unsigned
+        self.unsigned = self.time if self.size == self.newest + 1 else self.unsigned
 
     def session(self, kind: str, sid: str, n: int, of: int | None) -> None:
         """Check that a session begins, counts up, refers to what it holds, and ends."""
@@ -188,11 +189,10 @@ class Log:
         must(self.part[0] == 1 and not self.said["gap"], "parts are missing at its end, or records were given up")
         left = [sid for sid, (n, _) in self.sessions.items() if n < ENDED and (self.closed or sid in self.stale)]
         must(not left, f"no end of {', '.join(left)}")
-        newest = max(self.signed, default=self.size)
-        must(newest <= self.size, f"{newest} records were signed and {self.size} are there")
-        if newest < self.size:
+        must(self.newest <= self.size, f"{self.newest} records were signed and {self.size} are there")
+        if 0 <= self.newest < self.size:
             since = datetime.fromisoformat(self.time) - datetime.fromisoformat(self.unsigned)
-            must(not self.closed and since.total_seconds() <= 60, f"only {newest} records are signed")
+            must(not self.closed and since.total_seconds() <= 60, f"only {self.newest} records are signed")
         self.files(sorted((e for log in logs for e in log.said["erasure"]), key=lambda e: e["ts"]))
         decisions = {(log.name, e["seq"]): e for log in logs for e in log.said["decision"]}
         for e in self.said["quote"]:
@@ -206,9 +206,7 @@ class Log:
                 same = e["size"] <= log.size and log.signed.get(e["size"], seen) == seen
                 must(same, f"{e['seq']} tells of another log than {log.name} is")
                 stamp = blake3(read(log.path / f"checkpoints/{e['size']}.tsr")).hexdigest()
-                must(
-                    e.get("stamp", stamp) == stamp or e["size"] < log.first, f"the time stamp at {e['size']} is another"
-                )
+                must(e.get("stamp", stamp) == stamp or e["size"] < log.first, f"{e['seq']} tells of another time stamp")
             for key_id, key in [one for name, one in keys(evidence / "witness.pub").items() if name == e["witness"]]:
                 text = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{e['origin']}\n{e['size']}\n"
                 must(blob[:4] == key_id, f"{e['seq']} is signed by another key than that of {e['witness']}")
@@ -219,8 +217,9 @@ class Log:
         """Check that each file is the one that was recorded, or since erased, and that what is gone was erased."""
         place, erased = f"logs/{self.path.name}/", {one for e in erasures for one in e["records"]}
         changes = [(one["file"].removeprefix(place), one["old"], one["new"]) for e in erasures for one in e["files"]]
+        removed = {file for file, _, new in changes if not new}
         for seq, file in self.gone:
-            known = f"{self.name}:{seq}" in erased or any(one == file and not new for one, _, new in changes)
+            known = f"{self.name}:{seq}" in erased or file in removed
             must(known, f"what record {seq} has in {file} is gone and nothing says so")
         told = [(path.format(**e), e.get(field, "")) for kind, path, field in TOLD for e in self.said[kind]]
         due = {file: value for file, value in told if not (file.endswith(".json") and Path(file).stem <= self.before)}
@@ -232,8 +231,8 @@ class Log:
             found = blake3(content).hexdigest() if content else ""
             same = found == digest or (still and found in {old for one, old, _ in changes if one == file})
             must(same, f"{file} is not what was recorded, or erased since")
-            first, whole, _ = content.partition(b"\n") if file.startswith("torn/") else (b"", b"", b"")
-            must(not whole or b"\0" in first, f"{file} holds a whole line: a crash leaves a part of one")
+            part = not file.startswith("torn/") or b"\n" not in content or b"\0" in content.split(b"\n")[0]
+            must(part, f"{file} holds a whole line: a crash leaves a part of one")
 
 
 def main(evidence: Path, kept: str = "") -> int:
@@ -251,4 +250,4 @@ def main(evidence: Path, kept: str = "") -> int:
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
-    sys.exit(main(directory, *(Path(one).read_text() for one in sys.argv[2:3])))
+    sys.exit(main(directory, *(Path(one).read_bytes().decode() for one in sys.argv[2:3])))
