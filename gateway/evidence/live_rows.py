@@ -28,6 +28,7 @@ _TAKEN = {
     "sid": f'"({_TEXT}+)"', "ts": f'"({_TIME})"',
 }  # fmt: skip
 """Fields whose values are taken out, sorted as in an entry; the pattern of each."""
+_LIST = rf'\[(?:"{_TEXT}*"(?:,"{_TEXT}*")*)?\]'
 _PLAIN = frozenset(kind.encode() for kind in PLAIN)
 _MOST = 32
 """Shapes that are learned from lines followed together, at most: to make a pattern takes as long as 500 lines."""
@@ -90,7 +91,8 @@ def _value(name: str, value: Json) -> str | None:
     """Return the pattern of what may stand for `value` in entries of its shape; None: it needs a closer look."""
     if name in {"kind", "log", "v"}:
         return re.escape(encode(value))
-    return _TAKEN.get(name, _VALUES.get(type(value)))
+    texts = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return _LIST if texts else _TAKEN.get(name, _VALUES.get(type(value)))
 
 
 @lru_cache(maxsize=256)

@@ -85,6 +85,9 @@ def test_most_are_followed_at_once(lines: list[bytes]) -> None:
         (b'"v":1', b'"v":1,"w":{}'),
         (b'"v":1', b'"v":1,"w":"\\u0041"'),
         (b'"v":1', '"v":1,"é":1'.encode()),
+        (b'"v":1', b'"v":1,"w":["a", "b"]'),
+        (b'"v":1', b'"v":1,"w":["a",7]'),
+        (b'"v":1', b'"v":1,"w":["a",]'),
         (b'"v":1', b'"v":1\r'),
         (b'"v":1', b'"v":1,"w":"\x01"'),
         (b'"v":1', b'"v":1,"w":"\xff"'),
@@ -118,6 +121,14 @@ def test_each_oddity_is_found_either_way(lines: list[bytes], old: bytes, new: by
     entries[AT] = entries[AT].replace(old, new)
     state, _ = both(chained(entries, lines))
     assert state.findings or new in HARMLESS
+
+
+def test_lists_of_texts_are_followed_at_once_too(lines: list[bytes]) -> None:
+    entries = [parse_line(raw).entry for raw in lines]
+    for place in range(AT, AT + 6, 2):
+        entries[place] = entries[place].replace(b'"ts":', b'"touched":["s.t.a","s.t.b"],"ts":')
+    state, slow = both(chained(entries, lines))
+    assert (state.findings, slow) == ([], 2)
 
 
 def test_halves_that_only_neighbours_make_whole_are_found(lines: list[bytes]) -> None:
