@@ -28,9 +28,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     """Write everything, and say what to do next."""
     from gateway.cli.half_made import NAME, half_made
+    from gateway.settings.load import SOCKET_PATH_BYTES
 
     directory = args.dir.absolute()
     config, state = directory / "gateway.toml", directory / "state"
+    socket = state / "control.sock"
+    if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
+        raise ConfigurationFault(
+            f"{socket}: longer than the {SOCKET_PATH_BYTES} bytes of a socket's path; choose another DIR"
+        )
     cut = os.path.lexists(directory / NAME)
     for path in () if cut else (config, state):
         if os.path.lexists(path):
@@ -46,15 +52,15 @@ def run(args: argparse.Namespace) -> int:
                     raise ConfigurationFault(f"{path} exists already; nothing was written")
             if cut:
                 print(f"beginning anew: {beside.place} was left by a run that was cut")
-            _fill(beside.config, beside.state)
+            _fill(beside.config, beside.state, socket)
         beside.move(config, state)
     print(f"wrote {config}")
     print(f"next: name your database in it, then `hoop-gateway check -c {config}` and `hoop-gateway serve -c {config}`")
     return 0
 
 
-def _fill(config: Path, state: Path) -> None:
-    """Make everything."""
+def _fill(config: Path, state: Path, control_socket: Path) -> None:
+    """Make everything; `control_socket` is where it will be, not beside what is half made."""
     import socket
 
     from gateway.evidence.storage import SystemClock, SystemEntropy
@@ -69,7 +75,7 @@ def _fill(config: Path, state: Path) -> None:
     hostnames = dict.fromkeys(["localhost", "127.0.0.1", "::1", *_plain(socket.gethostname())])
     make_self_signed(tls / "cert.pem", tls / "key.pem", list(hostnames))
     _write(config, (Path(__file__).parent / "gateway.toml").read_text(encoding="utf-8"))
-    settings = load(config, {})
+    settings = load(config, {"HOOP_GATEWAY__CONTROL_SOCKET": str(control_socket)})
     DevelopmentIssuer.load_or_create(
         settings.gateway.state_dir,
         audience=settings.identity.audience,

@@ -190,6 +190,15 @@ async def test_init_writes_what_check_accepts_and_overwrites_nothing(tmp_path: P
     assert {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.parametrize(("length", "code"), [(107, 0), (108, 2)])
+async def test_init_works_where_the_gateways_socket_has_room(tmp_path: Path, length: int, code: int) -> None:
+    directory = tmp_path / ("d" * (length - len(bytes(tmp_path / "state" / "control.sock")) - 1))
+    made = await hoop_gateway("init", directory)
+    assert made.returncode == code, made.stderr
+    assert directory.exists() == (code == 0)
+    assert code == 0 or "socket's path" in one_line(made.stderr)
+
+
 async def test_init_says_why_it_cannot(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for directory in (tmp_path / "file", tmp_path / "file" / "beneath"):
