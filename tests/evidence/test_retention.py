@@ -119,6 +119,17 @@ async def test_what_is_pruned_is_recorded_and_the_rest_still_proves(place: Path)
     opened(place).close()  # a start goes on as before
 
 
+async def test_stamps_go_with_the_checkpoints_that_they_are_of(place: Path) -> None:
+    removed(place)
+    checkpoints = log(place) / "checkpoints"
+    for size in (8, 16, 24):
+        (checkpoints / f"{size}.tsr").write_bytes(b"a stamp")
+    await prune(place, OLD)
+    assert sorted(path.stem for path in checkpoints.glob("*.tsr")) == ["16", "24"]
+    assert not (checkpoints / "8.note").exists()
+    assert (checkpoints / "16.note").exists()
+
+
 async def test_a_removal_that_was_cut_is_finished_at_the_next_look(place: Path) -> None:
     """The entries are gone, as was recorded; the payloads of the same segments lie there still."""
     removed(place)
