@@ -78,6 +78,7 @@ class Worker:
         }
         self._times, self._watching, self._alarm = times, watching, alarm
         self._outage = Outage(alarm)
+        self._watches = trio.CancelScope()
         self._salt, self._promise, self._elsewhere = salt, promise, elsewhere or _nowhere
 
     async def handle(self, arrival: Arrival) -> None:
@@ -122,12 +123,14 @@ class Worker:
 
     async def watch(self) -> None:
         """Watch the catalog of every connection that an agent came by, until cancelled."""
-        async with trio.open_nursery() as nursery:
-            for desk in self.desks.values():
-                nursery.start_soon(desk.watch.run)
+        with self._watches:
+            async with trio.open_nursery() as nursery:
+                for desk in self.desks.values():
+                    nursery.start_soon(desk.watch.run)
 
     async def close(self) -> None:
-        """Close what the connections hold open."""
+        """Close what the connections hold open, once nobody watches by it any more."""
+        self._watches.cancel()
         for desk in self.desks.values():
             await desk.close()
 
