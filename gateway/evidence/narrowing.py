@@ -8,8 +8,9 @@ a query that names what was left out fails to bind, and is asked again with the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
+
+from gateway.evidence.reading import objects
 
 TEXTS = frozenset({"sql", "parameters", "reason", "masked_columns"})
 """Columns of `statements` that are read from payloads; `operations` has the others."""
@@ -50,7 +51,7 @@ def _only(view: str, wanted: frozenset[str]) -> str:
 def _columns(tree: Any) -> frozenset[str] | None:
     """Return the names that a query uses for columns, in lower case; None: it may mean any, as `*` and a row do."""
     names, tables = set[str](), {_WHOLE}
-    for node in _objects(tree):
+    for node in objects(tree):
         kind, alias = node.get("class"), node.get("alias")
         if kind is not None and kind not in _EXPRESSIONS:
             return None
@@ -65,16 +66,5 @@ def _columns(tree: Any) -> frozenset[str] | None:
 
 def _rows(tree: Any) -> set[str]:
     """Return the last name of each reference: where it is a table's, all of its columns are meant."""
-    found = [node["column_names"] for node in _objects(tree) if node.get("class") == "COLUMN_REF"]
+    found = [node["column_names"] for node in objects(tree) if node.get("class") == "COLUMN_REF"]
     return {str(names[-1]).lower() for names in found if names}
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    pending = [value]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, dict):
-            yield one
-            pending.extend(one.values())
-        elif isinstance(one, list):
-            pending.extend(one)

@@ -34,7 +34,7 @@ def objection(tree: Any) -> str | None:
     statements = tree.get("statements")
     if not isinstance(statements, list) or len(statements) != 1:
         return "give one statement"
-    for node in _objects(statements):
+    for node in objects(statements):
         kind = node.get("type")
         if isinstance(kind, str) and kind.endswith("_NODE") and kind not in _QUERIES:
             return f"{kind.removesuffix('_NODE').lower()} does more than read"
@@ -49,7 +49,8 @@ def objection(tree: Any) -> str | None:
     return None
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield every JSON object in a syntax tree, however deep, in no order."""
     pending = [value]
     while pending:
         one = pending.pop()
