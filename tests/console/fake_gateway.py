@@ -312,6 +312,9 @@ class FakeGateway:
             "decision_reason": params["reason"],
             "break_glass": params.get("break_glass", False),
         }
+        if decided["break_glass"]:  # `status` tells of it from then on, as the real one's does
+            told = {"id": decided["id"], "at": decided["decided"], "by": decided["approver"], "rule": decided["rule"]}
+            self.broken.append({**told, "subject": decided["subject"], "connection": decided["connection"]})
         self.put(decided, "approval.changed")
         return decided
 
