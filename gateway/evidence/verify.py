@@ -21,6 +21,7 @@ from gateway.evidence.findings import Progress, Report
 from gateway.evidence.receipts_check import check_receipts
 from gateway.evidence.segment_tasks import worked
 from gateway.evidence.stamped_check import check_stamps
+from gateway.evidence.strays_check import check_strays
 from gateway.evidence.witness_check import read_material
 
 
@@ -81,6 +82,7 @@ class _Check:
             check_segments(log, erasures)
             check_originals(log, erasures)
             check_torn(log.directory, log.state)
+            check_strays(log)
             log.finish()
             check_quotes(log.state, decisions, pruned)
             check_receipts(log.state, log.signatures.verifier)
