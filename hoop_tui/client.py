@@ -40,6 +40,7 @@ from hoop_tui.happenings import (
     GrantsListed,
     Greeted,
     Happening,
+    HealthAsked,
     LoginSeen,
     Lost,
     SessionsListed,
@@ -240,6 +241,7 @@ class ControlClient:
                 self._deliver(LoginSeen(intake.login(await self._ask(self.request("login.show")))))
                 self._deliver(GrantsListed(intake.grants(await self._ask(self.listing("grants.list")))))
                 # A line that only looks open is found out here.
+                self._deliver(HealthAsked())
                 status = await self._ask(self.request("status"))
                 self._deliver(intake.health(status))
             await self._pause(REFRESH_SECONDS)

@@ -77,6 +77,11 @@ class Attempted:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthAsked:
+    """The gateway is asked how it is; what it tells from now on may be younger than its answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class HealthSeen:
     """The gateway told the heads of its logs, what of them nobody outside has seen, faults, and broken glass."""
 
@@ -125,6 +130,7 @@ Happening: TypeAlias = (
     | ApprovalsListed
     | ApprovalChanged
     | Attempted
+    | HealthAsked
     | HealthSeen
     | HistorySeen
     | LoginSeen

@@ -21,6 +21,7 @@ from hoop_tui.happenings import (
     GrantsListed,
     Greeted,
     Happening,
+    HealthAsked,
     HealthSeen,
     HistorySeen,
     LoginSeen,
@@ -56,6 +57,8 @@ class State:
     grants: tuple[Grant, ...] = ()
     broken: tuple[Broken, ...] = ()
     """The last times that somebody broke the glass, the latest first, as long as the gateway names them."""
+    broken_since: tuple[Broken, ...] = ()
+    """Those of them that an event told since the gateway was last asked: its answer may be older than they are."""
     histories: Mapping[ApprovalId, History] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
@@ -86,11 +89,15 @@ def reduce(state: State, happening: Happening) -> State:
         case ApprovalChanged(approval=approval):
             merged = _later(state.approvals.get(approval.id), approval)
             after = replace(state, approvals=_bounded({**state.approvals, approval.id: merged}))
-            return replace(after, broken=_with_broken(state.broken, approval))
+            return _with_broken(after, approval)
         case Attempted(id=id_, attempt=attempt):
             return replace(state, attempts=_frozen({**state.attempts, id_: attempt}))
+        case HealthAsked():
+            return replace(state, broken_since=())
         case HealthSeen(head=head, window=window, fault=fault, broken=broken):
-            return replace(state, head=head, window=window, fault=fault, broken=broken)
+            named = {each.id for each in broken}
+            younger = tuple(each for each in state.broken_since if each.id not in named)
+            return replace(state, head=head, window=window, fault=fault, broken=(*younger, *broken))
         case HistorySeen(id=id_, history=history):
             before = [(key, one) for key, one in state.histories.items() if key != id_][1 - MOST_HISTORIES :]
             return replace(state, histories=_frozen({**dict(before), id_: history}))
@@ -115,12 +122,14 @@ def _line(state: State, happening: Connecting | Greeted | Lost) -> State:
             return _lost(state, why, at, retry_at)
 
 
-def _with_broken(broken: tuple[Broken, ...], approval: Approval) -> tuple[Broken, ...]:
+def _with_broken(state: State, approval: Approval) -> State:
     """Name a broken glass at once, before the gateway's health is asked for again."""
-    if not approval.break_glass or not approval.approver or any(each.id == approval.id for each in broken):
-        return broken
+    known = any(each.id == approval.id for each in state.broken)
+    if not approval.break_glass or not approval.approver or known:
+        return state
     by = approval.approver.rpartition(", ")[2]
-    return (Broken(approval.id, approval.decided, by, approval.subject, approval.connection), *broken)
+    told = Broken(approval.id, approval.decided, by, approval.subject, approval.connection)
+    return replace(state, broken=(told, *state.broken), broken_since=(told, *state.broken_since))
 
 
 def _lost(state: State, why: str, at: int, retry_at: int) -> State:

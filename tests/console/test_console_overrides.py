@@ -77,6 +77,24 @@ async def test_a_banner_stands_above_every_screen(fake: FakeGateway, clock: Hand
             assert "ira<U+001B>[2J: ap-9 on orders for report-bot" in seat.text()
 
 
+async def test_an_answer_that_is_older_than_the_broken_glass_does_not_take_the_banner_away(
+    fake: FakeGateway, clock: HandClock
+) -> None:
+    async with seated(fake, clock) as seat:
+        fake.mute = {"status"}
+        asked = len(fake.called("status"))
+        await seat.until(lambda: len(fake.called("status")) > asked)
+        changes = {"state": "approved", "approver": "ira", "decided": at(0), "break_glass": True}
+        fake.put(make_approval("ap-1", **changes), "approval.changed")
+        await seat.shows("ira: ap-1 on orders")
+        fake.reply("status", {"healthy": True, "evidence": {"gw-1/w1": {"seq": 7}}, "break_glass": []})
+        await seat.until(lambda: seat.app.store.state.head == "w1:7")
+        assert [one.id for one in seat.app.store.state.broken] == ["ap-1"]
+        await seat.until(lambda: len(fake.called("status")) > asked + 1)
+        fake.reply("status", {"healthy": True, "evidence": {"gw-1/w1": {"seq": 8}}, "break_glass": []})
+        await seat.until(lambda: "BREAK-GLASS" not in seat.text())  # asked after it, the gateway knows better
+
+
 async def test_who_was_asked_too_is_said_and_counts_as_asked(fake: FakeGateway, clock: HandClock) -> None:
     fake.groups = ("leads",)
     fake.approvals["ap-1"] = make_approval("ap-1", escalates=at(60))

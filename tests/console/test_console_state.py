@@ -17,6 +17,7 @@ from hoop_tui.happenings import (
     Attempted,
     Connecting,
     Greeted,
+    HealthAsked,
     HealthSeen,
     Lost,
     SessionChanged,
@@ -24,7 +25,7 @@ from hoop_tui.happenings import (
     SessionsListed,
     TailSeen,
 )
-from hoop_tui.known import Approval, Attempt, AttemptPhase, Gateway, Phase, Tail
+from hoop_tui.known import Approval, Attempt, AttemptPhase, Broken, Gateway, Phase, Tail
 from hoop_tui.paint.inbox import is_mine, sort_inbox
 from hoop_tui.sanitize import scrub_message
 from hoop_tui.state import MOST_DECIDED, State, reduce
@@ -134,6 +135,27 @@ def test_the_tail_and_the_head() -> None:
     assert reduce(state, TailSeen(intake.tail(make_record(1)))) is state
     seen = reduce(state, HealthSeen("w1:5", "3 unwitnessed", ""))
     assert (seen.head, seen.window) == ("w1:5", "3 unwitnessed")
+
+
+GLASS = ApprovalChanged(approval(state="approved", approver="uid 7, ira", break_glass=True))
+OTHER = Broken(ApprovalId("ap-9"), 5, "dana", "report-bot", "orders")
+
+
+@pytest.mark.parametrize(
+    ("happenings", "ids"),
+    [
+        ([GLASS], ["ap-1"]),
+        ([HealthSeen("", "", "", (OTHER,))], ["ap-9"]),
+        ([HealthAsked(), GLASS, HealthSeen("", "", "")], ["ap-1"]),
+        ([HealthAsked(), GLASS, HealthSeen("", "", "", (OTHER,))], ["ap-1", "ap-9"]),
+        ([HealthAsked(), GLASS, GLASS, HealthSeen("", "", ""), GLASS], ["ap-1"]),
+        ([HealthAsked(), GLASS, HealthSeen("", "", "", (replace(OTHER, id=ApprovalId("ap-1")),))], ["ap-1"]),
+        ([HealthAsked(), GLASS, Lost("gone", 1, 2), Connecting(2), HealthAsked(), HealthSeen("", "", "")], []),
+        ([GLASS, HealthAsked(), HealthSeen("", "", "")], []),
+    ],
+)
+def test_what_was_told_since_the_question_wins_over_its_answer(happenings: list[object], ids: list[str]) -> None:
+    assert [one.id for one in after(*happenings).broken] == ids
 
 
 @pytest.mark.parametrize(
