@@ -53,3 +53,15 @@ def test_is_the_definition_at_every_size(entries: list[bytes]) -> None:
         tree.append(entry)
         states.append(tree.state())
     assert [one.root for one in states] == [defined(entries[:size]) for size in range(len(entries) + 1)]
+
+
+@given(st.integers(0, 40), st.lists(st.integers(0, 40), max_size=4))
+def test_many_leaves_at_once_are_as_one_by_one(first: int, more: list[int]) -> None:
+    tree, other, leaves = Tree(), Tree(), [sha256(bytes([at])).digest() for at in range(first + sum(more))]
+    for one in leaves[:first]:
+        tree.add(one)
+    for count in more:
+        tree.extend(leaves[tree.size : tree.size + count])
+    for one in leaves:
+        other.add(one)
+    assert tree.state() == other.state()
