@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following
+from gateway.evidence.segment_rows import connect
 from gateway.evidence.segment_tasks import Task, Worked, follow_task, read_frontier
 from gateway.evidence.segments import numbers_in
 from gateway.evidence.signatures import Signatures
@@ -78,7 +79,7 @@ class CheckedLog:
 
     def _again(self, task: Task) -> None:
         try:
-            follow_task(self.state, task)
+            follow_task(self.state, task, connect)
         except Malformed as fault:
             self.state.unreadable(str(fault))
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 from blake3 import blake3
@@ -32,6 +34,9 @@ _SWITCH = 0.0002
 """Seconds after which one thread lets another one on."""
 _ALONE = 32 << 20
 """Bytes of segments below which one process is faster than starting others."""
+Opened: TypeAlias = Callable[[], duckdb.DuckDBPyConnection]
+"""Gives a database from `connect`. Whoever follows many segments keeps one: a new one for each, and the memory that it
+has to ask of the system again, cost an eighth of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def read_frontier(directory: Path, number: int) -> Frontier | None:
         return None
 
 
-def work(task: Task) -> Worked:
+def work(task: Task, opened: Opened) -> Worked:
     """Follow one segment, or one live tail, by itself."""
     digests = {} if task.journals else {path: blake3().update_mmap(path).hexdigest() for path in task.files}
     if task.quick and not task.journals:
@@ -93,17 +98,16 @@ def work(task: Task) -> Worked:
         return Worked(None, digests)
     state = Following(task.directory, task.due, after=claim, signed=task.signed, quick=task.quick)
     state.roots.clear()  # that at its beginning belongs to what came before
-    follow_task(state, task)
+    follow_task(state, task, opened)
     return Worked(state, digests)
 
 
-def follow_task(state: Following, task: Task) -> None:
+def follow_task(state: Following, task: Task, opened: Opened) -> None:
     """Follow a segment, or a live tail, from where `state` stands. May raise OSError."""
     if task.journals:
         follow_journals(state, task.directory, task.journals, (task.signed or 0) if task.quick else 0)
-        return
-    with connect() as database:
-        follow_segment(state, task.directory, task.number, database)
+    else:
+        follow_segment(state, task.directory, task.number, opened())
 
 
 def _skipped(task: Task) -> Following:
@@ -142,7 +146,8 @@ def worked(tasks: Sequence[Task], jobs: int | None) -> Generator[Worked]:
     count = min(jobs or len(os.sched_getaffinity(0)), len(tasks))
     quick = bool(tasks) and tasks[0].quick
     if count < 2 or (jobs is None and not quick and sum(task.size for task in tasks) < _ALONE):
-        yield from map(work, tasks)
+        opened = cache(connect)
+        yield from (work(task, opened) for task in tasks)
         return
     pool: Executor = ThreadPoolExecutor(count)
     if not quick:
@@ -151,12 +156,29 @@ def worked(tasks: Sequence[Task], jobs: int | None) -> Generator[Worked]:
     try:
         if quick:  # else whoever has hashed a file waits 5 ms for whoever follows a tail
             sys.setswitchinterval(_SWITCH)
-        started = [(task, pool.submit(work, task)) for task in sorted(tasks, key=lambda task: not task.journals)]
-        for task in tasks:  # tails begin first: they take longest
-            yield next(one for other, one in started if other is task).result()
+        places = sorted(
+            range(len(tasks)), key=lambda place: not tasks[place].journals
+        )  # tails first: they take longest
+        started = {place: pool.submit(_quickly if quick else _there, tasks[place]) for place in places}
+        for place in range(len(tasks)):
+            yield started.pop(place).result()  # and keeps none of them
     finally:
         sys.setswitchinterval(interval)
         pool.shutdown(cancel_futures=True)
+
+
+def _quickly(task: Task) -> Worked:
+    return work(task, connect)  # threads share none, and need none
+
+
+def _there(task: Task) -> Worked:
+    return work(task, _kept)
+
+
+@cache
+def _kept() -> duckdb.DuckDBPyConnection:
+    """Return the one database of a worker process."""
+    return connect()
 
 
 def _begin() -> None:
