@@ -94,18 +94,18 @@ def rows(quoted_path: str, segment: str, *, guarded: bool, group: int | None = N
     `guarded` bears entries that are no JSON, at a price; `group` asks for those of one group alone.
     """
     these = "" if group is None else f"WHERE place // {GROUP} = {group}"
-    proved = _proved(quoted_path, segment, guarded=guarded, quotes=True)
+    proved = _proved(quoted_path, segment, guarded=guarded)
     return f"SELECT seq, chain, encode(entry), proved FROM ({proved}) {these} ORDER BY place"  # noqa: S608  ours
 
 
-def grouped(quoted_path: str, segment: str, *, quotes: bool) -> str:
+def grouped(quoted_path: str, segment: str) -> str:
     """Return the query for a segment's records by groups, each column as one text with separators.
 
     A group's number, how many records and how many commitments it has, the first record's number, whether numbers
     follow each other; for each record what its typed columns prove of its entry, session, chain value, time, kind, `n`
     and `of`. `proved` is 2 where the columns, written out as an entry, give exactly the entry: then it is
-    canonical and the columns are all that it says, since none of them holds a quotation mark or a backslash. Elsewhere
-    1 says that the columns agree with the entry, 0 that they do not. `quotes` bears columns with quotation marks.
+    canonical and the columns are all that it says, since none of them holds a quotation mark or a backslash, nor a
+    number that is too large for one. Elsewhere 1 says that the columns agree with the entry, 0 that they do not.
     """
     texts = ("coalesce(chain, '')", f"coalesce({_TIME}, '')", "coalesce(kind, '')")
     numbers = ("""coalesce(CAST(n AS VARCHAR), '')""", """coalesce(CAST("of" AS VARCHAR), '')""")
@@ -114,7 +114,7 @@ def grouped(quoted_path: str, segment: str, *, quotes: bool) -> str:
         SELECT place // {GROUP} AS number, count(*), count(pc), min(seq - place) + min(place),
             count(seq) = count(*) AND min(seq - place) = max(seq - place), string_agg(CAST(proved AS VARCHAR), ''),
             string_agg(coalesce(sid, '{NONE}'), chr(10)), {listed}
-        FROM ({_proved(quoted_path, segment, guarded=False, quotes=quotes)})
+        FROM ({_proved(quoted_path, segment, guarded=False)})
         GROUP BY number ORDER BY number
     """  # noqa: S608  our own paths and names, quoted
 
@@ -141,7 +141,7 @@ def commitments(payload: str, entries: str) -> str:
     """  # noqa: S608  our own paths and names, quoted
 
 
-def _proved(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> str:
+def _proved(quoted_path: str, segment: str, *, guarded: bool) -> str:
     """Return the query for a segment's columns, with `place` in the file and `proved`, as `grouped` has it."""
     entry = "CASE WHEN json_valid(entry) THEN entry END" if guarded else "entry"
     kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in NAMES}
@@ -162,14 +162,17 @@ def _proved(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> s
             pieces.append(f"""'{before}"{name}":' || {value[name]} || '{after}'""")
     listed = ", ".join(f"'{kind}'" for kind in PLAIN)
     beside = ", ".join(f"'$.{name}'" for name in _BESIDE)
-    harmless = f"AND NOT contains(concat({', '.join(_TEXTS)}), '\"')" if quotes else ""
+    integers = ", ".join(f'"{name}"' for name in NAMES if name in _INTEGERS)
+    quoted = " OR ".join(f"contains({text}, '\"')" for text in _TEXTS)  # by column: each text of a dictionary once
     return f"""
         SELECT *, CASE WHEN plain THEN 2 WHEN {_agrees(segment, entry)} THEN 1 ELSE 0 END AS proved
         FROM (
             SELECT *,
                 coalesce(
                     segment = '{segment}' AND kind IN ({listed}) AND part IS NULL
-                    AND concat('{{', {", ".join(pieces)}, '}}') = entry AND NOT contains(entry, '\\') {harmless}
+                    AND concat('{{', {", ".join(pieces)}, '}}') = entry AND NOT contains(entry, '\\')
+                    AND NOT coalesce({quoted}, false)
+                    AND least({integers}) >= -{_SAFE} AND greatest({integers}) <= {_SAFE}
                     AND greatest(length(x[6]), length(x[7]), length(x[8])) < 16,
                     false
                 ) AS plain
@@ -178,20 +181,6 @@ def _proved(quoted_path: str, segment: str, *, guarded: bool, quotes: bool) -> s
                 FROM read_parquet({quoted_path}, file_row_number = true)
             )
         )
-    """  # noqa: S608  our own paths and names, quoted
-
-
-def bounds(quoted_path: str) -> str:
-    """Return the query that says whether a segment's integers are all such as an entry may hold.
-
-    A second column says whether any text holds a quotation mark.
-    """
-    integers = [f'"{name}"' for name in NAMES if name in _INTEGERS]
-    least, most = ", ".join(f"min({name})" for name in integers), ", ".join(f"max({name})" for name in integers)
-    quotes = " OR ".join(f"coalesce(bool_or(contains({text}, '\"')), false)" for text in _TEXTS)
-    return f"""
-        SELECT coalesce(least({least}) >= -{_SAFE} AND greatest({most}) <= {_SAFE}, false), {quotes}
-        FROM read_parquet({quoted_path})
     """  # noqa: S608  our own paths and names, quoted
 
 

@@ -12,8 +12,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from itertools import count
-from operator import le
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,9 +39,10 @@ class Stretch(NamedTuple):
 
     first: int
     """Sequence number of the first."""
-    chains: Sequence[str]
+    chains: str
+    """Their chain values, with commas between."""
     entries: Sequence[bytes]
-    times: Sequence[str]
+    times: list[str]
     kinds: Sequence[str]
     sids: Sequence[str | None]
     ns: Sequence[int | None]
@@ -196,10 +195,10 @@ class Following:
         Where half the time is hashing, lists save half of the rest.
         """
         first, times, size = these.first, these.times, self.expected + len(these.entries)
-        in_order = times[0] >= self.last_ts and all(map(le, times, times[1:]))
+        in_order = times[0] >= self.last_ts and sorted(times) == times
         if self._parts is not None or not in_order or first != self.expected:
             return False
-        value = self._linked(these.entries, ",".join(these.chains))
+        value = self._linked(these.entries, these.chains)
         if value is None:
             return False
         self._grow([sha256(b"\0" + entry).digest() for entry in these.entries])
@@ -368,7 +367,8 @@ def committed(salts: str, payloads: Sequence[bytes], pcs: str) -> bool:
         return False
     if keys.hex(",", 32) != salts or len(keys) != 32 * len(payloads):
         return False
-    made = [blake3(each, key=keys[at : at + 32]).digest() for at, each in zip(count(step=32), payloads)]
+    each = zip(range(0, len(keys), 32), payloads, strict=True)
+    made = [blake3(payload, key=keys[at : at + 32]).digest() for at, payload in each]
     return b"".join(made).hex(",", 32) == pcs
 
 

@@ -120,7 +120,7 @@ def _stretch(
         return False
     try:
         b"".join(entries).decode()
-        linked = b"\t".join(chains).decode("ascii").split("\t")
+        linked = b",".join(chains).decode("ascii")
         sessions: list[str | None] = list(b"\n".join(sids).decode().split("\n"))
     except UnicodeDecodeError:
         return False

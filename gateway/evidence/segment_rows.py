@@ -52,7 +52,7 @@ class _Group(NamedTuple):
 
     first: int
     proved: str
-    chains: list[str]
+    chains: str
     entries: list[bytes]
     times: list[str]
     kinds: list[str]
@@ -63,18 +63,22 @@ class _Group(NamedTuple):
     @classmethod
     def read(cls, entries: list[bytes], texts: Sequence[Any]) -> _Group | None:
         """Take the texts of so many records apart; None where they do not tell what belongs to which record."""
-        first, in_order, proved, sids, *rest = texts
-        sessions: list[str | None] = [None if one == columns.NONE else one for one in sids.split("\n")]
-        chains, times, kinds, ns, ofs = (text.split(",") for text in rest)
-        counted = {len(proved), *map(len, (sessions, chains, times, kinds, ns, ofs))}
+        first, in_order, proved, sids, chains, *rest = texts
+        sessions: list[str | None] = sids.split("\n")
+        if columns.NONE in sids:
+            sessions = [None if one == columns.NONE else one for one in sessions]
+        times, kinds, ns, ofs = (text.split(",") for text in rest)
+        counted = {len(proved), chains.count(",") + 1, *map(len, (sessions, times, kinds, ns, ofs))}
         if not in_order or counted != {len(entries)} or None in entries:
             return None
         return cls(first, proved, chains, entries, times, kinds, sessions, _numbers(ns), _numbers(ofs))
 
     def stretch(self, begin: int, end: int) -> Stretch:
         """Return the records from `begin` up to `end`, by their places among these."""
-        whole = begin == 0 and end == len(self.proved)
-        return Stretch(self.first + begin, *(self[2:] if whole else [one[begin:end] for one in self[2:]]))
+        if begin == 0 and end == len(self.proved):
+            return Stretch(self.first, *self[2:])
+        rest: list[Any] = [one[begin:end] for one in self[3:]]
+        return Stretch(self.first + begin, ",".join(self.chains.split(",")[begin:end]), *rest)
 
 
 def _numbers(texts: list[str]) -> list[int | None]:
@@ -121,19 +125,19 @@ class _Rows:
         self._untold = 0
 
     def follow(self) -> None:
-        safe, quotes = self._database.execute(columns.bounds(self._entries)).fetchone() or (False, False)
         paid = self._paid() if self._log.payloads else None
         cursor, entries = self._database.cursor(), self._database.cursor()
-        entries.execute(columns.entries(self._entries))  # as texts with a separator they would cost three times as much
         row: tuple[Any, ...] | None = None
         try:
-            row = cursor.execute(columns.grouped(self._entries, self._segment, quotes=quotes)).fetchone()
+            row = cursor.execute(columns.grouped(self._entries, self._segment)).fetchone()
         except duckdb.Error:
             self._each(guarded=True)  # an entry that is no JSON
+        # Only now: it takes the memory that the query before it had. As texts they would cost three times as much.
+        entries.execute(columns.entries(self._entries))
         while row is not None:
             number, count, due, *texts = row
             encoded = [entry for (entry,) in entries.fetchmany(count)]
-            group = _Group.read(encoded, texts) if safe and (paid is None or paid.get(number, 0) == due) else None
+            group = _Group.read(encoded, texts) if paid is None or paid.get(number, 0) == due else None
             if group is None:
                 self._each(number)
             else:
@@ -170,8 +174,9 @@ class _Rows:
         if "0" in group.proved[begin:end] or "decision" in group.kinds[begin:end]:
             many = not columns.BULK.isdisjoint(group.kinds[begin:end])
             paid = self._kept.of(group.first + begin, group.first + end - 1, many=many)
+        chains = group.chains.split(",")
         for place in range(begin, end):
-            chain, entry = group.chains[place].encode(), group.entries[place]
+            chain, entry = chains[place].encode(), group.entries[place]
             salt, payload = paid.get(group.first + place, (None, None))
             if group.proved[place] == "0":
                 self._record(chain, salt, entry, payload)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from tamper_matrix import build, log, segment
 
-from gateway.evidence import segment_rows
+from gateway.evidence import columns, segment_rows
 from gateway.evidence.following import Following
 from gateway.evidence.segment_rows import connect, follow_segment
 from gateway.evidence.segments import numbers_in
@@ -69,7 +69,7 @@ def test_both_ways_find_the_same(
         database.execute(f"CREATE TABLE told AS {sql.replace('{path}', str(path))}")
         database.execute(f"COPY told TO '{path}' (FORMAT parquet)")
     fast, _ = followed(log(tmp_path / "evidence"))
-    monkeypatch.setattr(segment_rows.columns, "bounds", lambda _: "SELECT false, false")
+    monkeypatch.setattr(segment_rows._Group, "read", lambda *_: None)
     slow, _ = followed(log(tmp_path / "evidence"))
     assert slow.findings or slow.emptied
     assert (fast.findings, fast.emptied, fast.records) == (slow.findings, slow.emptied, slow.records)
@@ -113,7 +113,7 @@ def followed(directory: Path) -> tuple[Following, list[int]]:
 
 def test_both_ways_say_the_same(evidence: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast, few = followed(log(evidence))
-    monkeypatch.setattr(segment_rows.columns, "bounds", lambda _: "SELECT false, false")
+    monkeypatch.setattr(segment_rows._Group, "read", lambda *_: None)
     slow, all_of_them = followed(log(evidence))
     assert len(all_of_them) == slow.expected
     assert len(few) < slow.expected / 2
@@ -122,3 +122,42 @@ def test_both_ways_say_the_same(evidence: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(fast.roots) > 30
     assert fast.said == slow.said
     assert (fast.findings, fast.emptied, fast.records) == (slow.findings, slow.emptied, slow.records)
+
+
+PLAIN = '{"iss":"a","jti":"b","kind":"request","log":"gw-1/w1","mono":7,"n":1,"seq":0,"sid":"s","touched":["t"],"v":1}'
+PROVED = [
+    ("as it was written", PLAIN, "", "2"),
+    ("a column that says something else", PLAIN, "'c' AS jti", "0"),
+    ("a column that says more", PLAIN, "'x' AS why", "0"),
+    ("of another segment", PLAIN, "'w1/00000002' AS segment", "0"),
+    ("one column that says what two should", PLAIN, """'a","jti":"b' AS iss, NULL AS jti""", "0"),
+    ("a quotation mark in a text", PLAIN.replace('"b"', r'"\"b"'), "", "1"),
+    ("a backslash in a text", PLAIN.replace('"b"', r'"\\"'), "", "1"),
+    ("another order of fields", PLAIN.replace('"iss":"a","jti":"b"', '"jti":"b","iss":"a"'), "", "1"),
+    ("a space between", PLAIN.replace(",", ", ", 1), "", "1"),
+    ("a field that no column holds", PLAIN.replace('"v":1', '"v":1,"w":2'), "", "1"),
+    ("another version", PLAIN.replace('"v":1', '"v":2'), "", "1"),
+    ("a kind that is looked at by itself", PLAIN.replace("request", "release"), "", "1"),
+    ("the largest number", PLAIN.replace('"n":1', '"n":9007199254740991'), "", "2"),
+    ("a number too large for an entry", PLAIN.replace('"n":1', '"n":9007199254740992'), "", "1"),
+    ("a number too small for an entry", PLAIN.replace('"n":1', '"n":-9007199254740992'), "", "1"),
+    ("the same without a column", PLAIN.replace('"mono":7', '"mono":9007199254740992'), "", "1"),
+    ("a number in another form", PLAIN.replace('"n":1', '"n":1.0'), "", "0"),
+]
+
+
+@pytest.mark.parametrize(("entry", "change", "proved"), [one[1:] for one in PROVED], ids=[one[0] for one in PROVED])
+def test_columns_prove_an_entry(tmp_path: Path, entry: str, change: str, proved: str) -> None:
+    path = str(tmp_path / "seg-00000001.parquet")
+    told = f"SELECT 'w1/00000001' AS segment, {columns.columns('e')}, '' AS chain, entry"
+    with connect() as database:
+        database.execute(
+            f"CREATE TABLE told AS {told} FROM (SELECT entry, json_transform(entry, {columns.transform()}) AS e"
+            " FROM (SELECT ? AS entry))",
+            [entry],
+        )
+        database.execute(f"COPY (SELECT * {f'REPLACE ({change})' if change else ''} FROM told) TO '{path}'")
+        found = database.execute(columns.grouped(f"'{path}'", "w1/00000001")).fetchall()
+        (each,) = database.execute(columns.rows(f"'{path}'", "w1/00000001", guarded=False)).fetchall()
+    assert [row[5] for row in found] == [proved]
+    assert bool(each[3]) == (proved != "0")
