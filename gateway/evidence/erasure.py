@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from gateway.errors import ClientFault, EvidenceFault
-from gateway.evidence.archiver import PAYLOADS, digest, recorded
+from gateway.evidence.archiver import COMPRESSION, PAYLOADS, digest, recorded
 from gateway.evidence.entry import Malformed, parse_line, parse_loosely
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.memory_database import memory_database
@@ -156,7 +156,7 @@ def staged(place: Place, storage: Storage) -> Change:
     gone = ", ".join(map(str, place.seqs))
     source, made = f"read_parquet({located(path)})", f"read_parquet({located(beside)})"
     kept = f"SELECT * FROM {source} WHERE seq NOT IN ({gone}) OR payload IS NULL"  # noqa: S608  our path, numbers
-    form = f"(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {PAYLOADS})"
+    form = f"(FORMAT parquet, {COMPRESSION}, ROW_GROUP_SIZE {PAYLOADS})"
     with memory_database({"memory_limit": "1GB", "temp_directory": "", "threads": "1"}) as database:
         counted = f"SELECT count(*) FROM {source} WHERE seq IN ({gone}) AND payload IS NOT NULL"  # noqa: S608
         found = database.execute(counted).fetchone()

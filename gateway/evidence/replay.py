@@ -119,22 +119,26 @@ class Replay:
         self.last_ts = parse_time(str(entry["ts"]))
         if self.first_ts is None:
             self.first_ts = self.last_ts
-        self._follow(entry, line)
+        self.remember(self.seq - 1, line.chain.hex(), entry)
+        self._count(entry, line.payload)
         return True
 
-    def _follow(self, entry: dict[str, Json], line: Line) -> None:
-        kind, sid = entry.get("kind"), entry.get("sid")
+    def remember(self, seq: int, chain: str, entry: dict[str, Json]) -> None:
+        """Keep what a start or a check needs to know of this record, but for its session."""
+        kind = entry.get("kind")
         if kind == "start" and isinstance(torn := entry.get("torn"), list):
             self._named.update(str(one["file"]) for one in torn if isinstance(one, dict))
         if self.again is not None and (kind in AGAIN or "quote" in entry):
-            self.again.append(Said(self.seq - 1, line.chain.hex(), entry))
+            self.again.append(Said(seq, chain, entry))
             self.again = self.again if len(self.again) <= MOST else None
         follow(self.pending, entry)
+
+    def _count(self, entry: dict[str, Json], payload: bytes) -> None:
+        kind, sid = entry.get("kind"), entry.get("sid")
         if not isinstance(sid, str):
             return
         if kind == "session_start":
-            payload = parse_loosely(line.payload) if line.payload else {}
-            self.open[sid] = OpenSession(session_info(entry, payload))
+            self.open[sid] = begun(entry, payload)
         elif kind == "session_end":
             self.open.pop(sid, None)
         elif sid in self.open:
@@ -145,17 +149,30 @@ class Replay:
         return file in self._named
 
 
+def begun(entry: dict[str, Json], payload: bytes) -> OpenSession:
+    """Return the session that this `session_start` begins; without its payload nobody knows what it called itself."""
+    return OpenSession(session_info(entry, parse_loosely(payload) if payload else {}))
+
+
 def lines(storage: Storage, path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield offset and bytes of each whole line before the first NUL, without its line feed."""
-    offset, position, pending = 0, 0, b""
+    offset = 0
+    for block in line_blocks(storage, path):
+        for raw in block:
+            yield offset, raw
+            offset += len(raw) + 1
+
+
+def line_blocks(storage: Storage, path: Path) -> Iterator[list[bytes]]:
+    """Yield the same lines, as many as are read at once."""
+    position, pending = 0, b""
     while chunk := storage.read(path, position, READ):
         position += len(chunk)
         nul = chunk.find(0)
         whole = (pending + (chunk if nul < 0 else chunk[:nul])).split(b"\n")
         pending = whole.pop()
-        for raw in whole:
-            yield offset, raw
-            offset += len(raw) + 1
+        if whole:
+            yield whole
         if nul >= 0:
             return
 
