@@ -16,8 +16,11 @@ from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.entry import Malformed, parse_time
 from gateway.evidence.following import Following
 from gateway.evidence.note import Checkpoint
+from gateway.evidence.signatures import head
 from gateway.model import Json
 
+_KEYS = 1 << 20
+"""Bytes of `witness.pub`, at most."""
 APART = 600_000_000
 """Microseconds between the witness's time and the record's that are worth a note."""
 
@@ -49,7 +52,7 @@ def check_cosignatures(
 def _keys(evidence: Path) -> dict[str, CosignerKey]:
     path = evidence / "witness.pub"
     found = {}
-    for line in path.read_text("utf-8", "replace").split("\n") if path.exists() else ():
+    for line in head(path, _KEYS).decode("utf-8", "replace").split("\n") if path.exists() else ():
         try:
             key = CosignerKey.parse(line)
         except Malformed:

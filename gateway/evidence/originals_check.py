@@ -124,7 +124,7 @@ class SealedCheck:
                     self._find("tampered", seq, f"keyring/{path.name} is missing and no erasure says so")
             elif erasures.shredded(session):
                 self._find("incomplete", seq, f"keyring/{path.name} was erased, as is recorded, and is still there")
-            elif blake3(path.read_bytes()).hexdigest() != digest:
+            elif blake3().update_mmap(path).hexdigest() != digest:
                 self._find("tampered", seq, f"keyring/{path.name} is not the key that was recorded")
             elif erasures.gone(name):
                 self._find(

@@ -71,7 +71,10 @@ class _Group(NamedTuple):
         counted = {len(proved), chains.count(",") + 1, *map(len, (sessions, times, kinds, ns, ofs))}
         if not in_order or counted != {len(entries)} or None in entries:
             return None
-        return cls(first, proved, chains, entries, times, kinds, sessions, _numbers(ns), _numbers(ofs))
+        try:
+            return cls(first, proved, chains, entries, times, kinds, sessions, _numbers(ns), _numbers(ofs))
+        except ValueError:
+            return None  # a column of numbers became one of another type
 
     def stretch(self, begin: int, end: int) -> Stretch:
         """Return the records from `begin` up to `end`, by their places among these."""

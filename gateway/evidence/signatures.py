@@ -51,7 +51,7 @@ class Signatures:
             return
         self.signed = 0
         try:
-            self.verifier = Verifier.parse(public.read_bytes()[:4096].decode(errors="replace"))
+            self.verifier = Verifier.parse(head(public, 4096).decode(errors="replace"))
         except Malformed as fault:
             self.find("tampered", 0, f"log.pub: {fault}")
             return
@@ -64,7 +64,7 @@ class Signatures:
 
     def _opened(self, path: Path, verifier: Verifier) -> Checkpoint | None:
         try:
-            checkpoint = open_note(path.read_bytes()[: 1 << 16], verifier)
+            checkpoint = open_note(head(path, 1 << 16), verifier)
             if path.name != f"{checkpoint.size}.note":
                 raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
         except Malformed as fault:
@@ -124,6 +124,12 @@ class Signatures:
         late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED
         what = f"{size - self.signed} records at the end are covered by no checkpoint"
         self.find("incomplete" if late else "note", self.signed, what)
+
+
+def head(path: Path, limit: int) -> bytes:
+    """Return the first `limit` bytes of a file, however long it was made. May raise OSError."""
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 def _size(name: str) -> int:

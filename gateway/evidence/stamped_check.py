@@ -18,7 +18,11 @@ from gateway.evidence import stamp
 from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following
+from gateway.evidence.signatures import head
 from gateway.model import Json, format_time
+
+_LIMIT = 1 << 20
+"""Bytes of a stamp, of a checkpoint and of certificates, at most."""
 
 
 def check_stamps(logs: Sequence[CheckedLog], evidence: Path, roots: Mapping[str, Mapping[int, bytes]]) -> None:
@@ -44,7 +48,7 @@ def _certificates(evidence: Path, log: Following) -> tuple[x509.Certificate, ...
     """Return what stamps are checked with; a note where that cannot be done."""
     try:
         stamp.must_have_client()
-        return stamp.read_certificates((evidence / "tsa.pem").read_bytes())
+        return stamp.read_certificates(head(evidence / "tsa.pem", _LIMIT))
     except ConfigurationFault:
         log.find("note", None, "time stamps: only their digests were checked; pip install 'hoop-tui[rfc3161]' for more")
     except (OSError, Malformed):
@@ -57,7 +61,7 @@ def _check(
 ) -> None:
     place = f"checkpoints/{path.name} of {entry.get('origin')}"
     try:
-        found, note = path.read_bytes(), path.with_suffix(".note").read_bytes()
+        found, note = head(path, _LIMIT), head(path.with_suffix(".note"), _LIMIT)
     except OSError:
         log.find("incomplete", seq, f"the time stamp {place}, or its checkpoint, is gone")
         return

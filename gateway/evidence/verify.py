@@ -18,6 +18,7 @@ from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.cosigned_check import check_cosignatures
 from gateway.evidence.files_check import check_gaps, check_originals, check_segments, check_torn
 from gateway.evidence.findings import Progress, Report
+from gateway.evidence.places_check import no_files
 from gateway.evidence.receipts_check import check_receipts
 from gateway.evidence.segment_tasks import worked
 from gateway.evidence.stamped_check import check_stamps
@@ -40,6 +41,8 @@ def verify(
     cannot be read.
     """
     try:
+        if found := no_files(directory):
+            return Report(found)
         return _Check(directory, quick, progress, witness, jobs).run()
     except OSError as fault:
         raise EvidenceFault(f"{directory} cannot be read: {fault.strerror or fault}") from fault

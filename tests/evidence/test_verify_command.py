@@ -68,15 +68,15 @@ def test_a_wrong_number_of_processes(tmp_path: Path, wrong: str, capsys: pytest.
 
 
 def test_ctrl_c_ends_it_with_one_line(tmp_path: Path) -> None:
-    """It reads a pipe in place of a journal file: once that is open on both sides, it is at work."""
+    """It reads a witness's notes from a pipe: once that is open on both sides, it is at work."""
     fill(tmp_path)
-    pipe = tmp_path / "logs" / "w1" / "journal" / "00000002.tsv"
+    pipe = tmp_path / "notes"
     os.mkfifo(pipe)
     heeding = [
         "env",
         "--default-signal=INT",
     ]  # whatever started the tests may ignore Ctrl-C, as shells do in the background
-    command = [*heeding, sys.executable, "-m", "gateway", "evidence", "verify", str(tmp_path)]
+    command = [*heeding, sys.executable, "-m", "gateway", "evidence", "verify", str(tmp_path), "--witness", str(pipe)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as verifying:
         descriptor = os.open(pipe, os.O_WRONLY)
         verifying.send_signal(signal.SIGINT)
