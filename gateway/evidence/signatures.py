@@ -39,6 +39,8 @@ class Signatures:
         """Records up to which the log was held against what a witness saw."""
         self.broken = False
         """The tree is not known any more, or was found wrong already: no checkpoint after it can hold."""
+        self._nobody = False
+        """Nothing shows that anybody ever signed this log: whoever could take that away could write it, too."""
         self._load()
 
     def _load(self) -> None:
@@ -48,6 +50,7 @@ class Signatures:
         if not public.exists():
             if notes:
                 self.find("incomplete", 0, "log.pub is missing: nothing shows who signed its checkpoints")
+            self._nobody = not notes
             return
         self.signed = 0
         try:
@@ -119,6 +122,8 @@ class Signatures:
                     f"the log has {size} records, and {whose} {max(beyond)} covers more: its end is cut off",
                 )
                 self.broken = True
+        if self._nobody and size:
+            self.find("incomplete", 0, "nobody signed this log: log.pub is missing, and so are all checkpoints")
         if self.signed is None or self.signed >= size or self.broken:
             return
         late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import trio
 from crash.wired import SILENT, STUCK, World, bind_message, parse_message
+from evidence.evidence_samples import verify_signed
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
-from gateway.evidence.verify import verify
 from gateway.pgwire.framing import message
 from gateway.pgwire.frontend import FLUSH, SYNC, execute, query
 
@@ -160,7 +160,7 @@ def test_nothing_is_forwarded_before_its_record_is_on_disk(scripts: Scripts, wea
             assert all(seen.fatal is None for seen in world.sessions)
             world.calm()
             world.close()
-            assert verify(Path(directory)).intact
+            assert verify_signed(Path(directory)).intact
 
 
 def test_many_sessions_share_one_journal_and_its_syncs(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_many_sessions_share_one_journal_and_its_syncs(tmp_path: Path) -> None:
     assert records > many * 10
     assert world.disks["w1"].syncs < records / 4
     world.close()
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 @pytest.mark.parametrize("what", ["write", "sync"])

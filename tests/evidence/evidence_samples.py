@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from evidence_double import CountedEntropy, DoubleStorage, StepClock
 
 from gateway.evidence import record
+from gateway.evidence.findings import Report
+from gateway.evidence.following import Following
 from gateway.evidence.journal import Journal
+from gateway.evidence.note import Checkpoint, Signer
+from gateway.evidence.segments import journal_path, numbers_in
+from gateway.evidence.sources import journal_lines
 from gateway.evidence.storage import DiskStorage
+from gateway.evidence.verify import verify
 from gateway.model import (
     ApprovalId,
     Draft,
@@ -128,3 +137,33 @@ def fill(evidence: Path, count: int = 3) -> None:
 
 def journal_file(evidence: Path, number: int = 1, log: str = "w1") -> Path:
     return evidence / "logs" / log / "journal" / f"{number:08}.tsv"
+
+
+def sign(evidence: Path) -> Path:
+    """Sign each log without a key as it stands now, whatever became of it: what is found then is the log's own fault.
+
+    Again after it changed; a log with a key of its own keeps it.
+    """
+    for directory in sorted((evidence / "logs").glob("*")):
+        key = Ed25519PrivateKey.from_private_bytes(sha256(directory.name.encode()).digest())
+        state = Following(directory)
+        for number in numbers_in(directory)[1]:
+            for raw, whole in journal_lines(journal_path(directory, number)):
+                if whole:
+                    state.line(raw)
+        signer, public, notes = Signer(f"gw-1/{directory.name}", key), directory / "log.pub", directory / "checkpoints"
+        foreign = public.read_text() != f"{signer.verifier}\n" if public.exists() else any(notes.glob("[1-9]*.note"))
+        if foreign or not state.expected:
+            continue
+        notes.mkdir(exist_ok=True)
+        for path in notes.glob("[1-9]*.note"):
+            path.unlink()
+        public.write_text(f"{signer.verifier}\n")
+        note = signer.sign(Checkpoint(signer.verifier.name, state.expected, state.tree.root))
+        (notes / f"{state.expected}.note").write_bytes(note)
+    return evidence
+
+
+def verify_signed(evidence: Path, quick: bool = False, **options: Any) -> Report:
+    """Sign what nobody signed, then check it."""
+    return verify(sign(evidence), quick, **options)

@@ -373,10 +373,15 @@ def test_accept_loss_sets_the_lost_checkpoints_aside_and_says_so(tmp_path: Path)
     signed(tmp_path).close()
 
 
-def test_a_log_without_a_key_still_passes(tmp_path: Path) -> None:
+def test_a_log_that_nobody_signed_is_incomplete(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert verify(tmp_path).findings == []
-    assert verify(tmp_path).signed == {}
+    (tmp_path / "logs" / "w2").mkdir()  # without records nothing is to be signed
+    for quick in (False, True):
+        report = verify(tmp_path, quick=quick)
+        (finding,) = report.findings
+        assert (finding.grade, finding.log, finding.seq) == ("incomplete", "gw-1/w1", 0)
+        assert finding.what.startswith("nobody signed this log")
+        assert report.signed == {}
 
 
 def test_the_directory_brings_what_checks_it_and_the_page_is_true(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 from evidence_double import DoubleStorage
-from evidence_samples import CONTROL, WORKER, fill, journal_file, open_journal, request, result, session
+from evidence_samples import CONTROL, WORKER, fill, journal_file, open_journal, request, result, session, verify_signed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +15,6 @@ from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.entry import parse, parse_line
 from gateway.evidence.opening import first_records
-from gateway.evidence.verify import verify
 
 
 def entries(evidence: Path) -> list[dict[str, object]]:
@@ -50,7 +49,7 @@ def test_a_torn_line_is_kept_zeroed_and_named(tmp_path: Path, kept: int, room: i
         journal.append(draft)
     journal.close()
     assert entries(tmp_path)[9]["torn"] == [{"file": named.file, "length": named.length, "blake3": named.blake3}]
-    report = verify(tmp_path)
+    report = verify_signed(tmp_path)
     assert [one.grade for one in report.findings] == ["note"]
     again = open_journal(tmp_path)
     assert again.torn == ()
@@ -120,7 +119,7 @@ def test_accept_loss_goes_on_with_a_gap_record(tmp_path: Path) -> None:
         journal.append(draft)
     journal.close()
     assert [one["kind"] for one in entries(tmp_path)][4:] == ["start", "gap", "session_end"]
-    assert verify(tmp_path).records == 7
+    assert verify_signed(tmp_path).records == 7
 
 
 def test_a_broken_file_that_others_follow_refuses_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +193,7 @@ def test_open_sessions_end_as_lost_with_their_counts(tmp_path: Path) -> None:
         "held": 0,
         "rows": 7,
     }
-    assert verify(tmp_path).findings == []
+    assert verify_signed(tmp_path).findings == []
 
 
 @given(
@@ -233,4 +232,4 @@ def test_a_power_cut_keeps_every_durable_record_and_only_a_prefix(
         again.append(draft)
     again.close()
     assert [one["seq"] for one in entries(evidence)] == list(range(len(entries(evidence))))
-    assert verify(evidence).intact
+    assert verify_signed(evidence).intact

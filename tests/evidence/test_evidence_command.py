@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from evidence_samples import fill, journal_file
+from evidence_samples import fill, journal_file, sign
 
 from gateway.__main__ import main
 
@@ -18,7 +18,7 @@ from gateway.__main__ import main
 @pytest.fixture
 def evidence(tmp_path: Path) -> Path:
     fill(tmp_path / "evidence")
-    return tmp_path / "evidence"
+    return sign(tmp_path / "evidence")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
@@ -31,7 +31,7 @@ def test_verify_says_intact(evidence: Path, capsys: pytest.CaptureFixture[str]) 
     code, out, err = run(capsys, "verify", evidence)
     assert (code, err) == (0, "")
     head, last = out.splitlines()
-    assert head.startswith("gw-1/w1: 10 records; head ")
+    assert head.startswith("gw-1/w1: 10 records, 10 of them signed by key ")
     assert last == "intact"
     code, out, _ = run(capsys, "verify", evidence, "--json", "--quick")
     found = json.loads(out)

@@ -9,13 +9,12 @@ import pytest
 import trio
 import trio.testing
 from evidence_double import DoubleStorage, held_syncs
-from evidence_samples import open_journal, request, session
+from evidence_samples import open_journal, request, session, verify_signed
 
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.commit import FAST, GroupCommit
 from gateway.evidence.journal import Journal, Recorded
-from gateway.evidence.verify import verify
 
 
 @pytest.fixture
@@ -139,8 +138,8 @@ async def test_a_leader_that_is_cancelled_leaves_nobody_waiting(journal: Journal
     assert sorted(done) == [2, 3]
     assert cancelled.cancelled_caught or journal.durable == 3
     journal.close()
-    assert verify(tmp_path).records == 4
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).records == 4
+    assert verify_signed(tmp_path).intact
 
 
 async def test_a_task_cancelled_during_the_sync_does_not_harm_the_log(
@@ -156,7 +155,7 @@ async def test_a_task_cancelled_during_the_sync_does_not_harm_the_log(
     assert journal.durable == 1
     await group.record(request(2))
     journal.close()
-    assert verify(tmp_path).records == 3
+    assert verify_signed(tmp_path).records == 3
 
 
 async def test_what_nobody_waits_for_is_durable_within_50_ms(journal: Journal) -> None:

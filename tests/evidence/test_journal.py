@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from evidence_double import CountedEntropy, DoubleStorage, StepClock
-from evidence_samples import CONTROL, WORKER, fill, journal_file, open_journal, request, result, session
+from evidence_samples import CONTROL, WORKER, fill, journal_file, open_journal, request, result, session, verify_signed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,6 @@ from gateway.evidence.entry import MAX_LINE, Malformed, parse, parse_line
 from gateway.evidence.journal import Journal, Recorded, Ticket
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy
 from gateway.evidence.tail import split
-from gateway.evidence.verify import verify
 from gateway.model import Draft
 
 
@@ -184,7 +183,7 @@ def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
     journal.flush()
     journal.close()
     assert storage.syncs == 2
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 def test_a_batch_that_was_dropped_stops_the_next(tmp_path: Path) -> None:
@@ -219,7 +218,7 @@ def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert (journal.durable, journal.open_sessions, journal.torn) == (9, (), ())
     assert journal.append(record.start("gw-1", "0.1")).seq == 10
     journal.close()
-    report = verify(tmp_path)
+    report = verify_signed(tmp_path)
     assert (report.records, report.findings) == (11, [])
 
 
@@ -241,8 +240,8 @@ def test_files_rotate_and_stay_one_chain(tmp_path: Path, monkeypatch: pytest.Mon
     assert again.durable == 10
     again.append(request(11))
     again.close()
-    assert verify(tmp_path).records == 12
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).records == 12
+    assert verify_signed(tmp_path).intact
 
 
 @pytest.mark.parametrize("limit", ["ROTATE_BYTES", "ROTATE_AFTER"])
@@ -254,7 +253,7 @@ def test_files_rotate_by_size_and_age(tmp_path: Path, monkeypatch: pytest.Monkey
     journal.append(record.start("gw-1", "0.1"))
     journal.close()
     assert journal_file(tmp_path, 2).exists()
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 @pytest.mark.parametrize("size", [MAX_LINE - 70_000, MAX_LINE, 3 * MAX_LINE + 17])
@@ -275,7 +274,7 @@ def test_large_payloads_go_in_parts_below_the_line_limit(tmp_path: Path, size: i
         assert [(one["part"], one["parts"]) for one in entries] == [(i + 1, len(entries)) for i in range(len(entries))]
     assert parse(b"".join(one.payload for one in lines[2:]))["text"] == "é" * (size // 2)
     assert {one.salt for one in lines[2:]} == {bytes(range(32))}
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 @given(st.text(max_size=60), st.integers(4, 20))
@@ -296,7 +295,7 @@ def test_a_clock_set_back_is_said_and_order_stays(tmp_path: Path) -> None:
     journal.close()
     entries = [parse(parse_line(one).entry) for one in journal_file(tmp_path).read_bytes()[:-1].split(b"\n")]
     assert [one.get("clk") for one in entries] == [None, "back", None]
-    assert [(one.grade, one.seq) for one in verify(tmp_path).findings] == [("note", 1)]
+    assert [(one.grade, one.seq) for one in verify_signed(tmp_path).findings] == [("note", 1)]
 
 
 def test_a_record_that_the_format_cannot_hold_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
@@ -312,7 +311,7 @@ def test_a_record_that_the_format_cannot_hold_is_refused_and_leaves_no_trace(tmp
         journal.append(Draft("stroll"))
     assert journal.append(record.start("gw-1", "0.1")).seq == 0
     journal.close()
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 def test_a_disk_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
@@ -330,4 +329,4 @@ def test_the_real_clock_and_entropy_serve(tmp_path: Path) -> None:
     for one in journal_file(tmp_path).read_bytes()[:-1].split(b"\n"):
         salts.add(parse_line(one).salt)
     assert len(salts) == 3
-    assert verify(tmp_path).findings == []
+    assert verify_signed(tmp_path).findings == []

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from evidence_samples import WORKER, open_journal
+from evidence_samples import WORKER, open_journal, verify_signed
 from test_originals import IDENTITIES, RECIPIENTS
 
 from gateway.evidence.unseal import open_originals, read_identity
-from gateway.evidence.verify import verify
 from gateway.evidence.views import write_views
 
 WRITER = """
@@ -76,7 +75,7 @@ def test_every_durable_record_survives_every_kill(tmp_path: Path, seed: int) -> 
             for line in writer.stdout:
                 if line.endswith("\n"):
                     promised[int(line.split()[0])] = line.split()[1]
-        report = verify(tmp_path)
+        report = verify_signed(tmp_path)
         assert report.intact, report.findings
         assert report.heads[WORKER][0] > max(promised)
     identity = tmp_path / "identity"

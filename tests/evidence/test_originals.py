@@ -11,7 +11,7 @@ from types import ModuleType
 import pyrage
 import pytest
 from evidence_double import CountedEntropy, DoubleStorage
-from evidence_samples import WORKER, journal_file, open_journal, request, session
+from evidence_samples import WORKER, journal_file, open_journal, request, session, verify_signed
 from test_standalone_verify import says
 
 from gateway.errors import ConfigurationFault, EvidenceFault
@@ -21,7 +21,6 @@ from gateway.evidence.originals import envelopes, index, keyring_path, originals
 from gateway.evidence.originals_content import Column, decode, encode_rows, encode_told
 from gateway.evidence.sealing import Ratchet, Sealer, unseal, unwrap
 from gateway.evidence.unseal import check_place, open_originals, read_identity
-from gateway.evidence.verify import verify
 from gateway.model import Draft, Json, SessionId
 from gateway.pgwire.notes import OriginalColumn, Originals
 from gateway.worker.sealing import SealingTerms, SessionSealing
@@ -62,7 +61,7 @@ def log_of(evidence: Path) -> Path:
 
 def test_auditors_read_what_was_sealed_and_each_of_them_can(tmp_path: Path) -> None:
     evidence = fill(tmp_path / "evidence")
-    assert verify(evidence).intact
+    assert verify_signed(evidence).intact
     assert says(evidence)
     for number, one in enumerate(IDENTITIES[:2]):
         path = tmp_path / f"identity-{number}"
@@ -255,7 +254,7 @@ def test_each_attack_on_originals_is_found(
 ) -> None:
     evidence = fill(tmp_path / "evidence")
     attack(log_of(evidence))
-    found = [one for one in verify(evidence).findings if one.grade == "tampered"]
+    found = [one for one in verify_signed(evidence).findings if one.grade == "tampered"]
     assert [(one.log, one.seq) for one in found] == [(WORKER, seq)]
     assert what in found[0].what
     assert not says(evidence)
@@ -268,11 +267,11 @@ def test_what_a_crash_left_of_an_envelope_is_cut_and_nothing_else_is(tmp_path: P
         path = originals_path(log_of(evidence), 1)
         whole = path.read_bytes()
         path.write_bytes(whole + tail)
-        assert verify(evidence).intact
+        assert verify_signed(evidence).intact
         assert says(evidence)
         fill(home, sid="s-2")
         assert path.read_bytes().startswith(whole)
-        report = verify(evidence)
+        report = verify_signed(evidence)
         assert report.intact, report.findings
         assert says(evidence)
         assert any("no record names" in one.what for one in report.findings) == (tail == b"\0\0\0\4lost")

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 from evidence_double import CountedEntropy
-from evidence_samples import POLICY, open_journal, session, statement, verdict
+from evidence_samples import POLICY, open_journal, session, statement, verdict, verify_signed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import OurBug
 from gateway.evidence import record, values
 from gateway.evidence.entry import parse, parse_line
-from gateway.evidence.verify import verify
 from gateway.model import (
     ApprovalId,
     Decision,
@@ -160,7 +159,7 @@ def test_no_text_can_stop_a_record(tmp_path: Path, text: str) -> None:
     drafts += [record.login_refused(client_address=text, connection=text, reason=text, subject=text, issuer=text)]
     drafts += [record.access(text, text, text), record.requested(hold(text)), record.alarm(None, None, text, text)]
     assert len(written(tmp_path, drafts)) == len(drafts)
-    assert [one for one in verify(tmp_path).findings if "format" in one.what or "read" in one.what] == []
+    assert [one for one in verify_signed(tmp_path).findings if "format" in one.what or "read" in one.what] == []
 
 
 def test_a_session_reads_back_from_its_start(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import test_checkpoints
 import test_verify
-from evidence_samples import CONTROL, POLICY, journal_file, open_journal, request, result, session
+from evidence_samples import CONTROL, POLICY, journal_file, open_journal, request, result, session, sign
 from test_checkpoints import Attack, signed, write
 
 from gateway.evidence import record, standalone
@@ -23,6 +23,7 @@ from gateway.model import ApprovalId, Decision, DecisionKind, HoldRequest, Micro
 def says(evidence: Path) -> bool:
     """Run the program as an auditor would; it must agree with ours, and say why where it does not say intact."""
     program = Path(str(standalone.__file__))
+    sign(evidence)
     done = subprocess.run([sys.executable, "-I", str(program), str(evidence)], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.returncode in {0, 1}

@@ -18,13 +18,13 @@ from evidence_samples import (
     request,
     result,
     session,
+    verify_signed,
 )
 
 from gateway.errors import EvidenceFault
 from gateway.evidence import record
 from gateway.evidence.chain import Chain
 from gateway.evidence.entry import Line, canonical, parse_line, parse_loosely
-from gateway.evidence.verify import verify
 from gateway.model import (
     ApprovalId,
     Decision,
@@ -161,7 +161,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_untouched_evidence_passes(evidence: Path) -> None:
-    report = verify(evidence)
+    report = verify_signed(evidence)
     assert (report.intact, report.findings, report.records) == (True, [], 10)
     last = parse_line(journal_file(evidence).read_bytes()[:-1].split(b"\n")[-1])
     assert report.heads == {WORKER: (10, last.chain.hex())}
@@ -176,7 +176,7 @@ def test_each_attack_is_found_and_placed(
     lines = journal_file(copy).read_bytes()[:-1].split(b"\n")
     attack(lines)
     journal_file(copy).write_bytes(b"\n".join(lines) + b"\n")
-    report = verify(copy)
+    report = verify_signed(copy)
     assert not report.intact
     first, *others = report.findings
     assert re.search(what, first.what)
@@ -184,16 +184,16 @@ def test_each_attack_is_found_and_placed(
     assert first.seq == places[0]
     assert {one.seq for one in others} <= {*places, places[0] + 1}, "one fault is not a flood"
     quick = {"edit_payload", "edit_salt", "forge_commitment"}
-    assert verify(copy, quick=True).intact == (attack.__name__ in quick)
+    assert verify_signed(copy, quick=True).intact == (attack.__name__ in quick)
 
 
 def test_an_unfinished_last_line_is_a_note(tmp_path: Path) -> None:
     fill(tmp_path)
     with journal_file(tmp_path).open("ab") as file:
         file.write(b"ab" * 30 + bytes(5000))
-    (finding,) = verify(tmp_path).findings
+    (finding,) = verify_signed(tmp_path).findings
     assert (finding.grade, finding.seq) == ("note", 10)
-    assert verify(tmp_path).intact
+    assert verify_signed(tmp_path).intact
 
 
 @pytest.mark.parametrize("hole", [bytes(64), bytes(5 << 20)])
@@ -202,7 +202,7 @@ def test_records_after_a_hole_are_tampered(tmp_path: Path, hole: bytes) -> None:
     whole = journal_file(tmp_path).read_bytes()
     cut = whole.index(b"\n", 2000) + 1
     journal_file(tmp_path).write_bytes(whole[:cut] + hole + whole[cut:])
-    assert next(one.grade for one in verify(tmp_path).findings) == "tampered"
+    assert next(one.grade for one in verify_signed(tmp_path).findings) == "tampered"
 
 
 def test_a_changed_or_missing_torn_file_is_found(tmp_path: Path) -> None:
@@ -213,11 +213,11 @@ def test_a_changed_or_missing_torn_file_is_found(tmp_path: Path) -> None:
     journal.append(record.start("gw-1", "0.1", torn=journal.torn))
     journal.close()
     (kept,) = (tmp_path / "logs" / "w1" / "torn").iterdir()
-    assert [one.grade for one in verify(tmp_path).findings] == ["note"]
+    assert [one.grade for one in verify_signed(tmp_path).findings] == ["note"]
     kept.write_bytes(b"tarn")
-    assert [one.grade for one in verify(tmp_path).findings] == ["tampered"]
+    assert [one.grade for one in verify_signed(tmp_path).findings] == ["tampered"]
     kept.unlink()
-    assert [one.grade for one in verify(tmp_path).findings] == ["incomplete"]
+    assert [one.grade for one in verify_signed(tmp_path).findings] == ["incomplete"]
 
 
 def test_a_last_record_that_was_edited_and_then_torn_away_is_found(tmp_path: Path) -> None:
@@ -227,17 +227,17 @@ def test_a_last_record_that_was_edited_and_then_torn_away_is_found(tmp_path: Pat
     journal = open_journal(tmp_path)
     journal.append(record.start("gw-1", "0.1", torn=journal.torn))
     journal.close()
-    assert [(one.grade, "whole line" in one.what) for one in verify(tmp_path).findings] == [("tampered", True)]
+    assert [(one.grade, "whole line" in one.what) for one in verify_signed(tmp_path).findings] == [("tampered", True)]
 
 
 def test_a_session_without_its_end(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     journal.append(record.session_start(session()))
     journal.flush()
-    assert [one.grade for one in verify(tmp_path).findings] == ["note"]
+    assert [one.grade for one in verify_signed(tmp_path).findings] == ["note"]
     journal.append(record.start("gw-1", "0.1"))
     journal.close()
-    assert [(one.grade, one.seq) for one in verify(tmp_path).findings] == [("incomplete", 0)]
+    assert [(one.grade, one.seq) for one in verify_signed(tmp_path).findings] == [("incomplete", 0)]
 
 
 def test_a_missing_part(tmp_path: Path) -> None:
@@ -249,8 +249,8 @@ def test_a_missing_part(tmp_path: Path) -> None:
     path = journal_file(tmp_path)
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(lines[:-2]) + b"\n")
-    assert [one.grade for one in verify(tmp_path).findings] == ["note", "incomplete"] or [
-        one.grade for one in verify(tmp_path).findings
+    assert [one.grade for one in verify_signed(tmp_path).findings] == ["note", "incomplete"] or [
+        one.grade for one in verify_signed(tmp_path).findings
     ] == ["incomplete", "note"]
 
 
@@ -288,13 +288,13 @@ def test_a_release_must_quote_the_approval_of_what_it_released(
     worker.append(record.session_end(session(), n=3, reason="done", statements=1, denied=0, held=1, rows=0))
     control.close()
     worker.close()
-    found = [(one.grade, one.log, one.seq) for one in verify(tmp_path).findings]
+    found = [(one.grade, one.log, one.seq) for one in verify_signed(tmp_path).findings]
     assert found == ([] if grade is None else [(grade, WORKER, 2)])
 
 
 def test_progress_reaches_the_end(evidence: Path) -> None:
     seen: list[tuple[int, int]] = []
-    verify(evidence, progress=lambda done, total: seen.append((done, total)))
+    verify_signed(evidence, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1] == (journal_file(evidence).stat().st_size,) * 2
 
@@ -302,4 +302,4 @@ def test_progress_reaches_the_end(evidence: Path) -> None:
 def test_no_evidence_is_not_intact_evidence(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "none"):
         with pytest.raises(EvidenceFault, match="holds no log"):
-            verify(directory)
+            verify_signed(directory)

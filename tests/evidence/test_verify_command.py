@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from evidence_samples import fill
+from evidence_samples import fill, sign
 from test_archiving import fill as fill_log
 from test_archiving import opened, record_archived
 
@@ -38,7 +38,7 @@ def test_a_bar_with_rate_and_remaining_time() -> None:
 
 def test_nothing_is_drawn_where_nobody_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path)
-    assert main(["evidence", "verify", str(tmp_path)]) == 0
+    assert main(["evidence", "verify", str(sign(tmp_path))]) == 0
     assert capsys.readouterr().err == ""
 
 
