@@ -183,7 +183,7 @@ def _bare(log: Following, directory: Path, number: int, database: duckdb.DuckDBP
     """Chain, tree and payloads of a segment alone: what no check can leave out."""
     entries, payload = located(entries_path(directory, number)), located(payload_path(directory, number))
     cursor, encoded = database.cursor(), database.cursor()
-    cursor.execute(columns.commitments(payload, entries))
+    cursor.execute(columns.commitments(payload, entries, f"{directory.name}/{number:08}"))
     while (row := cursor.fetchone()) is not None:
         _, _, _, salts, payloads, pcs = row
         assert committed(salts, payloads.encode().split(b"\n"), pcs)

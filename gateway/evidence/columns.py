@@ -124,19 +124,23 @@ def entries(quoted_path: str) -> str:
     return f"SELECT encode(entry) FROM read_parquet({quoted_path})"  # noqa: S608  our own paths, quoted
 
 
-def commitments(payload: str, entries: str) -> str:
+def commitments(payload: str, entries: str, segment: str) -> str:
     """Return the query for a segment's payloads by groups of their records, each column as one text with separators.
 
-    A group's number, how many payloads it has, whether each has the length that its record's column says; salts,
-    payloads and the commitments in the records' columns.
+    A group's number (NULL: of payloads that belong to no record here), how many payloads it has, whether each has the
+    length that its record's column says and names its segment and kind; salts, payloads and the commitments in the
+    records' columns.
     """
     return f"""
         SELECT place // {GROUP} AS number, count(*),
-            coalesce(bool_and(payload <> '' AND strlen(payload) = plen AND salt IS NOT NULL AND pc IS NOT NULL), false),
+            coalesce(bool_and(
+                payload <> '' AND strlen(payload) = plen AND salt IS NOT NULL AND pc IS NOT NULL
+                AND {_belongs(segment)}
+            ), false),
             string_agg(salt, ','), string_agg(payload, chr(10)), string_agg(pc, ',')
         FROM read_parquet({payload}) AS kept
-        JOIN (SELECT seq, plen, pc, file_row_number AS place FROM read_parquet({entries}, file_row_number = true))
-            AS told USING (seq)
+        LEFT JOIN (SELECT seq, kind, plen, pc, file_row_number AS place
+            FROM read_parquet({entries}, file_row_number = true)) AS told USING (seq)
         GROUP BY number
     """  # noqa: S608  our own paths and names, quoted
 
@@ -206,8 +210,12 @@ def stray(payload: str, entries: str, segment: str) -> str:
     """Return the query for rows of a payload file that name another segment or kind: views would not find them."""
     return f"""
         SELECT seq FROM read_parquet({payload}) AS kept LEFT JOIN read_parquet({entries}) AS told USING (seq)
-        WHERE kept.segment IS DISTINCT FROM '{segment}' OR kept.kind IS DISTINCT FROM told.kind LIMIT 1
+        WHERE NOT {_belongs(segment)} LIMIT 1
     """  # noqa: S608  our own paths and names, quoted
+
+
+def _belongs(segment: str) -> str:
+    return f"coalesce(kept.segment = '{segment}' AND kept.kind = told.kind, false)"
 
 
 def kept(source: str, segment: str) -> str:

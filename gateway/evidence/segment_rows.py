@@ -125,7 +125,7 @@ class _Rows:
         self._log, self._database, self._name = log, database, entries.name
         self._entries, self._payload, self._segment = located(entries), located(payload), segment
         self._kept = _Payloads(database, payload if log.payloads else None)
-        self._untold = 0
+        self._untold, self._astray = 0, False
 
     def follow(self) -> None:
         paid = self._paid() if self._log.payloads else None
@@ -146,20 +146,21 @@ class _Rows:
             else:
                 self._group(group)
             row = cursor.fetchone()
-        if self._log.payloads:
+        if self._astray:
             stray = columns.stray(self._payload, self._entries, self._segment)
             if (found := self._database.execute(stray).fetchone()) is not None:
                 what = f"payload/{self._name} holds a payload of no record here, or says that it is of another"
                 self._log.find("tampered", found[0], what)
 
-    def _paid(self) -> dict[int, int]:
+    def _paid(self) -> dict[int | None, int]:
         """Return for each group how many payloads it has; -1: they are not just those that its columns commit to."""
-        found, cursor = {}, self._database.cursor()
-        cursor.execute(columns.commitments(self._payload, self._entries))
+        found, cursor = dict[int | None, int](), self._database.cursor()
+        cursor.execute(columns.commitments(self._payload, self._entries, self._segment))
         while (row := cursor.fetchone()) is not None:
             number, count, whole, salts, payloads, pcs = row
             good = whole and committed(salts, payloads.encode().split(b"\n"), pcs)
             found[number] = count if good else -1
+        self._astray = -1 in found.values()
         return found
 
     def _group(self, group: _Group) -> None:

@@ -28,6 +28,12 @@ CHANGES = [
     ("payload", f"SELECT {ALL} REPLACE (CASE file_row_number WHEN 3 THEN NULL ELSE salt END AS salt) FROM {TOLD}"),
     ("payload", f"SELECT {ALL} REPLACE (reverse(payload) AS payload) FROM {TOLD}"),
     (
+        "payload",
+        f"SELECT {ALL} FROM {TOLD} UNION ALL SELECT {ALL} REPLACE (seq + 1000 AS seq, NULL AS kind) FROM {TOLD}",
+    ),
+    ("payload", f"SELECT {ALL} REPLACE (CASE file_row_number WHEN 3 THEN NULL ELSE kind END AS kind) FROM {TOLD}"),
+    ("payload", f"SELECT {ALL} REPLACE ('w1/00000009' AS segment) FROM {TOLD}"),
+    (
         "entries",
         f"SELECT {ALL} REPLACE (CASE file_row_number WHEN 3 THEN chain[2:] ELSE chain END AS chain) FROM {TOLD}",
     ),
