@@ -18,7 +18,8 @@ from gateway.evidence.skimming import skim_lines
 AT = 20
 """The line that is changed: among plain ones."""
 HARMLESS = {
-    b'"verdict":"all ow"', b'"kind":"grant"', b'"ts":"30', b'"v":1,"w":null', b'"verdict":"allow","w":{"x":1}}',
+    b'"verdict":"all ow"', b'"verdict":"al\\"low"', b'"verdict":"al\x7flow"',
+    b'"kind":"grant"', b'"ts":"30', b'"v":1,"w":null', b'"verdict":"allow","w":{"x":1}}',
 }  # fmt: skip
 """Odd, and of the format."""
 
@@ -113,6 +114,11 @@ def test_most_are_followed_at_once(lines: list[bytes]) -> None:
         (b'"pc":"', b'"pd":"'),
         (b'"seq":', b'"seq":1'),
         (b'"verdict":"allow"', b'"verdict":"all ow"'),
+        (b'"verdict":"allow"', b'"verdict":"al\x01low"'),
+        (b'"verdict":"allow"', b'"verdict":"al\\u006cow"'),
+        (b'"verdict":"allow"', b'"verdict":"al\\low"'),
+        (b'"verdict":"allow"', b'"verdict":"al\\"low"'),
+        (b'"verdict":"allow"', b'"verdict":"al\x7flow"'),
     ],
 )
 def test_each_oddity_is_found_either_way(lines: list[bytes], old: bytes, new: bytes) -> None:
