@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from crash.kills import SEED, Kills, counts
+from crash.kills import ROUNDS, SEED, Kills, counts
 from crash.mortal import Mortals, mortals
 from crash.scene import Target
 
@@ -45,8 +46,14 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say what was killed where, and how often."""
-    if counts:
-        terminalreporter.section(f"{sum(counts.values())} kills, seed {SEED}")
-        for what, count in sorted(counts.items()):
+    """Say what was killed how often, as docs/evidence.md has it, and then where."""
+    if not counts:
+        return
+    whole = Counter[str]()
+    for what, count in counts.items():
+        whole[what.partition(":")[0]] += count
+    which = f"{ROUNDS} rounds and every operation" if ROUNDS else "a sample; `just crash` kills at every operation"
+    terminalreporter.section(f"{counts.total()} kills ({which}), seed {SEED}")
+    for found in (whole, Counter({what: count for what, count in counts.items() if ":" in what})):
+        for what, count in sorted(found.items()):
             terminalreporter.write_line(f"{count:6}  {what}")
