@@ -93,9 +93,8 @@ def rows(quoted_path: str, segment: str, *, guarded: bool, group: int | None = N
 
     `guarded` bears entries that are no JSON, at a price; `group` asks for those of one group alone.
     """
-    these = "" if group is None else f"WHERE place // {GROUP} = {group}"
-    proved = _proved(quoted_path, segment, guarded=guarded)
-    return f"SELECT seq, chain, encode(entry), proved FROM ({proved}) {these} ORDER BY place"  # noqa: S608  ours
+    proved = _proved(quoted_path, segment, guarded=guarded, group=group)
+    return f"SELECT seq, chain, encode(entry), proved FROM ({proved}) ORDER BY place"  # noqa: S608  ours
 
 
 def grouped(quoted_path: str, segment: str) -> str:
@@ -145,7 +144,7 @@ def commitments(payload: str, entries: str, segment: str) -> str:
     """  # noqa: S608  our own paths and names, quoted
 
 
-def _proved(quoted_path: str, segment: str, *, guarded: bool) -> str:
+def _proved(quoted_path: str, segment: str, *, guarded: bool, group: int | None = None) -> str:
     """Return the query for a segment's columns, with `place` in the file and `proved`, as `grouped` has it."""
     entry = "CASE WHEN json_valid(entry) THEN entry END" if guarded else "entry"
     kinds = {name: "BIGINT" if name in _INTEGERS else "VARCHAR" for name in NAMES}
@@ -164,7 +163,9 @@ def _proved(quoted_path: str, segment: str, *, guarded: bool) -> str:
             pieces.append(f"""'{before}"{name}":"' || {value[name]} || '"{after}'""")
         else:
             pieces.append(f"""'{before}"{name}":' || {value[name]} || '{after}'""")
-    listed = ", ".join(f"'{kind}'" for kind in PLAIN)
+    listed, these = ", ".join(f"'{kind}'" for kind in PLAIN), ""
+    if group is not None:
+        these = f"WHERE file_row_number // {GROUP} = {group}"
     beside = ", ".join(f"'$.{name}'" for name in _BESIDE)
     integers = ", ".join(f'"{name}"' for name in NAMES if name in _INTEGERS)
     quoted = " OR ".join(f"contains({text}, '\"')" for text in _TEXTS)  # by column: each text of a dictionary once
@@ -182,7 +183,7 @@ def _proved(quoted_path: str, segment: str, *, guarded: bool) -> str:
                 ) AS plain
             FROM (
                 SELECT *, file_row_number AS place, json_extract_string({entry}, [{beside}]) AS x
-                FROM read_parquet({quoted_path}, file_row_number = true)
+                FROM read_parquet({quoted_path}, file_row_number = true) {these}
             )
         )
     """  # noqa: S608  our own paths and names, quoted

@@ -154,16 +154,40 @@ PROVED = [
 
 @pytest.mark.parametrize(("entry", "change", "proved"), [one[1:] for one in PROVED], ids=[one[0] for one in PROVED])
 def test_columns_prove_an_entry(tmp_path: Path, entry: str, change: str, proved: str) -> None:
-    path = str(tmp_path / "seg-00000001.parquet")
-    told = f"SELECT 'w1/00000001' AS segment, {columns.columns('e')}, '' AS chain, entry"
+    path = columns_of(tmp_path, entry, change)
     with connect() as database:
+        found = database.execute(columns.grouped(f"'{path}'", "w1/00000001")).fetchall()
+        (each,) = database.execute(columns.rows(f"'{path}'", "w1/00000001", guarded=False)).fetchall()
+    assert [row[5] for row in found] == [proved]
+    assert bool(each[3]) == (proved != "0")
+
+
+@pytest.mark.parametrize("group", [None, 0])
+def test_what_a_footer_says_of_a_column_is_not_believed(tmp_path: Path, group: int | None) -> None:
+    """Whoever forges a file forges its footer, from which DuckDB answers comparisons."""
+    large = 9007199254740993
+    path = columns_of(tmp_path, PLAIN.replace('"n":1', f'"n":{large}'), "")
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    told = content[footer:].replace(large.to_bytes(8, "little"), (1).to_bytes(8, "little"))
+    assert told != content[footer:]
+    path.write_bytes(content[:footer] + told)
+    with duckdb.connect() as believing, connect() as database:
+        assert believing.execute(f"SELECT n, n < 9 FROM '{path}'").fetchall() == [(large, True)]
+        assert [row[5] for row in database.execute(columns.grouped(f"'{path}'", "w1/00000001")).fetchall()] == ["1"]
+        rows = database.execute(columns.rows(f"'{path}'", "w1/00000001", guarded=False, group=group)).fetchall()
+    assert [proved for *_, proved in rows] == [1]
+
+
+def columns_of(place: Path, entry: str, change: str) -> Path:
+    """Write a segment of one entry as the archiver does, with `change` in its columns."""
+    path = place / "seg-00000001.parquet"
+    told = f"SELECT 'w1/00000001' AS segment, {columns.columns('e')}, '' AS chain, entry"
+    with duckdb.connect() as database:
         database.execute(
             f"CREATE TABLE told AS {told} FROM (SELECT entry, json_transform(entry, {columns.transform()}) AS e"
             " FROM (SELECT ? AS entry))",
             [entry],
         )
         database.execute(f"COPY (SELECT * {f'REPLACE ({change})' if change else ''} FROM told) TO '{path}'")
-        found = database.execute(columns.grouped(f"'{path}'", "w1/00000001")).fetchall()
-        (each,) = database.execute(columns.rows(f"'{path}'", "w1/00000001", guarded=False)).fetchall()
-    assert [row[5] for row in found] == [proved]
-    assert bool(each[3]) == (proved != "0")
+    return path
