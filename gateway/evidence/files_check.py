@@ -51,7 +51,7 @@ def check_segments(log: CheckedLog, erasures: Erasures) -> None:
     present = {entries_path(directory, number).stem for number in log.segments}
     for name in sorted(archives.keys() - present):
         number = int(name[4:]) if name[4:].isdecimal() else 0
-        if number > log.pruned and not journal_path(directory, number).exists():
+        if number > log.pruned and not entries_path(directory, number).exists():  # it may be younger than `present`
             first = archives[name].get("first")
             find("incomplete", first if isinstance(first, int) else log.first, f"segment {name} is missing")
 

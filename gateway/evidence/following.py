@@ -23,7 +23,7 @@ from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.frontier import Frontier
 from gateway.evidence.originals_check import SealedCheck
 from gateway.evidence.record import KINDS
-from gateway.evidence.said import AGAIN, Said
+from gateway.evidence.said import AGAIN, Said, check_form
 from gateway.evidence.session_rules import Complaint, Open, Sessions
 from gateway.evidence.tree import Tree
 from gateway.model import Json, format_time
@@ -289,6 +289,7 @@ class Following:
             raise Malformed(f"version {entry.get('v')}, kind {kind}, log {entry.get('log')}")
         if type(seq) is not int:
             raise Malformed("seq is not a number")
+        check_form(entry)
         self._time(entry, seq)
         if payload is not None and (payload or "pc" in entry):
             self._payload(entry.get("plen"), entry.get("pc"), seq, salt, payload)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evidence_double import CountedEntropy
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import OurBug
 from gateway.evidence import record, values
-from gateway.evidence.entry import parse, parse_line
+from gateway.evidence.entry import Malformed, parse, parse_line
+from gateway.evidence.said import check_form
 from gateway.model import (
     ApprovalId,
     Decision,
@@ -214,3 +216,25 @@ def test_salts_are_drawn_for_each_record(tmp_path: Path) -> None:
     assert CountedEntropy().bytes(32) != CountedEntropy().bytes(31)
     lines = written(tmp_path, [record.alarm(None, None, "a", "same"), record.alarm(None, None, "a", "same")])
     assert lines[0][0]["pc"] != lines[1][0]["pc"]
+
+
+FORMS: list[dict[str, Any]] = [
+    {"kind": "request", "n": True},
+    {"kind": "result", "of": "1"},
+    {"kind": "result", "of": [1]},
+    {"kind": "start", "torn": "x"},
+    {"kind": "start", "torn": [5]},
+    {"kind": "start", "torn": [{"file": "../x", "length": 1, "blake3": "00"}]},
+    {"kind": "start", "torn": [{"file": "a" * 5000, "length": 1, "blake3": "00"}]},
+    {"kind": "erasure"},
+    {"kind": "erasure", "records": "gw-1/w1:1", "files": []},
+    {"kind": "erasure", "records": [], "files": [{"file": "x", "old": "00"}]},
+    {"kind": "archive"},
+    {"kind": "archive", "segment": "../../etc/passwd"},
+]
+
+
+@pytest.mark.parametrize("entry", FORMS, ids=str)
+def test_what_others_depend_on_has_its_form(entry: dict[str, Any]) -> None:
+    with pytest.raises(Malformed):
+        check_form(entry)
