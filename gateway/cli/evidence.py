@@ -51,7 +51,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     prove = commands.add_parser("prove", help="print the proof that one record is in the log that was signed")
     prove.add_argument("directory", type=Path, metavar="DIR")
-    prove.add_argument("record", metavar="RECORD", help="LOG:NUMBER, such as gw-1/w1:17")
+    prove.add_argument("record", metavar="RECORD", help="LOG:NUMBER, such as gw-1/w1:17; NUMBER where there is one log")
     prove.add_argument("--payload", action="store_true", help="include the payload: statement, parameters or answer")
     prove.add_argument("--output", type=Path, metavar="FILE", help="write it to this file, which must not exist")
     prove.set_defaults(run=_prove)

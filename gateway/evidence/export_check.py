@@ -16,17 +16,20 @@ import duckdb
 
 from gateway.errors import EvidenceFault
 from gateway.evidence.chain import Chain, commitment
-from gateway.evidence.entry import Malformed, parse
+from gateway.evidence.entry import Malformed, parse, parse_time
 from gateway.evidence.export import FORMAT, Wanted, derive
 from gateway.evidence.export_tree import root_over
 from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
+from gateway.evidence.signatures import UNSIGNED
 from gateway.evidence.tree import leaf
 from gateway.evidence.verifiers import VIEWS, programs
 from gateway.evidence.views import quoted
 
 _OWN = ("manifest", "counts", "logs", "notes", "tree", "entries", "programs")
+_NONE = ("views", "functions", "types")
+"""What an export has none of, as DuckDB's own functions list it."""
 _BOTH = ("made", "memory.again")
 _SHOWN = 20
 _ROWS = 2048
@@ -77,12 +80,13 @@ def check_export(path: Path, keys: Sequence[str] = (), progress: Callable[[int, 
 
 
 def _shape(database: duckdb.DuckDBPyConnection) -> None:
-    """Refuse a file that holds anything but the tables of an export: a view could be anything."""
-    views = database.execute(
-        "SELECT view_name FROM duckdb_views() WHERE database_name = 'made' AND NOT internal"
-    ).fetchall()
+    """Refuse a file that holds anything but the tables of an export: a view could be anything, and so could a macro."""
+    more = [f"SELECT 1 FROM duckdb_{kind}() WHERE database_name = 'made' AND NOT internal" for kind in _NONE]  # noqa: S608  ours
     names = database.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'made'").fetchall()
-    if views or {str(name) for (name,) in names} != {*_OWN, *VIEWS}:
+    schemas = "SELECT DISTINCT schema_name FROM duckdb_schemas() WHERE database_name = 'made' AND NOT internal"
+    others = {str(name) for (name,) in database.execute(schemas).fetchall()} - {"main"}
+    others |= {str(one) for sql in more for one in database.execute(sql).fetchall()}
+    if others or {str(name) for (name,) in names} != {*_OWN, *VIEWS}:
         raise EvidenceFault("it does not hold the tables of an export, and only those")
 
 
@@ -109,18 +113,17 @@ def _manifest(database: duckdb.DuckDBPyConnection, found: Checked) -> None:
 def _log(database: duckdb.DuckDBPyConnection, found: Checked, log: tuple[Any, ...], keys: Sequence[str]) -> None:
     name, key, size = str(log[0]), log[1], int(log[2] or 0)
     parts: list[tuple[int, int, bytes]] = []
-    taken = unsigned = 0
-    before = _NOTHING
+    taken, before, unsigned = 0, _NOTHING, list[str]()
     for row in _rows(database, name):
         _entry(found, name, row, before)
         before, taken = row, taken + 1
-        if row[0] < size:
+        if row[0] is not None and row[0] < size:
             parts.append((row[0], row[0] + 1, leaf(str(row[2]).encode())))
         else:
-            unsigned += 1
+            unsigned.append(str(row[2]))
     found.records[name] = (taken, max(size, taken))
     if key is None:
-        found.find("note", name, None, "the log has no key: only its chain was checked")
+        found.find("incomplete", name, None, "nobody signed this log: it has no key")
         return
     found.keys[name] = str(key)
     if keys and str(key) not in keys:
@@ -140,7 +143,17 @@ def _log(database: duckdb.DuckDBPyConnection, found: Checked, log: tuple[Any, ..
     except (Malformed, ValueError, TypeError) as fault:
         found.find("tampered", name, None, str(fault))
     if unsigned:
-        found.find("note", name, size, f"{unsigned} records from here on are covered by no checkpoint")
+        grade: Grade = "incomplete" if not size or _late(unsigned) else "note"
+        found.find(grade, name, size, f"{len(unsigned)} records from here on are covered by no checkpoint")
+
+
+def _late(entries: Sequence[str]) -> bool:
+    """Say whether these records reach over more time than is left unsigned."""
+    try:
+        first, last = (parse_time(str(parse(one.encode()).get("ts"))) for one in (entries[0], entries[-1]))
+    except Malformed:
+        return True
+    return last - first > UNSIGNED
 
 
 def _rows(database: duckdb.DuckDBPyConnection, log: str) -> Iterator[tuple[Any, ...]]:

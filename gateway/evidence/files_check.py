@@ -6,6 +6,7 @@ those files and nothing else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.evidence.segments import entries_path, frontier_path, journal_path,
 from gateway.evidence.signatures import head
 from gateway.model import Json
 
+_SEGMENT = re.compile(r"seg-[0-9]{8}")
 _TORN = 1 << 30
 """Bytes that a crash leaves, at most: no journal file is as large."""
 
@@ -50,10 +52,13 @@ def check_segments(log: CheckedLog, erasures: Erasures) -> None:
             )
     present = {entries_path(directory, number).stem for number in log.segments}
     for name in sorted(archives.keys() - present):
-        number = int(name[4:]) if name[4:].isdecimal() else 0
-        if number > log.pruned and not entries_path(directory, number).exists():  # it may be younger than `present`
-            first = archives[name].get("first")
-            find("incomplete", first if isinstance(first, int) else log.first, f"segment {name} is missing")
+        first = archives[name].get("first")
+        seq = first if isinstance(first, int) else log.first
+        number = int(name[4:]) if _SEGMENT.fullmatch(name) else 0
+        if not number:
+            find("tampered", seq, "a record tells of a segment that no log has")
+        elif number > log.pruned and not entries_path(directory, number).exists():  # it may be younger than `present`
+            find("incomplete", seq, f"segment {name} is missing")
 
 
 def _check_pruned(log: CheckedLog, archives: Mapping[str, Mapping[str, Json]], erasures: Erasures) -> None:

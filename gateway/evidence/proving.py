@@ -23,6 +23,7 @@ from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.proof import audit_path, root_of
 from gateway.evidence.segments import frontier_path, numbers_in
+from gateway.evidence.signatures import head
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import TreeState
@@ -44,22 +45,23 @@ class Proven:
 
 
 def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Json]:
-    """Return the proof of `LOG:SEQ`; with `payload`, what the entry commits to comes along, and its salt.
+    """Return the proof of `LOG:SEQ`, or `SEQ` where there is one log; with `payload`, that and its salt come along.
 
     Raises `ClientFault` for a record that is not there or that no checkpoint covers yet, `EvidenceFault` where the log
     is not what was signed.
     """
-    name, colon, number = record.rpartition(":")
-    directory = evidence / "logs" / name.rpartition("/")[2]
-    if not colon or not number.isdecimal() or not (directory / "journal").is_dir():
+    name, _, number = record.rpartition(":")
+    directory = _log(evidence, name, record)
+    if not number.isascii() or not number.isdecimal():
         raise ClientFault("name a record as LOG:NUMBER, such as gw-1/w1:17", "22023")
     seq, storage = int(number), DiskStorage()
     size = min((one for one in sizes(storage, directory / "checkpoints") if one > seq), default=0)
     if not size:
         raise ClientFault(f"no checkpoint covers record {seq} yet", "22023")
-    note = (directory / "checkpoints" / f"{size}.note").read_bytes()
-    verifier = Verifier.parse((directory / "log.pub").read_text()[:4096])
+    note, verifier = _signed(directory, size)
     checkpoint, steps = open_note(note, verifier), audit_path(seq, size)
+    if "/" in name and name != checkpoint.origin:
+        raise ClientFault(f"{record} is of no log here; this one is {checkpoint.origin}", "22023")
     found: list[bytes] = []
     before = _pruned(storage, directory)
     if seq < before.size:
@@ -95,6 +97,28 @@ def prove(evidence: Path, record: str, *, payload: bool = False) -> dict[str, Js
     return proof
 
 
+def _signed(directory: Path, size: int) -> tuple[bytes, Verifier]:
+    """Return a checkpoint and the key of the log. Raises `EvidenceFault`."""
+    try:
+        note, key = directory / "checkpoints" / f"{size}.note", directory / "log.pub"
+        return head(note, 1 << 16), Verifier.parse(head(key, 4096).decode(errors="replace"))
+    except (OSError, Malformed) as fault:
+        raise EvidenceFault(f"{directory}: {fault}; `hoop-gateway evidence verify` says more") from None
+
+
+def _log(evidence: Path, name: str, record: str) -> Path:
+    """Return the directory of the log `name`; empty: the only one. Raises `ClientFault`."""
+    logs = sorted(path.parent for path in evidence.glob("logs/*/journal"))
+    found = [path for path in logs if path.name == name.rpartition("/")[2]] if name else logs
+    if not logs:
+        raise ClientFault(f"{evidence} holds no log; give the gateway's state_dir/evidence", "22023")
+    if not name and len(found) > 1:
+        raise ClientFault("there are several logs: name a record as LOG:NUMBER, such as gw-1/w1:17", "22023")
+    if not found:
+        raise ClientFault(f"{record} is of no log here; there are {', '.join(one.name for one in logs)}", "22023")
+    return found[0]
+
+
 def _pruned(storage: DiskStorage, directory: Path) -> TreeState:
     """Return the tree at the end of what was pruned; an empty one where nothing was."""
     segments, _ = numbers_in(directory)
@@ -112,6 +136,8 @@ def check_proof(content: bytes, key: str | None = None) -> Proven:
         if len(content) > LIMIT:
             raise Malformed("longer than any proof")  # noqa: TRY301  one place says so
         told = json.loads(content)
+        if told["v"] != 1:
+            raise Malformed("a proof of another version")  # noqa: TRY301
         verifier = Verifier.parse(str(told["key"]))
         if key is not None and str(verifier) != key.strip():
             raise Malformed(f"signed by {verifier}, which is not the key given")  # noqa: TRY301

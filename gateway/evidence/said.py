@@ -50,11 +50,9 @@ def check_form(entry: Mapping[str, Json]) -> None:
         found = entry.get(name, [] if kind == "start" else None)
         if not isinstance(found, list) or not all(_fits(one, form) for one in found):
             raise Malformed(f"{name} of {kind} is not of its form")
-    if entry.get("kind") == "archive" and not _SEGMENT.fullmatch(str(entry.get("segment"))):
-        raise Malformed("an archive of no segment")
 
 
-_SEGMENT, _TORN = re.compile(r"seg-[0-9]{8}"), re.compile(r"[^/\0]{1,120}")
+_TORN = re.compile(r"[^/\0]{1,120}")
 _FORMS: tuple[tuple[str, str, Mapping[str, type]], ...] = (
     ("start", "torn", {"file": str, "length": int, "blake3": str}),
     ("erasure", "records", {}),

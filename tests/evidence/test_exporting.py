@@ -168,6 +168,9 @@ ATTACKS = [
     "UPDATE programs SET content = replace(content, 'deny', 'allow') WHERE name = 'derivation.sql'",
     "INSERT INTO programs VALUES ('more', '')",
     "DELETE FROM programs",
+    "UPDATE logs SET \"key\" = NULL",  # nobody signed it, so nothing of it is proved
+    "UPDATE logs SET size = 0; DELETE FROM tree; UPDATE counts SET rows = 0 WHERE table_name = 'tree'",
+    "UPDATE entries SET seq = NULL WHERE seq = ONE",
     "UPDATE logs SET \"key\" = 'gw-1/w1+00000000+AAAA' WHERE log = 'gw-1/w1'",
     (
         "INSERT INTO notes SELECT log, size + 1, note FROM notes; UPDATE counts SET rows = rows + 2"
@@ -214,6 +217,8 @@ def test_each_change_is_found(out: Path, sql: str) -> None:
         "DROP TABLE gaps; CREATE VIEW gaps AS SELECT * FROM read_csv('/etc/passwd')",
         "DROP TABLE tree",
         "CREATE TABLE more (i int)",
+        "CREATE SCHEMA more; CREATE TABLE more.statements AS FROM statements",
+        "CREATE MACRO sha256(x) AS 'whatever is due'",
         "UPDATE manifest SET format = 2",
         "DELETE FROM manifest",
     ],

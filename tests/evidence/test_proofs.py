@@ -87,7 +87,8 @@ def test_each_record_of_a_log_is_proved_alone(tmp_path: Path) -> None:
         proof = prove(evidence, f"gw-1/w1:{seq}", payload=True)
         proven = check_proof(json.dumps(proof).encode(), (evidence / "logs/w1/log.pub").read_text())
         assert (proven.entry["seq"], proven.log) == (seq, "gw-1/w1")
-    for wrong in ("gw-1/w1:999999", "w9:1", "w1", "w1:x"):
+    assert prove(evidence, "4", payload=True) == proof, "there is one log"
+    for wrong in ("gw-1/w1:999999", "w9:1", "w1", "w1:x", "gw-2/w1:4", "w1:\u0663"):
         with pytest.raises(ClientFault):
             prove(evidence, wrong)
     with pytest.raises(EvidenceFault, match="not the key given"):
@@ -113,6 +114,7 @@ FORGERIES: list[Callable[[dict[str, Any]], object]] = [
     lambda told: told.pop("path"),
     lambda told: told.update(path=7),
     lambda told: told.clear(),
+    lambda told: told.update(v=2),
 ]
 
 

@@ -229,8 +229,6 @@ FORMS: list[dict[str, Any]] = [
     {"kind": "erasure"},
     {"kind": "erasure", "records": "gw-1/w1:1", "files": []},
     {"kind": "erasure", "records": [], "files": [{"file": "x", "old": "00"}]},
-    {"kind": "archive"},
-    {"kind": "archive", "segment": "../../etc/passwd"},
 ]
 
 
