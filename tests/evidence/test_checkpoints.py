@@ -393,6 +393,8 @@ def test_the_directory_brings_what_checks_it_and_the_page_is_true(tmp_path: Path
     page = (evidence / "VERIFY.md").read_text()
     (sql,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
     shell, _ = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)  # the second is tried in `test_time_stamps`
+    witnessed = evidence / "logs" / "w1" / "checkpoints" / "10.note"
+    witnessed.write_text(f"{witnessed.read_text()}\u2014 witness.test/w1 {'A' * 100}\n")  # a line of somebody else's
     for size in (2, 4, 6, 10):
         with duckdb.connect(str(evidence / "evidence.duckdb"), read_only=True) as database:
             asked = sql.replace("'LOG'", f"'{WORKER}'").replace("SIZE", str(size))

@@ -168,7 +168,7 @@ ATTACKS = [
     "UPDATE programs SET content = replace(content, 'deny', 'allow') WHERE name = 'derivation.sql'",
     "INSERT INTO programs VALUES ('more', '')",
     "DELETE FROM programs",
-    "UPDATE logs SET \"key\" = NULL",  # nobody signed it, so nothing of it is proved
+    'UPDATE logs SET "key" = NULL',  # nobody signed it, so nothing of it is proved
     "UPDATE logs SET size = 0; DELETE FROM tree; UPDATE counts SET rows = 0 WHERE table_name = 'tree'",
     "UPDATE entries SET seq = NULL WHERE seq = ONE",
     "UPDATE logs SET \"key\" = 'gw-1/w1+00000000+AAAA' WHERE log = 'gw-1/w1'",
