@@ -6,6 +6,8 @@ on: what such a stretch could not know is owed, and settled when it is joined to
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -31,6 +33,23 @@ class Open:
     """False where its beginning is in a stretch before this one."""
     stale: bool = False
     """Its process is gone."""
+    earlier: array[int] = field(default_factory=lambda: array("q"))
+    """What was `asked` in stretches before this one, in order: 8 bytes each, where a set takes 60."""
+
+    def has(self, n: int) -> bool:
+        """Say whether later records may belong to `n`."""
+        place = bisect_left(self.earlier, n)
+        return n in self.asked or (place < len(self.earlier) and self.earlier[place] == n)
+
+    def after(self, before: Open) -> None:
+        """Go on from what is known of it from `before`, whose own is not needed any more."""
+        self.began, self.seen, self.stale = before.began, before.seen, self.stale or before.stale
+        asked = array("q", sorted(before.asked))
+        if before.earlier and asked and asked[0] < before.earlier[-1]:  # its `n` did not rise, as was said
+            self.earlier = array("q", sorted(before.earlier + asked))
+        else:
+            self.earlier = before.earlier
+            self.earlier.extend(asked)
 
 
 @dataclass(slots=True)
@@ -60,7 +79,7 @@ class Sessions:
             session.asked.add(n)
         if n <= last:
             return ("tampered", seq, f"n {n} of session {sid} does not rise")
-        if type(of) is int and of not in session.asked:
+        if type(of) is int and not session.has(of):
             if session.seen:
                 return ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
             self.owed.append((seq, sid, of))
@@ -122,13 +141,12 @@ class Sessions:
             session = self.open.get(sid)
             if sid in later.begun:
                 continue  # it began there, and records of it were passed over
-            if session is None or (session.seen and of not in session.asked):
+            if session is None or (session.seen and not session.has(of)):
                 yield ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
         for sid, session in later.open.items():
             before = self.open.get(sid)
             if before is not None and not session.seen:
-                session.asked |= before.asked
-                session.began, session.seen, session.stale = before.began, before.seen, session.stale or before.stale
+                session.after(before)
         self.open = later.open
         self.ended |= later.ended
 
