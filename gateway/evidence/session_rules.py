@@ -111,8 +111,10 @@ class Sessions:
     def _outside(self, kind: str, sid: str, n: Json, seq: int) -> Complaint | None:
         if kind == "session_start":
             self.open[sid] = Open(seq, n if type(n) is int else -1)
+            if sid in self.ended:
+                return ("tampered", seq, f"session {sid} begins twice")
             self.begun.setdefault(sid, seq)
-            return ("tampered", seq, f"session {sid} begins twice") if sid in self.ended else None
+            return None
         if kind == "session_end":
             self.ended.add(sid)
             return ("tampered", seq, f"session {sid} ends and did not begin")
@@ -139,7 +141,7 @@ class Sessions:
                 yield ("tampered", seq, f"session {sid} begins twice")
         for seq, sid, of in later.owed:
             session = self.open.get(sid)
-            if sid in later.begun:
+            if later.begun.get(sid, seq) < seq:
                 continue  # it began there, and records of it were passed over
             if session is None or (session.seen and not session.has(of)):
                 yield ("incomplete", seq, f"it belongs to n {of} of its session, which is not there")
