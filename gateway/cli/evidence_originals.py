@@ -37,13 +37,16 @@ def _unseal(args: argparse.Namespace) -> int:
     record_access(args, args.out, f"{what}, with {identity.recipient}", identity.recipient)
     make_place(args.out)
     found = open_originals(args.directory, args.out, identity, args.session)
+    none = args.session is not None and not (found.envelopes or found.findings)
     if args.json:
         print_json(summary(found))
+    elif none:
+        print(visible(f"nothing is sealed of a session {args.session}"))
     else:
         for finding in found.findings:
             print(visible(str(finding)))
         print(f"{found.values} values in {found.envelopes} envelopes of {len(found.sessions)} sessions: {args.out}")
-    return 1 if found.findings else 0
+    return 1 if found.findings or none else 0
 
 
 def record_access(args: argparse.Namespace, out: Path, what: str, recipient: str | None) -> int | None:

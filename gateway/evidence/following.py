@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -56,6 +57,8 @@ def _refuse(number: str) -> float:
 decoded = json.JSONDecoder(parse_float=_refuse, parse_constant=_refuse).raw_decode
 """What a text says without any float, and where that ended. Raises ValueError."""
 _LARGEST = 1 << 53
+_MOST = 1000
+"""Findings of one grade in one stretch that are kept: whoever fills a log with rubbish fills no memory."""
 
 
 class Following:
@@ -75,6 +78,8 @@ class Following:
         self._due, self._signed, self.quick = due, signed, quick
         self._sizes = sorted(due)
         self.findings = list(findings)
+        self._found, self._left_out = Counter[Grade](), Counter[Grade]()
+        """Findings by grade; those of them that were not kept."""
         self.records = 0
         self.chain, self.tree, self.sessions = Chain(), Tree(), Sessions()
         self.expected = 0
@@ -103,8 +108,12 @@ class Following:
             self.skip(after)
 
     def find(self, grade: Grade, seq: int | None, what: str) -> None:
-        """Note a finding in this log."""
-        self.findings.append(Finding(grade, self.name, seq, what))
+        """Note a finding in this log; of each grade, those that come after many are counted alone."""
+        self._found[grade] += 1
+        if self._found[grade] <= _MOST:
+            self.findings.append(Finding(grade, self.name, seq, what))
+        else:
+            self._left_out[grade] += 1
 
     def skip(self, frontier: Frontier) -> None:
         """Go on from `frontier` without the records before it."""
@@ -126,6 +135,7 @@ class Following:
     def join(self, later: Following) -> None:
         """Take over a stretch that was followed by itself from where this one stands."""
         self.findings += later.findings
+        self._left_out += later._left_out
         self.records += later.records
         if not self.broken:
             self.roots |= later.roots
@@ -355,6 +365,8 @@ class Following:
         if self._parts is not None:
             self.find("incomplete", self.expected - 1, f"the record's part {self._parts[0]} is missing")
         self._complain(self.sessions.left(closed=self.closed))
+        for grade, count in self._left_out.items():
+            self.findings.append(Finding(grade, self.name, self.expected, f"{count} more findings are not shown"))
 
 
 def committed(salts: str, payloads: Sequence[bytes], pcs: str) -> bool:

@@ -82,6 +82,8 @@ def is_live(evidence: Path) -> bool:
 def check_place(evidence: Path, out: Path) -> None:
     """Refuse to write originals where a gateway keeps its state, or over anything. Raises `ConfigurationFault`."""
     evidence, out = evidence.resolve(), out.resolve()
+    if not any(evidence.glob("logs/*/journal")):
+        raise ConfigurationFault(f"{evidence} holds no log; give the gateway's state_dir/evidence")
     state = evidence.parent if (evidence.parent / "keys").is_dir() else evidence
     if out == state or state in out.parents or out in evidence.parents:
         raise ConfigurationFault(f"{out} lies where the gateway keeps its state; originals must never be written there")

@@ -303,3 +303,11 @@ def test_no_evidence_is_not_intact_evidence(tmp_path: Path) -> None:
     for directory in (tmp_path, tmp_path / "none"):
         with pytest.raises(EvidenceFault, match="holds no log"):
             verify_signed(directory)
+
+
+def test_a_log_full_of_rubbish_fills_no_memory(evidence: Path) -> None:
+    with journal_file(evidence).open("ab") as file:
+        file.write(b"x\n" * 3000)
+    found = verify_signed(evidence).findings
+    assert len(found) < 1100
+    assert any("more findings are not shown" in one.what and one.grade == "tampered" for one in found)
