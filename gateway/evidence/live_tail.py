@@ -38,11 +38,16 @@ def follow_journals(log: Following, directory: Path, numbers: Sequence[int], sig
 
 
 def _shown(raw: bytes) -> bool:
-    """Say whether a last line lacks its line feed alone: views show it, so it has to be what it says."""
+    """Say whether a last line lacks its line feed alone: views show it, so it has to be what it says.
+
+    One whose payload is not as long as its entry says is what a crash leaves, and views leave it out.
+    """
     fields = raw.split(b"\t")
     if len(fields) != 4 or b"\0" in raw:
         return False
+    _, salt, encoded, payload = fields
     try:
-        return "seq" in parse_loosely(fields[2])
+        entry = parse_loosely(encoded)
     except Malformed:
         return False
+    return "seq" in entry and (len(payload) == entry.get("plen", 0) or not (salt or payload))

@@ -24,8 +24,13 @@ CHAIN_KEY = blake3(b"", derive_key_context="hoop-tui 2026-11 evidence chain v1")
 KINDS = """start shutdown config login login_refused session_start session_end prepare request execute data decision
     release result masked cancel kill grant alarm archive key erasure witness access gap""".split()
 AGAIN = {"archive", "decision", "erasure", "gap", "key", "quote", "sc", "witness"}  # kinds, fields: looked at again
-NOTE = re.compile(r"(([^\n]+)\n([0-9]+)\n([^\n]+)\n)\n((?:\u2014 [^\n]+\n)+)")  # text of origin, size, root; signatures
-KEY = re.compile(r"^([^+\n]+)\+([0-9a-f]{8})\+(\S+)$", re.MULTILINE)  # name, id, algorithm and key in base64
+NOTE = re.compile(
+    r"((\S+)\n([0-9]+)\n([A-Za-z0-9+/]{43}=)\n)\n((?:\u2014 \S+ [A-Za-z0-9+/]+=*\n)+)"
+)  # text: origin, size, root
+KEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+=*)")  # name, id, algorithm and key in base64
+FOREIGN = re.compile(rb'"[^"\\]*[\x80-\xff][^"\\]*":')  # a key that is not ASCII: in texts quotation marks are escaped
+SEEN = re.compile(r"journal/.*[.]tsv|(entries|payload)/seg-.*[.]parquet|checkpoints/0[.]note")  # what views read too
+OWN = re.compile(r"(journal/|(entries|payload)/seg-)(?!0{8})[0-9]{8}[.](tsv|parquet)")  # and what may hold records
 TOLD = [  # which kind of record tells of which file beside the log, and by which field of its digest
     ("archive", "entries/{segment}.parquet", "blake3"), ("archive", "payload/{segment}.parquet", "payload"),
     ("archive", "entries/{segment}.json", "frontier"), ("archive", "originals/{segment}.sealed", "originals"),
@@ -39,10 +44,11 @@ NO_PAYLOADS = "(SELECT 0 AS seq, '' AS segment, '' AS kind, '' AS salt, '' AS pa
 ENDED = 1 << 53  # no record's `n` is larger
 
 
-def must(holds: object, what: str) -> None:
-    """Go no further in this log unless `holds`."""
+def must(holds: Any, what: str) -> Any:
+    """Go no further in this log unless something holds; return it."""
     if not holds:
         raise ValueError(what)
+    return holds
 
 
 def read(path: Path) -> bytes:
@@ -50,11 +56,16 @@ def read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def keys(file: Path) -> dict[str, tuple[bytes, Ed25519PublicKey]]:
-    """Return the keys in a file by their names, each with its id."""
-    told = [(name, bytes.fromhex(key_id), b64decode(key)) for name, key_id, key in KEY.findall(read(file).decode())]
-    own = [one for one in told if sha256(one[0].encode() + b"\n" + one[2]).digest().startswith(one[1])]
-    return {name: (key_id, Ed25519PublicKey.from_public_bytes(key[1:])) for name, key_id, key in own}
+def whole(text: str) -> int:
+    """Return the number that an entry may hold."""
+    return int(text) if abs(int(text)) < 1 << 53 else int(must(False, "a number that is too large"))
+
+
+def key(line: str) -> tuple[str, bytes, Ed25519PublicKey]:
+    """Return the name, id and key that a line tells of."""
+    name, known, told = must(KEY.fullmatch(line.strip()), "a line that is no key").groups()
+    must(sha256(f"{name}\n".encode() + b64decode(told)).hexdigest().startswith(known), "a key whose id is not its own")
+    return name, bytes.fromhex(known), Ed25519PublicKey.from_public_bytes(b64decode(told)[1:])
 
 
 def root(peaks: list[bytes]) -> bytes:
@@ -71,43 +82,64 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path, self.name, self.size, self.first, self.part = path, path.name, 0, 0, (1, 1)
         self.chain, self.time, self.unsigned, self.closed = bytes(32), "", "", False
-        self.peaks, self.signed = list[bytes](), dict[int, bytes]()  # roots: of whole subtrees; of checkpoints, by size
+        self.peaks, self.signed = list[bytes](), {0: b""}  # roots: of whole subtrees; of checkpoints, by size
         self.sessions, self.stale = dict[str, tuple[int, Any]](), set[str]()  # by id: the last `n`, and what was asked
         self.said, self.gone = defaultdict[str, list[Any]](list), list[tuple[int, str]]()  # to be looked at again
 
-    def checkpoints(self, kept: str) -> None:
-        """Take the roots that the log's key signed, here and in the notes `kept` elsewhere."""
-        notes = [(one.name, read(one).decode()) for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
-        for name, (key_id, key) in keys(self.path / "log.pub").items():
-            print(f"{name}: signed by the key in {read(self.path / 'log.pub').decode().strip()}")
-            self.signed[0] = b""
-            for file, note in notes + [(f"{one[3]}.note", one[0]) for one in NOTE.finditer(kept) if one[2] == name]:
-                text, origin, size, signed, signatures = NOTE.fullmatch(note or "").groups()  # type: ignore[union-attr]
-                must((origin, f"{size}.note") == (name, file), f"{file} is of another log or size")
-                blobs = [b64decode(blob) for blob in re.findall(f"\u2014 {re.escape(name)} (.+)", signatures)]
-                key.verify(next((blob[4:] for blob in blobs if blob[:4] == key_id), b""), text.encode())
-                must(self.signed.setdefault(int(size), b64decode(signed)) == b64decode(signed), f"a fork at {size}")
-        must(self.signed or not (notes or (self.path / "log.pub").exists()), "log.pub holds no key")
-        self.newest = max(self.signed, default=-1)  # -1: nobody signs this log
+    def places(self) -> None:
+        """Check that each file is one, and that nothing lies where views read but the log's own."""
+        for one in [*self.path.glob("*/*"), *(self.path.parents[1] / name for name in ("witness.pub", "tsa.pem"))]:
+            name, segment = f"{one.parent.name}/{one.name}", f"{self.path.name}/{one.stem[4:]}"
+            must(one.is_file() or not (one.exists() or one.is_symlink()), f"{name} is no file")
+            if OWN.fullmatch(name) and (one.parent.name != "payload" or (self.path / "entries" / one.name).exists()):
+                continue
+            if SEEN.fullmatch(name) and one.suffix == ".parquet":
+                rows = f"SELECT count(*) FROM read_parquet($1) WHERE {not OWN.fullmatch(name)} OR segment <> $2"
+                empty = duckdb.execute(rows, [glob.escape(str(one)), segment]).fetchone() == (0,)
+            else:
+                empty = not (SEEN.fullmatch(name) and read(one).strip(b"\0"))
+            must(empty, f"{name} is none of the log's own, and views read it")
 
-    def follow(self, kept: str) -> str:
+    def checkpoints(self, kept: str | None) -> str:
+        """Take the roots that the log's key signed, here and in the notes `kept` elsewhere; return the key."""
+        line = str(must(read(self.path / "log.pub").decode().strip(), "log.pub is missing: nobody signed this log"))
+        name, key_id, public = key(line)
+        files = [one for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
+        notes = [(one[0], f"{one[3]}.note") for one in NOTE.finditer(kept or "") if one[2] == name]
+        must(notes or kept is None, "no witness saw this log")
+        for note, file in [*((read(one)[: 1 << 16].decode(), one.name) for one in files), *notes]:
+            text, origin, size, signed, signatures = must(NOTE.fullmatch(note), f"{file} is no note").groups()
+            must((origin, f"{size}.note") == (name, file), f"{file} is of another log or size")
+            blobs = [b64decode(blob) for blob in re.findall(f"\u2014 {re.escape(name)} (.+)", signatures)]
+            public.verify(next((blob[4:] for blob in blobs if blob[:4] == key_id), b""), text.encode())
+            must(self.signed.setdefault(int(size), b64decode(signed)) == b64decode(signed), f"a fork at {size}")
+        self.newest = max(self.signed)
+        return line
+
+    def follow(self, kept: str | None) -> str:
         """Follow everything: segments, then the journal files that are not archived."""
-        self.checkpoints(kept)
+        self.places()
+        line = self.checkpoints(kept)
         segments = sorted(one.stem for one in self.path.glob("entries/seg-*[1-9]*.parquet"))
         journals = sorted(f"seg-{one.stem}" for one in self.path.glob("journal/*[1-9]*.tsv"))
         self.before = f"seg-{int(min(segments, default='seg-1')[4:]) - 1:08}"
-        if told := json.loads(read(self.path / f"entries/{self.before}.json") or "0"):  # what came before was pruned
+        frontier = self.path / f"entries/{self.before}.json"
+        if self.before != "seg-00000000" and (told := json.loads(read(frontier) or "0")):  # what came before was pruned
             self.name, self.size, self.first = told["log"], told["size"], told["size"]
             self.chain, self.peaks = bytes.fromhex(told["chain"]), [bytes.fromhex(one) for one in told["peaks"]]
             self.sessions = {one["sid"]: (one["counts"]["n"], None) for one in told["open"]}
             self.gone.append((-1, f"entries/{self.before}.parquet"))
             must(root(self.peaks) == self.signed.get(self.size), "what was pruned is not what was signed")
         for name in [*segments, *(one for one in journals if one not in segments)]:
-            rows = self.archived(name) if name in segments else self.live(name, last=name == journals[-1])
-            for row in rows:
+            live = self.live(name, last=name == max(journals)) if name in journals else iter(())
+            for row in self.archived(name) if name in segments else live:
+                same = name not in segments or name not in journals or next(live, ())[:4] == row[:4]
+                must(same, f"{name[4:]}.tsv is not what was archived from it")
                 self.record(name, *row)
+            must(next(live, None) is None, f"{name[4:]}.tsv holds more than was archived from it")
             self.originals(name)
-        return f"{self.size} records, the last with {self.chain.hex()}"
+        self.made = [f"entries/{name}.parquet" for name in segments if name not in journals]
+        return f"{self.size} records, the last with {self.chain.hex()}, signed by {line}"
 
     def archived(self, name: str) -> Any:
         """Yield chain value, salt, entry, payload, and the columns beside them, of each record of a segment."""
@@ -127,17 +159,25 @@ class Log:
         """Yield the same of each line of a journal file, without columns; the last line may be half written."""
         content, nul, rest = (self.path / f"journal/{name[4:]}.tsv").read_bytes().partition(b"\0")
         *lines, tail = content.split(b"\n")
+        if last and not rest.strip(b"\0") and (found := re.fullmatch(rb"[^\t]*\t([^\t]*)\t({[^\t]*})\t([^\t]*)", tail)):
+            plen = int((re.findall(rb'"plen":([0-9]+)', found[2]) or [0])[0])
+            if len(found[3]) == plen or not (found[1] or found[3]):  # it lacks its line feed alone: views show it
+                lines, tail = [*lines, tail], b""
         yield from ((*line.split(b"\t"), {}) for line in lines)
         rest = (tail + nul + rest).strip(b"\0")
-        must(not rest or (last and b"\n" not in rest), f"{name[4:]}.tsv goes on after a broken line")
+        must(not rest or (last and not {10, 13} & {*rest}), f"{name[4:]}.tsv goes on after a broken line")
 
     def record(self, file: str, chain: bytes, salt: bytes, entry: bytes, payload: bytes, columns: Any) -> None:
         """Check one record: form, place, columns, chain, time, payload, parts, session, tree."""
-        e = json.loads(entry, parse_float=lambda text: must(False, f"a float: {text}"))
+        e = json.loads(entry, parse_float=lambda text: must(False, f"a float: {text}"), parse_int=whole)
         kind, seq, (part, parts) = e["kind"], self.size, (e.get("part", 1), e.get("parts", 1))
         self.name = e["log"] if seq == 0 and e["log"].split("/")[-1] == self.path.name else self.name
         canonical = json.dumps(e, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         must(canonical.encode() == entry and e["v"] == 1 and kind in KINDS, "it is not of the format")
+        must(
+            not FOREIGN.search(entry) and re.fullmatch(rb"([0-9a-f]{64})?", salt), "its keys or its salt are not ASCII"
+        )
+        must(len(entry) + len(payload) + len(chain) + len(salt) + 4 <= 1 << 20, "it is longer than any of ours")
         must((e["log"], e["seq"]) == (self.name, seq), f"record {e['seq']} of {e['log']} stands here")
         must(all(e.get(name) == value for name, value in columns.items()), "a column is not what its entry says")
         self.chain = blake3(self.chain + entry, key=CHAIN_KEY).digest()
@@ -190,7 +230,7 @@ class Log:
         left = [sid for sid, (n, _) in self.sessions.items() if n < ENDED and (self.closed or sid in self.stale)]
         must(not left, f"no end of {', '.join(left)}")
         must(self.newest <= self.size, f"{self.newest} records were signed and {self.size} are there")
-        if 0 <= self.newest < self.size:
+        if self.newest < self.size:
             since = datetime.fromisoformat(self.time) - datetime.fromisoformat(self.unsigned)
             must(not self.closed and since.total_seconds() <= 60, f"only {self.newest} records are signed")
         self.files(sorted((e for log in logs for e in log.said["erasure"]), key=lambda e: e["ts"]))
@@ -207,10 +247,11 @@ class Log:
                 must(same, f"{e['seq']} tells of another log than {log.name} is")
                 stamp = blake3(read(log.path / f"checkpoints/{e['size']}.tsr")).hexdigest()
                 must(e.get("stamp", stamp) == stamp or e["size"] < log.first, f"{e['seq']} tells of another time stamp")
-            for key_id, key in [one for name, one in keys(evidence / "witness.pub").items() if name == e["witness"]]:
+            known = read(evidence / "witness.pub").decode(errors="replace").splitlines()
+            for name, key_id, public in [key(line) for line in known if line.startswith(f"{e['witness']}+")]:
                 text = f"cosignature/v1\ntime {int.from_bytes(blob[4:12], 'big')}\n{e['origin']}\n{e['size']}\n"
-                must(blob[:4] == key_id, f"{e['seq']} is signed by another key than that of {e['witness']}")
-                key.verify(blob[12:], f"{text}{b64encode(seen).decode()}\n".encode())
+                must(blob[:4] == key_id, f"{e['seq']} is signed by another key than that of {name}")
+                public.verify(blob[12:], f"{text}{b64encode(seen).decode()}\n".encode())
         return "nothing is missing"
 
     def files(self, erasures: list[Any]) -> None:
@@ -225,6 +266,9 @@ class Log:
         due = {file: value for file, value in told if not (file.endswith(".json") and Path(file).stem <= self.before)}
         for file, old, new in changes:
             due |= {file: new} if due.get(file) == old else {}
+        must(due.keys() >= set(self.made), "no record says that a segment was made")
+        left = [one for one in erased if one[:8] == "session:" and (self.path / f"keyring/{one[8:]}.age").exists()]
+        must(not left, f"the wrapped key of {left} was erased and is still there")
         for file, digest in due.items():
             still = not digest and f"session:{Path(file).stem}" not in erased  # it may be there a while yet
             content = read(self.path / file)
@@ -235,19 +279,28 @@ class Log:
             must(part, f"{file} holds a whole line: a crash leaves a part of one")
 
 
-def main(evidence: Path, kept: str = "") -> int:
+def main(evidence: Path, kept: str | None = None) -> int:
     """Check all logs, then what one says of another; `kept`: signed notes that were kept elsewhere."""
     logs, wrong = [Log(path) for path in sorted((evidence / "logs").glob("*")) if path.is_dir()], list[str]()
     for step, beside in ((Log.follow, (kept,)), (Log.finish, (logs, evidence))):
         for log in logs if not wrong else ():
             try:
-                print(f"{log.name}: {step(log, *beside)}")
+                tell(f"{log.name}: {step(log, *beside)}")
             except Exception as fault:
                 wrong.append(f"{log.name}:{log.size}: {fault or type(fault).__name__}")
-    print("\n".join(wrong) or ("intact" if logs else f"{evidence} holds no log"))
+    here, seen = {log.name for log in logs}, {one[2] for one in NOTE.finditer(kept or "")}
+    gone = {one for one in seen - here if one.rpartition("/")[0] in {name.rpartition("/")[0] for name in here}}
+    wrong += [f"{name} was seen elsewhere and is not here" for name in sorted(gone)]
+    for line in wrong or ["intact" if logs else f"{evidence} holds no log"]:
+        tell(line)
     return 1 if wrong or not logs else 0
+
+
+def tell(line: str) -> None:
+    """Print a line; whatever a terminal might take for a command becomes a question mark."""
+    print(re.sub(r"[^ -~]", "?", line))
 
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent
-    sys.exit(main(directory, *(Path(one).read_bytes().decode() for one in sys.argv[2:3])))
+    sys.exit(main(directory, *(Path(one).read_bytes().decode(errors="replace") for one in sys.argv[2:3])))

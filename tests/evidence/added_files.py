@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+from evidence_double import CountedEntropy
 from test_archiving import CLOCK
 
+from gateway.evidence import record
 from gateway.evidence.archiver import archive
 from gateway.evidence.chain import Chain
 from gateway.evidence.entry import Line, canonical
+from gateway.evidence.journal import Journal
 from gateway.evidence.segments import entries_path, journal_path, numbers_in
 from gateway.evidence.storage import DiskStorage
+from gateway.model import LogName
 
 DENIED = "SELECT * REPLACE ('deny' AS verdict, replace(entry, '\"allow\"', '\"deny\"') AS entry) FROM told"
 OTHER_TEXT = "SELECT * REPLACE (replace(payload, 'SELECT', 'DELETE') AS payload) FROM told"
@@ -95,3 +99,12 @@ def add_checkpoint(evidence: Path) -> None:
     """Write a checkpoint into the file that is always there, and empty."""
     place = _log(evidence) / "checkpoints"
     shutil.copyfile(next(place.glob("[1-9]*.note")), place / "0.note")
+
+
+def add_signed_log(evidence: Path) -> None:
+    """Add a log that is well in itself, under a key of somebody's own: only a witness shows that."""
+    directory, keys = evidence / "logs" / "w9", evidence.parent / "their-keys"
+    journal = Journal.open(directory, LogName("gw-1/w9"), DiskStorage(), CLOCK, CountedEntropy(), keys=keys)
+    journal.append(record.start("gw-1", "0.1"))
+    journal.append(record.shutdown("asked to"))
+    journal.close()

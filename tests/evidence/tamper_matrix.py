@@ -10,6 +10,19 @@ from typing import NamedTuple
 
 import duckdb
 import pyrage
+from added_files import (
+    OTHER_TEXT,
+    add_checkpoint,
+    add_line,
+    add_log,
+    add_rows,
+    add_signed_log,
+    add_to_key,
+    archive_unrecorded,
+    put_before,
+    take_log,
+    take_signatures,
+)
 from evidence_double import CountedEntropy, StepClock
 from evidence_samples import CONTROL, POLICY, WORKER, request, result, session
 from test_archiving import CLOCK, opened, record_archived, run
@@ -352,6 +365,7 @@ class Attack(NamedTuple):
 CHAIN, PAYLOAD = "chain value does not follow", "not the one that the entry commits to"
 COLUMN, GONE = "a column of .* is not what its entry says", "payload is gone and no erasure says so"
 TWICE, MISSING = "repeated or out of order", "records are missing"
+STRAY, UNSIGNED = "none of the log's own, and views read it", "nobody signed this log"
 ATTACKS = [
     Attack("an entry edited, live", replace(b"allow", b"denyx"), "tampered", CHAIN),
     Attack(
@@ -446,6 +460,35 @@ ATTACKS = [
         "incomplete",
         "no record says that they were pruned",
     ),
+    Attack("a segment that no record tells of", archive_unrecorded, "incomplete", "no record says that it was made"),
+    Attack("rows in the file that keeps an empty place", add_rows("seg-empty.parquet"), "tampered", STRAY),
+    Attack("rows in a segment under a name of no segment", add_rows("seg-9.parquet"), "tampered", STRAY),
+    Attack("rows in a segment under a name without a number", add_rows("seg-x.parquet"), "tampered", STRAY),
+    Attack(
+        "payloads in a file of no segment",
+        add_rows("seg-00000099.parquet", "payload", OTHER_TEXT),
+        "tampered",
+        STRAY,
+    ),
+    Attack(
+        "payloads in a file of no segment's name", add_rows("seg-x.parquet", "payload", OTHER_TEXT), "tampered", STRAY
+    ),
+    Attack("lines in the journal file that keeps an empty place", add_line("00000000.tsv"), "tampered", STRAY),
+    Attack("lines in a journal file without a number", add_line("x.tsv"), "tampered", STRAY),
+    Attack("lines in a journal file under a shorter number", add_line("99.tsv"), "tampered", STRAY),
+    Attack("a checkpoint in the file that keeps an empty place", add_checkpoint, "tampered", STRAY),
+    Attack("a journal file put before its segment", put_before, "tampered", "is not what was archived from it"),
+    Attack("another line in the key's file", add_to_key, "tampered", "log.pub: "),
+    Attack("the key and all that it signed taken away", take_signatures, "incomplete", UNSIGNED),
+    Attack(
+        "the same, and an entry edited, chain computed anew",
+        after(take_signatures, forge("request", verdict="deny")),
+        "incomplete",
+        UNSIGNED,
+    ),
+    Attack("a log added that nobody signed", add_log, "incomplete", UNSIGNED),
+    Attack("a log added under another key", add_signed_log, "incomplete", "no witness saw it", witness=True),
+    Attack("a whole log taken away", take_log, "tampered", "the witness saw this log, and it is not", witness=True),
     Attack("a record after pruned ones edited", after(prune("entries"), edit_newest), "tampered", CHAIN),
     Attack(
         "the tree that pruned segments left edited",

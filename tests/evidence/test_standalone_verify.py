@@ -73,6 +73,21 @@ def test_it_agrees_on_ends(tmp_path: Path, tail: bytes) -> None:
         assert not says(evidence)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 2, 10, 40, 57, 58, 59, 130, 500])
+def test_it_agrees_on_a_line_that_a_crash_cut(tmp_path: Path, cut: int) -> None:
+    log = open_journal(tmp_path)
+    log.append(record.start("gw-1", "0.1"))
+    log.append(record.session_start(session()))
+    log.append(request(1))
+    log.close()
+    whole = journal_file(tmp_path).read_bytes()
+    journal_file(tmp_path).write_bytes(whole[: len(whole) - cut])
+    assert says(tmp_path), "no crash looks like an attack"
+    if cut < 2:
+        journal_file(tmp_path).write_bytes(whole[: len(whole) - cut].replace(b"SELECT 1", b"SELECT 2"))
+        assert not says(tmp_path), "views show a line that lacks its line feed alone"
+
+
 @pytest.mark.parametrize("oh", ["0f" * 32, "00" * 32])
 def test_it_agrees_on_quotes_parts_and_open_sessions(tmp_path: Path, oh: str) -> None:
     control, worker = open_journal(tmp_path, CONTROL), open_journal(tmp_path)
