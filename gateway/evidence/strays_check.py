@@ -91,7 +91,7 @@ def _same(database: duckdb.DuckDBPyConnection, directory: Path, number: int) -> 
     try:
         archived = segment_lines(database, entries, payload if payload.is_file() else None)
         same = all(whole and next(archived, None) == raw for raw, whole in journal_lines(path))
-        return same and next(archived, None) is None
+        return (same and next(archived, None) is None) or not path.exists()  # an erasure removes it, then the payload
     except (OSError, duckdb.Error, Malformed):
         return not (path.exists() and entries.exists())
 

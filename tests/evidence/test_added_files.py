@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from added_files import OTHER_TEXT, add_checkpoint, add_line, add_rows, put_before
 from evidence_double import StepClock
 from tamper_matrix import build, log
 from test_archiving import CLOCK, opened, place, record_archived, rows, run
 
+from gateway.evidence import sources, strays_check
 from gateway.evidence.archiver import KEPT
 from gateway.evidence.findings import Report
 from gateway.evidence.segments import journal_path, payload_path
@@ -88,3 +90,25 @@ def test_payloads_of_a_segment_that_was_not_finished_are_a_note(place: Path) -> 
     assert rows(place, "FROM transcript ORDER BY ALL") == before
     opened(place).close()
     assert not [one for one in told(verify(evidence)) if "belongs to no records" in one[1]]
+
+
+def test_a_payload_that_is_erased_while_they_are_compared_is_no_finding(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert record_archived(place) == 3
+    journal, payload = (where(place / "evidence" / "logs" / "w1", 2) for where in (journal_path, payload_path))
+
+    def erased(path: Path) -> Iterator[tuple[bytes, bool]]:
+        """Read the journal file that the other one still had open."""
+        lines = list(sources.journal_lines(path))
+        if path == journal:
+            path.unlink()
+            with duckdb.connect() as database:
+                without = payload.with_name("without")
+                database.execute(f"COPY (FROM read_parquet('{payload}') LIMIT 1) TO '{without}' (FORMAT parquet)")
+                without.rename(payload)
+        yield from lines
+
+    monkeypatch.setattr(strays_check, "journal_lines", erased)
+    assert not [what for _, what in told(verify(place / "evidence")) if what.startswith("journal/")]
+    assert not journal.exists()
