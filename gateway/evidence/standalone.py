@@ -131,12 +131,13 @@ class Log:
             self.gone.append((-1, f"entries/{self.before}.parquet"))
             must(root(self.peaks) == self.signed.get(self.size), "what was pruned is not what was signed")
         for name in [*segments, *(one for one in journals if one not in segments)]:
-            live = self.live(name, last=name == max(journals)) if name in journals else iter(())
+            beside = self.path / f"journal/{name[4:]}.tsv"  # stays for a while after it was archived
+            live = self.live(beside, last=name == max(journals)) if name in journals else iter(())
             for row in self.archived(name) if name in segments else live:
                 same = name not in segments or name not in journals or next(live, ())[:4] == row[:4]
-                must(same, f"{name[4:]}.tsv is not what was archived from it")
+                must(same or not beside.exists(), f"{beside.name} is not what was archived from it")
                 self.record(name, *row)
-            must(next(live, None) is None, f"{name[4:]}.tsv holds more than was archived from it")
+            must(next(live, None) is None, f"{beside.name} holds more than was archived from it")
             self.originals(name)
         self.made = [f"entries/{name}.parquet" for name in segments if name not in journals]
         return f"{self.size} records, the last with {self.chain.hex()}, signed by {line}"
@@ -155,9 +156,9 @@ class Log:
             must(here, "a row of another segment, or a payload of no record")
             yield *((one or "").encode() for one in row[:4]), columns
 
-    def live(self, name: str, *, last: bool) -> Any:
+    def live(self, file: Path, *, last: bool) -> Any:
         """Yield the same of each line of a journal file, without columns; the last line may be half written."""
-        content, nul, rest = (self.path / f"journal/{name[4:]}.tsv").read_bytes().partition(b"\0")
+        content, nul, rest = read(file).partition(b"\0")
         *lines, tail = content.split(b"\n")
         if last and not rest.strip(b"\0") and (found := re.fullmatch(rb"[^\t]*\t([^\t]*)\t({[^\t]*})\t([^\t]*)", tail)):
             plen = int((re.findall(rb'"plen":([0-9]+)', found[2]) or [0])[0])
@@ -165,7 +166,7 @@ class Log:
                 lines, tail = [*lines, tail], b""
         yield from ((*line.split(b"\t"), {}) for line in lines)
         rest = (tail + nul + rest).strip(b"\0")
-        must(not rest or (last and not {10, 13} & {*rest}), f"{name[4:]}.tsv goes on after a broken line")
+        must(not rest or (last and not {10, 13} & {*rest}), f"{file.name} goes on after a broken line")
 
     def record(self, file: str, chain: bytes, salt: bytes, entry: bytes, payload: bytes, columns: Any) -> None:
         """Check one record: form, place, columns, chain, time, payload, parts, session, tree."""
