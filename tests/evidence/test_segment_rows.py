@@ -148,6 +148,9 @@ PROVED = [
     ("a number too large for an entry", PLAIN.replace('"n":1', '"n":9007199254740992'), "", "1"),
     ("a number too small for an entry", PLAIN.replace('"n":1', '"n":-9007199254740992'), "", "1"),
     ("the same without a column", PLAIN.replace('"mono":7', '"mono":9007199254740992'), "", "1"),
+    ("fields without a column", PLAIN.replace('"iss"', '"dev":true,"digest":"d","iss"'), "", "2"),
+    ("a rare one", PLAIN.replace("request", "execute").replace('"mono"', '"max_rows":5,"mono"'), "", "2"),
+    ("a rare one of a kind that has none", PLAIN.replace('"mono"', '"max_rows":5,"mono"'), "", "1"),
     ("a number in another form", PLAIN.replace('"n":1', '"n":1.0'), "", "0"),
 ]
 
