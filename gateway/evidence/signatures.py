@@ -58,6 +58,8 @@ class Signatures:
         except Malformed as fault:
             self.find("tampered", 0, f"log.pub: {fault}")
             return
+        if self.verifier.name.rpartition("/")[2] != self._directory.name:
+            self.find("tampered", 0, f"logs/{self._directory.name}/log.pub is the key of {self.verifier.name}")
         for name in sorted(notes, key=_size, reverse=True):
             if self._quick and self.signed:
                 self._unread[_size(name)] = place / name

@@ -121,3 +121,13 @@ def test_a_file_of_any_length_is_not_read_into_memory(evidence: Path) -> None:
         with (log(evidence) / place).open("ab") as file:
             file.truncate(1 << 40)
     assert not verify(evidence).intact
+
+
+def test_a_log_under_another_name_is_found(evidence: Path) -> None:
+    shutil.copytree(log(evidence), evidence / "logs" / "w2")
+    for quick in (False, True):
+        report = verify(evidence, quick=quick)
+        assert [one.grade for one in report.findings if one.what == "logs/w2/log.pub is the key of gw-1/w1"] == [
+            "tampered"
+        ]
+        assert not report.intact
