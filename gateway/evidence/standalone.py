@@ -81,7 +81,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path, self.name, self.size, self.first, self.part = path, path.name, 0, 0, (1, 1)
-        self.chain, self.time, self.unsigned, self.closed = bytes(32), "", "", False
+        self.chain, self.time, self.unsigned, self.closed, self.newest = bytes(32), "", "", False, 0
         self.peaks, self.signed = list[bytes](), {0: b""}  # roots: of whole subtrees; of checkpoints, by size
         self.sessions, self.stale = dict[str, tuple[int, Any]](), set[str]()  # by id: the last `n`, and what was asked
         self.said, self.gone = defaultdict[str, list[Any]](list), list[tuple[int, str]]()  # to be looked at again
@@ -102,7 +102,7 @@ class Log:
 
     def checkpoints(self, kept: str | None) -> str:
         """Take the roots that the log's key signed, here and in the notes `kept` elsewhere; return the key."""
-        line = str(must(read(self.path / "log.pub").decode().strip(), "log.pub is missing: nobody signed this log"))
+        line = read(self.path / "log.pub").decode().strip()
         name, key_id, public = key(line)
         files = [one for one in self.path.glob("checkpoints/*.note") if one.name != "0.note"]
         notes = [(one[0], f"{one[3]}.note") for one in NOTE.finditer(kept or "") if one[2] == name]
@@ -119,7 +119,7 @@ class Log:
     def follow(self, kept: str | None) -> str:
         """Follow everything: segments, then the journal files that are not archived."""
         self.places()
-        line = self.checkpoints(kept)
+        line = self.checkpoints(kept) if (self.path / "log.pub").is_file() else ""
         segments = sorted(one.stem for one in self.path.glob("entries/seg-*[1-9]*.parquet"))
         journals = sorted(f"seg-{one.stem}" for one in self.path.glob("journal/*[1-9]*.tsv"))
         self.before = f"seg-{int(min(segments, default='seg-1')[4:]) - 1:08}"
@@ -140,6 +140,7 @@ class Log:
             must(next(live, None) is None, f"{beside.name} holds more than was archived from it")
             self.originals(name)
         self.made = [f"entries/{name}.parquet" for name in segments if name not in journals]
+        must(line or not self.size, "nobody signed this log: log.pub is missing")
         return f"{self.size} records, the last with {self.chain.hex()}, signed by {line}"
 
     def archived(self, name: str) -> Any:

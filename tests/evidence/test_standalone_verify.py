@@ -112,6 +112,17 @@ def test_it_agrees_on_quotes_parts_and_open_sessions(tmp_path: Path, oh: str) ->
         assert not says(tmp_path), "a session of a process that is gone has no end"
 
 
+def test_it_agrees_on_a_log_that_is_just_being_made(tmp_path: Path) -> None:
+    evidence = write(tmp_path)
+    (evidence / "logs" / "w2").mkdir()
+    assert says(evidence)
+    (evidence / "logs" / "w2" / "journal").mkdir()
+    (evidence / "logs" / "w2" / "journal" / "00000000.tsv").touch()
+    assert says(evidence)
+    shutil.copyfile(journal_file(evidence), evidence / "logs" / "w2" / "journal" / "00000001.tsv")
+    assert not says(evidence)
+
+
 def test_it_runs_where_it_lies(tmp_path: Path) -> None:
     from gateway.evidence.views import write_views
 
