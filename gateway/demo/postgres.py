@@ -2,7 +2,7 @@
 
 Promises: TCP on 127.0.0.1 only, on a free port; passwords are checked with SCRAM-SHA-256; any number side by side;
 never as root (started as root, the server runs as `postgres` or `nobody`); ready when `start` returns, because a real
-connection was answered; fast shutdown on `stop`, and also when this process dies without one, by a guard that watches
+connection was answered; shut down on `stop`, and also when this process dies without one, by a guard that watches
 a pipe. It never leaves a process or a temporary directory behind, and never prints or shows the password.
 
 Synchronous on purpose: pytest fixtures use it directly, Trio code through `trio.to_thread.run_sync`.
@@ -148,10 +148,13 @@ class PostgresServer:
             raise
 
     def stop(self) -> None:
-        """Shut down fast; kill after half a minute. Removes the temporary directory. Safe to call twice."""
+        """Shut down fast, and at once where nothing is kept; kill after half a minute. Safe to call twice.
+
+        Removes the temporary directory.
+        """
         if self._server is not None:
             if self.running:
-                self._server.send_signal(signal.SIGINT)
+                self._server.send_signal(signal.SIGINT if self._temporary is None else signal.SIGQUIT)
             try:
                 self._server.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
