@@ -15,7 +15,6 @@ import duckdb
 
 from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.entry import Malformed
-from gateway.evidence.segment_rows import connect
 from gateway.evidence.segments import entries_path, journal_numbers, journal_path, payload_path, segment_numbers
 from gateway.evidence.sources import journal_lines, segment_lines
 from gateway.evidence.views import located
@@ -23,23 +22,22 @@ from gateway.evidence.views import located
 _READ = 1 << 20
 
 
-def check_strays(log: CheckedLog) -> None:
-    """Find what lies where views read and is none of the log's own."""
+def check_strays(log: CheckedLog, database: duckdb.DuckDBPyConnection) -> None:
+    """Find what lies where views read and is none of the log's own. `database` is one that `connect` made."""
     directory, find = log.directory, log.state.find
-    with connect() as database:
-        for path in [*_strange(log), directory / "checkpoints" / "0.note"]:
-            if _shows(database, path):
-                find("tampered", log.state.expected, f"{_name(path)} is none of the log's own, and views read it")
-        for path in _orphans(log):
-            foreign = _foreign(database, path)
-            if foreign:
-                find("tampered", log.state.expected, f"{_name(path)} is none of the log's own, and views read it")
-            elif foreign is not None:
-                find("note", log.state.expected, f"{_name(path)} belongs to no records: archiving was cut, or goes on")
-        for number in log.segments:
-            path = journal_path(directory, number)
-            if path.is_file() and not _same(database, directory, number):
-                find("tampered", log.begins(number), f"{_name(path)} is not what was archived from it")
+    for path in [*_strange(log), directory / "checkpoints" / "0.note"]:
+        if _shows(database, path):
+            find("tampered", log.state.expected, f"{_name(path)} is none of the log's own, and views read it")
+    for path in _orphans(log):
+        foreign = _foreign(database, path)
+        if foreign:
+            find("tampered", log.state.expected, f"{_name(path)} is none of the log's own, and views read it")
+        elif foreign is not None:
+            find("note", log.state.expected, f"{_name(path)} belongs to no records: archiving was cut, or goes on")
+    for number in log.segments:
+        path = journal_path(directory, number)
+        if path.is_file() and not _same(database, directory, number):
+            find("tampered", log.begins(number), f"{_name(path)} is not what was archived from it")
 
 
 def _strange(log: CheckedLog) -> Iterator[Path]:

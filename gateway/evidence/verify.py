@@ -20,6 +20,7 @@ from gateway.evidence.files_check import check_gaps, check_originals, check_segm
 from gateway.evidence.findings import Progress, Report
 from gateway.evidence.places_check import no_files
 from gateway.evidence.receipts_check import check_receipts
+from gateway.evidence.segment_rows import connect
 from gateway.evidence.segment_tasks import worked
 from gateway.evidence.stamped_check import check_stamps
 from gateway.evidence.strays_check import check_strays
@@ -80,15 +81,16 @@ class _Check:
         decisions = gathered(log.state for log in self._logs)
         erasures = erased(log.state for log in self._logs)
         pruned = {log.state.name: log.first for log in self._logs}
-        for log in self._logs:
-            check_gaps(log.state)
-            check_segments(log, erasures)
-            check_originals(log, erasures)
-            check_torn(log.directory, log.state)
-            check_strays(log)
-            log.finish()
-            check_quotes(log.state, decisions, pruned)
-            check_receipts(log.state, log.signatures.verifier)
+        with connect() as database:  # one for all: to open it takes as long as to check a quick log
+            for log in self._logs:
+                check_gaps(log.state)
+                check_segments(log, erasures)
+                check_originals(log, erasures)
+                check_torn(log.directory, log.state)
+                check_strays(log, database)
+                log.finish()
+                check_quotes(log.state, decisions, pruned)
+                check_receipts(log.state, log.signatures.verifier)
         roots = {log.state.name: log.signatures.held for log in self._logs}
         sizes = {log.state.name: log.state.expected for log in self._logs}
         check_cosignatures([log.state for log in self._logs], self._directory, roots, sizes)
