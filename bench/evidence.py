@@ -25,12 +25,13 @@ from gateway.evidence.archiver import Archived, archive
 from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.commit import GroupCommit
 from gateway.evidence.following import Following, Stretch, committed
+from gateway.evidence.frontier import read_frontier
 from gateway.evidence.journal import Journal
 from gateway.evidence.live_tail import follow_journals
 from gateway.evidence.reader import select
 from gateway.evidence.saved import saved
 from gateway.evidence.segment_rows import connect, follow_segment
-from gateway.evidence.segment_tasks import read_frontier, worked
+from gateway.evidence.segment_tasks import worked
 from gateway.evidence.segments import entries_path, journal_path, numbers_in, payload_path
 from gateway.evidence.sources import journal_lines
 from gateway.evidence.storage import DiskStorage, SystemClock, SystemEntropy

@@ -61,6 +61,18 @@ class Chain:
         return found
 
 
+def linked(value: bytes, entries: Iterable[bytes], chains: str) -> bytes | None:
+    """Return the chain's value after `entries`, from `value` on, if theirs are `chains`, with commas between."""
+    links, hasher = list[bytes](), blake3(key=KEY)
+    reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
+    for entry in entries:
+        reset()
+        update(value + entry)
+        value = digest()
+        append(value)
+    return value if b"".join(links).hex(",", 32) == chains else None
+
+
 def commitment(salt: bytes, data: bytes | bytearray | memoryview) -> str:
     """Return the lower-case hex BLAKE3 of `data` keyed with the record's salt (32 bytes): without it, no guessing."""
     return blake3(data, key=salt).digest().hex()  # quicker than `hexdigest`

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following
+from gateway.evidence.frontier import read_frontier
 from gateway.evidence.segment_rows import connect
-from gateway.evidence.segment_tasks import Task, Worked, follow_task, read_frontier
+from gateway.evidence.segment_tasks import Task, Worked, follow_task
 from gateway.evidence.segments import numbers_in
 from gateway.evidence.signatures import Signatures
 

@@ -16,7 +16,7 @@ from gateway.evidence.cosignature import CosignerKey
 from gateway.evidence.entry import Malformed, parse_time
 from gateway.evidence.following import Following
 from gateway.evidence.note import Checkpoint
-from gateway.evidence.signatures import head
+from gateway.evidence.storage import DiskStorage
 from gateway.model import Json
 
 _KEYS = 1 << 20
@@ -52,7 +52,7 @@ def check_cosignatures(
 def _keys(evidence: Path) -> dict[str, CosignerKey]:
     path = evidence / "witness.pub"
     found = {}
-    for line in head(path, _KEYS).decode("utf-8", "replace").split("\n") if path.exists() else ():
+    for line in DiskStorage().read(path, 0, _KEYS).decode("utf-8", "replace").split("\n") if path.exists() else ():
         try:
             key = CosignerKey.parse(line)
         except Malformed:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from gateway.evidence.chain import KEY, Chain
+from gateway.evidence.chain import Chain, linked
 from gateway.evidence.entry import MAX_LINE, Malformed, canonical, encode, parse_time
 from gateway.evidence.findings import Finding, Grade
 from gateway.evidence.frontier import Frontier
@@ -208,7 +208,7 @@ class Following:
         in_order = times[0] >= self.last_ts and sorted(times) == times
         if self._parts is not None or not in_order or first != self.expected:
             return False
-        value = self._linked(these.entries, these.chains)
+        value = linked(self.chain.value, these.entries, these.chains)
         if value is None:
             return False
         self._grow([sha256(b"\0" + entry).digest() for entry in these.entries])
@@ -230,7 +230,7 @@ class Following:
             return False
         chains, _, entries, _ = zip(*lines, strict=True)
         try:
-            value = self._linked(entries, b",".join(chains).decode("ascii"))
+            value = linked(self.chain.value, entries, b",".join(chains).decode("ascii"))
             last = decoded(entries[-1].decode())[0]["ts"]
             parse_time(last)
         except (ValueError, LookupError, TypeError, RecursionError, Malformed):
@@ -243,17 +243,6 @@ class Following:
         self.records += len(lines)
         self.sessions.passed()
         return True
-
-    def _linked(self, entries: Sequence[bytes], chains: str) -> bytes | None:
-        """Return the chain value after `entries`, if theirs are `chains`, with commas between."""
-        value, links, hasher = self.chain.value, list[bytes](), blake3(key=KEY)
-        reset, update, digest, append = hasher.reset, hasher.update, hasher.digest, links.append
-        for entry in entries:
-            reset()
-            update(value + entry)
-            value = digest()
-            append(value)
-        return value if b"".join(links).hex(",", 32) == chains else None
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
         """Add leaves to the tree, and keep its roots where they are due."""

@@ -123,6 +123,18 @@ class Frontier:
             raise Malformed(f"not a frontier: {type(fault).__name__}") from None
 
 
+def read_frontier(directory: Path, number: int) -> Frontier | None:
+    """Return what lies beside segment `number`; None: nothing that can be read. May raise OSError."""
+    path = frontier_path(directory, number)
+    if not number or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            return Frontier.parse(file.read(LIMIT))
+    except Malformed:
+        return None
+
+
 def newest_frontier(storage: Storage, directory: Path, up_to: int | None = None) -> Frontier | None:
     """Return how the log in `directory` stood at its newest segment, or the newest `up_to` a number.
 

@@ -23,7 +23,6 @@ from gateway.evidence.memory_database import memory_database
 from gateway.evidence.note import Verifier, open_note
 from gateway.evidence.proof import audit_path, root_of
 from gateway.evidence.segments import frontier_path, numbers_in
-from gateway.evidence.signatures import head
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage
 from gateway.evidence.tree import TreeState
@@ -101,7 +100,8 @@ def _signed(directory: Path, size: int) -> tuple[bytes, Verifier]:
     """Return a checkpoint and the key of the log. Raises `EvidenceFault`."""
     try:
         note, key = directory / "checkpoints" / f"{size}.note", directory / "log.pub"
-        return head(note, 1 << 16), Verifier.parse(head(key, 4096).decode(errors="replace"))
+        verifier = Verifier.parse(DiskStorage().read(key, 0, 4096).decode(errors="replace"))
+        return DiskStorage().read(note, 0, 1 << 16), verifier
     except (OSError, Malformed) as fault:
         raise EvidenceFault(f"{directory}: {fault}; `hoop-gateway evidence verify` says more") from None
 

@@ -1,8 +1,8 @@
 """How a log stands at the end of a new segment: what `Replay.accept` finds line by line, for many at once.
 
-Promises the same state, at a quarter of its price. Chain and tree grow by the exact lines; everything else that a start
-needs comes from the segment's columns, which its caller has proved to be what the entries say, and from the entries
-of those few records that say more than columns do. Reads the two files of one segment.
+Promises the same state, at less than half of its price. Chain and tree grow by the exact lines; everything else that a
+start needs comes from the segment's columns, which its caller has proved to be what the entries say, and from the
+entries of those few records that say more than columns do. Reads the two files of one segment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from gateway.evidence import columns
-from gateway.evidence.chain import Chain
+from gateway.evidence.chain import linked
 from gateway.evidence.entry import Malformed, parse_loosely, parse_time
 from gateway.evidence.frontier import OpenSession
 from gateway.evidence.replay import Replay, begun
@@ -32,13 +32,12 @@ def link(state: Replay, lines: Sequence[bytes]) -> bool:
     """Let chain and tree grow by lines without their line feeds. False: one does not fit, and nothing was taken."""
     try:
         chains, salts, entries, _ = zip(*(raw.split(b"\t") for raw in lines), strict=True)
+        value = linked(state.chain.value, entries, b",".join(chains).decode("ascii"))
     except ValueError:  # fields are missing, or there are too many
         return False
-    chain = Chain(state.chain.value)
-    made = b"".join(chain.extend(entries)).hex("\t", 32).encode()
-    if made != b"\t".join(chains) or not _SALTS.fullmatch(b"\t".join(salts)):
+    if value is None or not _SALTS.fullmatch(b"\t".join(salts)):
         return False
-    state.chain = chain
+    state.chain.value = value
     state.tree.extend([sha256(b"\0" + entry).digest() for entry in entries])
     return True
 

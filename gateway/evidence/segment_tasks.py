@@ -22,7 +22,7 @@ from blake3 import blake3
 
 from gateway.evidence.entry import Malformed, parse_loosely
 from gateway.evidence.following import Following
-from gateway.evidence.frontier import LIMIT, Frontier
+from gateway.evidence.frontier import read_frontier
 from gateway.evidence.live_tail import follow_journals
 from gateway.evidence.originals import originals_path
 from gateway.evidence.said import AGAIN, Said
@@ -74,18 +74,6 @@ class Worked:
 
     state: Following | None
     digests: dict[Path, str] = field(default_factory=dict)
-
-
-def read_frontier(directory: Path, number: int) -> Frontier | None:
-    """Return what lies beside segment `number`; None: nothing that can be read. May raise OSError."""
-    path = frontier_path(directory, number)
-    if not number or not path.is_file():
-        return None
-    try:
-        with path.open("rb") as file:
-            return Frontier.parse(file.read(LIMIT))
-    except Malformed:
-        return None
 
 
 def work(task: Task, opened: Opened) -> Worked:

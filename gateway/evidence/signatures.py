@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.evidence.entry import Malformed, parse_time
 from gateway.evidence.findings import Grade
 from gateway.evidence.note import Checkpoint, Verifier, open_note
+from gateway.evidence.storage import DiskStorage
 
 UNSIGNED = 60_000_000
 """Microseconds after which records without a checkpoint are a finding; one is due after five seconds."""
@@ -54,7 +55,7 @@ class Signatures:
             return
         self.signed = 0
         try:
-            self.verifier = Verifier.parse(head(public, 4096).decode(errors="replace"))
+            self.verifier = Verifier.parse(DiskStorage().read(public, 0, 4096).decode(errors="replace"))
         except Malformed as fault:
             self.find("tampered", 0, f"log.pub: {fault}")
             return
@@ -69,7 +70,7 @@ class Signatures:
 
     def _opened(self, path: Path, verifier: Verifier) -> Checkpoint | None:
         try:
-            checkpoint = open_note(head(path, 1 << 16), verifier)
+            checkpoint = open_note(DiskStorage().read(path, 0, 1 << 16), verifier)
             if path.name != f"{checkpoint.size}.note":
                 raise Malformed(f"it is of size {checkpoint.size}")  # noqa: TRY301  one place says where
         except Malformed as fault:
@@ -131,12 +132,6 @@ class Signatures:
         late = closed or parse_time(last) - parse_time(first_unsigned or last) > UNSIGNED
         what = f"{size - self.signed} records at the end are covered by no checkpoint"
         self.find("incomplete" if late else "note", self.signed, what)
-
-
-def head(path: Path, limit: int) -> bytes:
-    """Return the first `limit` bytes of a file, however long it was made. May raise OSError."""
-    with path.open("rb") as file:
-        return file.read(limit)
 
 
 def _size(name: str) -> int:

@@ -18,7 +18,7 @@ from gateway.evidence import stamp
 from gateway.evidence.checked_log import CheckedLog
 from gateway.evidence.entry import Malformed
 from gateway.evidence.following import Following
-from gateway.evidence.signatures import head
+from gateway.evidence.storage import DiskStorage
 from gateway.model import Json, format_time
 
 _LIMIT = 1 << 20
@@ -48,7 +48,7 @@ def _certificates(evidence: Path, log: Following) -> tuple[x509.Certificate, ...
     """Return what stamps are checked with; a note where that cannot be done."""
     try:
         stamp.must_have_client()
-        return stamp.read_certificates(head(evidence / "tsa.pem", _LIMIT))
+        return stamp.read_certificates(DiskStorage().read(evidence / "tsa.pem", 0, _LIMIT))
     except ConfigurationFault:
         log.find("note", None, "time stamps: only their digests were checked; pip install 'hoop-tui[rfc3161]' for more")
     except (OSError, Malformed):
@@ -61,7 +61,7 @@ def _check(
 ) -> None:
     place = f"checkpoints/{path.name} of {entry.get('origin')}"
     try:
-        found, note = head(path, _LIMIT), head(path.with_suffix(".note"), _LIMIT)
+        found, note = DiskStorage().read(path, 0, _LIMIT), DiskStorage().read(path.with_suffix(".note"), 0, _LIMIT)
     except OSError:
         log.find("incomplete", seq, f"the time stamp {place}, or its checkpoint, is gone")
         return

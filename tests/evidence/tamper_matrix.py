@@ -33,11 +33,10 @@ from gateway.evidence.archiver import KEPT
 from gateway.evidence.chain import Chain
 from gateway.evidence.checkpoints import Checkpoints, load_key
 from gateway.evidence.entry import Line, canonical, parse_line, parse_loosely
-from gateway.evidence.frontier import Frontier
+from gateway.evidence.frontier import Frontier, read_frontier
 from gateway.evidence.journal import Journal
 from gateway.evidence.note import Signer
 from gateway.evidence.retention import Part, Term, plan, remove
-from gateway.evidence.segment_tasks import read_frontier
 from gateway.evidence.segments import frontier_path, numbers_in
 from gateway.evidence.sources import log_lines
 from gateway.evidence.storage import DiskStorage

@@ -16,7 +16,7 @@ from test_standalone_verify import says
 
 from gateway.approval.restart import left_over
 from gateway.errors import EvidenceFault
-from gateway.evidence import archiver, journal, record, views
+from gateway.evidence import archiver, journal, record, replay, views
 from gateway.evidence.archiver import KEPT, archive, waiting
 from gateway.evidence.journal import Journal
 from gateway.evidence.opening import first_records
@@ -301,6 +301,46 @@ def test_what_does_not_match_stays_a_journal(place: Path, change: str) -> None:
     assert entries_path(log, 1).exists()
     assert not entries_path(log, 2).exists()
     assert journal_path(log, 3).exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (b'"allow"', b'"denyx"', "the chain does not hold"),
+        (b"SELECT 5", b"SELECT \xff", "its segment does not hold the same"),  # DuckDB leaves out what is no UTF-8
+    ],
+)
+def test_a_line_that_cannot_be_archived_is_named_by_its_place(place: Path, old: bytes, new: bytes, what: str) -> None:
+    path = journal_path(place / "evidence/logs/w1", 2)
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    begin = content.rfind(b"\n", 0, content.index(old)) + 1
+    with pytest.raises(EvidenceFault, match=f"00000002.tsv, byte {begin}: {what}"):
+        run(place)
+
+
+@pytest.mark.parametrize("told", ["nothing", "not all"])
+def test_journal_files_go_also_where_frontiers_do_not_tell_of_records(
+    place: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    log = place / "evidence/logs/w1"
+    if told == "not all":
+        monkeypatch.setattr(replay, "MOST", 0)
+    assert record_archived(place) == 3
+    with monkeypatch.context() as small:
+        small.setattr(journal, "ROTATE_RECORDS", 2)
+        rest = opened(place)
+        for number in range(4):  # so that the records of the segments are archived too
+            rest.append(record.alarm(None, None, "test", str(number)))
+            rest.flush()
+        rest.close()
+    assert record_archived(place) > 0
+    if told == "nothing":
+        for number in (4, 5):
+            frontier_path(log, number).write_bytes(b"{}")
+    run(place, StepClock(CLOCK.at + KEPT + 1_000_000))
+    assert not any(journal_path(log, number).exists() for number in (1, 2, 3))
 
 
 def test_a_start_refuses_a_frontier_that_is_not_what_was_signed(place: Path) -> None:

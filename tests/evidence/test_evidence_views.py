@@ -259,6 +259,19 @@ def test_an_approval_from_the_question_to_the_release(tmp_path: Path) -> None:
     worker.close()
 
 
+def test_a_statement_with_two_answers_stands_once_with_each(tmp_path: Path) -> None:
+    """As one has that was answered and then failed where its transaction ended."""
+    log = open_journal(tmp_path)
+    log.append(record.session_start(session()))
+    log.append(request(1))
+    for n in (2, 3):
+        log.append(result(n, 1, rows=n))
+    log.close()
+    write_views(tmp_path)
+    for view in ("statements", "operations"):
+        assert rows(tmp_path, f"SELECT n, rows FROM {view} ORDER BY rows") == [(1, 2), (1, 3)]
+
+
 def test_the_smaller_views(tmp_path: Path) -> None:
     journal = open_journal(tmp_path)
     who = session()

@@ -14,7 +14,7 @@ from tamper_matrix import ATTACKS, Attack, Seen, build, edit_key, kept, log, tab
 
 from gateway.evidence import replay, standalone
 from gateway.evidence.findings import Finding, Report
-from gateway.evidence.segment_tasks import read_frontier
+from gateway.evidence.frontier import read_frontier
 from gateway.evidence.verify import verify
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "evidence.md"
