@@ -94,8 +94,8 @@ class Log:
             if OWN.fullmatch(name) and (one.parent.name != "payload" or (self.path / "entries" / one.name).exists()):
                 continue
             if SEEN.fullmatch(name) and one.suffix == ".parquet":
-                rows = f"SELECT count(*) FROM read_parquet($1) WHERE {not OWN.fullmatch(name)} OR segment <> $2"
-                empty = duckdb.execute(rows, [glob.escape(str(one)), segment]).fetchone() == (0,)
+                others = f"FROM read_parquet($1) WHERE {not OWN.fullmatch(name)} OR segment IS DISTINCT FROM $2 LIMIT 1"
+                empty = not duckdb.execute(others, [glob.escape(str(one)), segment]).fetchall()
             else:
                 empty = not (SEEN.fullmatch(name) and read(one).strip(b"\0"))
             must(empty, f"{name} is none of the log's own, and views read it")

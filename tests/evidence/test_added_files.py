@@ -12,6 +12,7 @@ from added_files import OTHER_TEXT, add_checkpoint, add_line, add_rows, put_befo
 from evidence_double import StepClock
 from tamper_matrix import build, log
 from test_archiving import CLOCK, opened, place, record_archived, rows, run
+from test_standalone_verify import says
 
 from gateway.evidence import sources, strays_check
 from gateway.evidence.archiver import KEPT
@@ -59,6 +60,13 @@ def test_what_somebody_lays_where_views_read_is_found(
     attack(tmp_path / "evidence")
     for quick in (False, True):
         assert told(verify(tmp_path / "evidence", quick=quick)) == [("tampered", what)]
+
+
+def test_payloads_that_name_no_segment_at_all_are_found_by_both(untouched: Path, tmp_path: Path) -> None:
+    shutil.copytree(untouched, tmp_path / "evidence")
+    nameless = "SELECT * REPLACE (CAST(NULL AS VARCHAR) AS segment) FROM told"
+    add_rows("seg-00000099.parquet", "payload", nameless)(tmp_path / "evidence")
+    assert not says(tmp_path / "evidence")
 
 
 def test_what_archiving_leaves_for_a_while_is_no_finding(place: Path) -> None:
